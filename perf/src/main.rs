@@ -1,0 +1,2 @@
+//! The benchmark kit.
+fn main() {}
