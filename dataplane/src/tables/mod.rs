@@ -1,0 +1,3 @@
+//! Immutable tables that control publishes and workers look up.
+
+pub mod fib;
