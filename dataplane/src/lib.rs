@@ -1,1 +1,4 @@
 //! The packet pipeline.
+
+pub mod tables;
+pub mod wire;

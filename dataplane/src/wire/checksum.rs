@@ -1,0 +1,139 @@
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+//!
+//! A ones-complement sum does not care in which byte order the words were added, as long as the result is
+//! swapped once at the end. So memory is read in native order and wide words, and only the folded result is
+//! brought into host order.
+
+/// Folds a wide sum to 16 bits with end-around carry.
+#[inline(always)]
+pub const fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
+}
+
+/// The ones-complement sum of `bytes` as big-endian words; an odd last byte counts as if a zero followed.
+#[inline]
+pub fn sum(bytes: &[u8]) -> u16 {
+    // 32-bit words into a 64-bit sum: no carry can be lost below 2^32 words, and the loop vectorises.
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut sum = 0u64;
+    for word in words {
+        sum += u64::from(u32::from_ne_bytes(*word));
+    }
+    let mut last = [0u8; 4];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    sum += u64::from(u32::from_ne_bytes(last));
+    u16::from_be(fold(sum))
+}
+
+/// The checksum field's value over `bytes`: the complement of their sum.
+#[inline]
+pub fn checksum(bytes: &[u8]) -> u16 {
+    !sum(bytes)
+}
+
+/// A sum that grows: over pseudo-headers, and over packets that lie in several segments of any length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checksum {
+    sum: u64,
+    odd: bool,
+}
+
+impl Checksum {
+    /// An empty sum.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self { sum: 0, odd: false }
+    }
+
+    /// Starts with the IPv4 pseudo-header (RFC 9293 3.1, RFC 768).
+    #[inline]
+    pub const fn pseudo_v4(src: u32, dst: u32, protocol: u8, transport_len: u16) -> Self {
+        let mut sum = Self::new();
+        sum.add_u32(src);
+        sum.add_u32(dst);
+        sum.add_u16(protocol as u16);
+        sum.add_u16(transport_len);
+        sum
+    }
+
+    /// Starts with the IPv6 pseudo-header (RFC 8200 8.1).
+    #[inline]
+    pub const fn pseudo_v6(src: u128, dst: u128, protocol: u8, transport_len: u32) -> Self {
+        let mut sum = Self::new();
+        sum.add_u128(src);
+        sum.add_u128(dst);
+        sum.add_u32(transport_len);
+        sum.add_u16(protocol as u16);
+        sum
+    }
+
+    /// Adds the next bytes, which go on where the last ones ended, even in the middle of a word.
+    #[inline]
+    pub fn add_bytes(&mut self, bytes: &[u8]) {
+        let part = sum(bytes);
+        // A segment that starts at an odd offset has its bytes in the other half of each word.
+        let part = if self.odd { part.swap_bytes() } else { part };
+        self.sum += u64::from(part);
+        self.odd ^= !bytes.len().is_multiple_of(2);
+    }
+
+    /// Adds one word (host order) at an even offset.
+    #[inline(always)]
+    pub const fn add_u16(&mut self, word: u16) {
+        self.sum += word as u64;
+    }
+
+    /// Adds two words (host order) at an even offset.
+    #[inline(always)]
+    pub const fn add_u32(&mut self, words: u32) {
+        self.sum += (words >> 16) as u64 + (words & 0xffff) as u64;
+    }
+
+    /// Adds eight words (host order) at an even offset.
+    #[inline(always)]
+    pub const fn add_u128(&mut self, words: u128) {
+        let high = (words >> 64) as u64;
+        let low = words as u64;
+        self.sum += (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff);
+    }
+
+    /// The folded sum; 0xffff over bytes that hold their own correct checksum.
+    #[inline(always)]
+    pub const fn sum(self) -> u16 {
+        fold(self.sum)
+    }
+
+    /// The value for the checksum field.
+    #[inline(always)]
+    pub const fn finish(self) -> u16 {
+        !fold(self.sum)
+    }
+}
+
+/// The checksum after one word under it changed from `old` to `new` (RFC 1624, equation 3).
+#[inline(always)]
+pub const fn update16(checksum: u16, old: u16, new: u16) -> u16 {
+    let sum = !checksum as u32 + !old as u32 + new as u32;
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !(((sum >> 16) + sum) as u16)
+}
+
+/// The checksum after two words at an even offset changed.
+#[inline(always)]
+pub const fn update32(checksum: u16, old: u32, new: u32) -> u16 {
+    !fold(!checksum as u64 + !old as u64 + new as u64)
+}
+
+/// The checksum after the bytes `old`, which began at an even offset, were replaced by `new`.
+///
+/// The two may differ in length when the covered range grows or shrinks by whole words.
+#[inline]
+pub fn update_bytes(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
+    !fold(u64::from(!checksum) + u64::from(!sum(old)) + u64::from(sum(new)))
+}

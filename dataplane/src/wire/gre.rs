@@ -1,0 +1,165 @@
+//! GRE (RFC 2784) with key and sequence number (RFC 2890).
+//!
+//! The length follows from the C, K and S bits, in any combination. Bits 1, 4 and 5 are reserved and a packet
+//! that sets one must be dropped (RFC 2784 2.2, with K and S given back by RFC 2890); bits 6 to 12 are ignored.
+
+use super::checksum::Checksum;
+use super::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Bit 0: a checksum and a reserved word are present.
+pub const CHECKSUM_PRESENT: u16 = 0x8000;
+/// Bit 2: a key is present.
+pub const KEY_PRESENT: u16 = 0x2000;
+/// Bit 3: a sequence number is present.
+pub const SEQUENCE_PRESENT: u16 = 0x1000;
+/// Bits 1, 4 and 5, which must be zero.
+pub const RESERVED_MUST_BE_ZERO: u16 = 0x4c00;
+/// The version number, 0 for GRE.
+pub const VERSION_MASK: u16 = 0x0007;
+/// The longest header: base, checksum, key, sequence.
+pub const MAX_LEN: usize = 16;
+
+/// Why bytes are not a GRE header that we accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GreError {
+    /// Fewer bytes than the flags ask for.
+    Truncated,
+    /// The version is not 0 (1 is PPTP, RFC 2637).
+    Version,
+    /// A reserved bit that must be zero is set.
+    Reserved,
+}
+
+/// The first four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Unaligned, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GreHeader {
+    /// Flags and version.
+    pub flags_version: U16,
+    /// EtherType of the payload.
+    pub protocol: U16,
+}
+
+impl GreHeader {
+    /// Bytes of the part that is always there.
+    pub const LEN: usize = size_of::<Self>();
+}
+
+/// What a GRE header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gre {
+    /// Bytes of the whole header, 4 to 16.
+    pub header_len: usize,
+    /// A checksum is present; `checksum_is_valid` judges it.
+    pub checksum: bool,
+    /// The key, when present.
+    pub key: Option<u32>,
+    /// The sequence number, when present.
+    pub sequence: Option<u32>,
+    /// EtherType of the payload.
+    pub protocol: u16,
+}
+
+impl Gre {
+    /// Reads the header at the start of `bytes`.
+    #[inline(always)]
+    pub fn parse(bytes: &[u8]) -> Result<Self, GreError> {
+        let Ok((base, options)) = GreHeader::ref_from_prefix(bytes) else { return Err(GreError::Truncated) };
+        let protocol = base.protocol.get();
+        match base.flags_version.get() {
+            0 => {
+                Ok(Self { header_len: GreHeader::LEN, checksum: false, key: None, sequence: None, protocol })
+            }
+            // Key alone: the other common form.
+            KEY_PRESENT => {
+                let Ok((key, _)) = U32::ref_from_prefix(options) else { return Err(GreError::Truncated) };
+                let key = Some(key.get());
+                Ok(Self { header_len: GreHeader::LEN + 4, checksum: false, key, sequence: None, protocol })
+            }
+            flags => parse_options(options, flags, protocol),
+        }
+    }
+
+    /// Bytes of a header with these options.
+    #[inline(always)]
+    pub const fn len_with(checksum: bool, key: bool, sequence: bool) -> usize {
+        GreHeader::LEN + 4 * (checksum as usize + key as usize + sequence as usize)
+    }
+
+    /// Writes the header to the start of `out`, with the checksum field zero, and returns its length; `None`
+    /// when `out` is too short. `header_len` is not looked at: it follows from the options.
+    pub fn write(&self, out: &mut [u8]) -> Option<usize> {
+        let len = Self::len_with(self.checksum, self.key.is_some(), self.sequence.is_some());
+        let out = out.get_mut(..len)?;
+        let mut flags = 0;
+        let (base, mut rest) = GreHeader::mut_from_prefix(out).ok()?;
+        if self.checksum {
+            flags |= CHECKSUM_PRESENT;
+            rest = put(rest, 0)?;
+        }
+        if let Some(key) = self.key {
+            flags |= KEY_PRESENT;
+            rest = put(rest, key)?;
+        }
+        if let Some(sequence) = self.sequence {
+            flags |= SEQUENCE_PRESENT;
+            put(rest, sequence)?;
+        }
+        *base = GreHeader { flags_version: U16::new(flags), protocol: U16::new(self.protocol) };
+        Some(len)
+    }
+}
+
+fn put(out: &mut [u8], word: u32) -> Option<&mut [u8]> {
+    let (field, rest) = U32::mut_from_prefix(out).ok()?;
+    field.set(word);
+    Some(rest)
+}
+
+/// Every combination of options, and the exact reason when something is wrong.
+#[inline(never)]
+fn parse_options(options: &[u8], flags: u16, protocol: u16) -> Result<Gre, GreError> {
+    if flags & VERSION_MASK != 0 {
+        return Err(GreError::Version);
+    }
+    if flags & RESERVED_MUST_BE_ZERO != 0 {
+        return Err(GreError::Reserved);
+    }
+    let mut rest = options;
+    let mut take = |present: u16| -> Result<Option<u32>, GreError> {
+        if flags & present == 0 {
+            return Ok(None);
+        }
+        let (word, after) = U32::ref_from_prefix(rest).map_err(|_| GreError::Truncated)?;
+        rest = after;
+        Ok(Some(word.get()))
+    };
+    let checksum = take(CHECKSUM_PRESENT)?.is_some();
+    let key = take(KEY_PRESENT)?;
+    let sequence = take(SEQUENCE_PRESENT)?;
+    let header_len = Gre::len_with(checksum, key.is_some(), sequence.is_some());
+    Ok(Gre { header_len, checksum, key, sequence, protocol })
+}
+
+/// Checks the checksum over the GRE header and its payload (RFC 2784 2.3), which may lie in several segments.
+/// Only for packets whose C bit is set.
+#[inline]
+pub fn checksum_is_valid<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    segments_sum(segments) == 0xffff
+}
+
+/// The checksum field's value for a GRE header, whose checksum field is zero, and its payload.
+#[inline]
+pub fn checksum_of<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> u16 {
+    !segments_sum(segments)
+}
+
+#[inline]
+fn segments_sum<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> u16 {
+    let mut sum = Checksum::new();
+    for segment in segments {
+        sum.add_bytes(segment);
+    }
+    sum.sum()
+}
