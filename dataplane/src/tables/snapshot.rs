@@ -1,0 +1,105 @@
+//! All tables of one generation. Control keeps a working copy, changes it, and publishes clones.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::adjacency::Adjacency;
+use super::fib::{Fib4, Fib6};
+use super::group::Group;
+use super::interface::Interfaces;
+use super::paged::Paged;
+use super::tunnel::Tunnel;
+use super::tunnel_index::TunnelIndex;
+use crate::ids::{AdjacencyId, EndpointId, FilterId, GroupId, TunnelId, VrfId};
+
+/// Routes of both families. As a VRF the values are [`super::Hop`] bits; as a source filter any
+/// value but 0 means "accepted".
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// IPv4 routes.
+    pub v4: Arc<Fib4>,
+    /// IPv6 routes.
+    pub v6: Arc<Fib6>,
+}
+
+/// The tables that a burst is looked up in. Immutable while a worker holds it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts publications; set by the publisher.
+    pub generation: u64,
+    /// Interfaces by port and VLAN.
+    pub interfaces: Arc<Interfaces>,
+    pub(crate) vrfs: Paged<RouteTable>,
+    pub(crate) filters: Paged<RouteTable>,
+    pub(crate) adjacencies: Paged<Adjacency>,
+    pub(crate) groups: Paged<Group>,
+    pub(crate) tunnels: Paged<Tunnel>,
+    pub(crate) tunnel_index: TunnelIndex,
+}
+
+impl Snapshot {
+    /// Replaces a routing table.
+    pub fn set_vrf(&mut self, id: VrfId, routes: RouteTable) {
+        self.vrfs.set(id.index(), routes);
+    }
+
+    /// A routing table.
+    pub fn vrf(&self, id: VrfId) -> Option<&RouteTable> {
+        self.vrfs.get(id.index())
+    }
+
+    /// Replaces a source filter.
+    pub fn set_filter(&mut self, id: FilterId, accepted: RouteTable) {
+        self.filters.set(id.index(), accepted);
+    }
+
+    /// A source filter.
+    pub fn filter(&self, id: FilterId) -> Option<&RouteTable> {
+        self.filters.get(id.index())
+    }
+
+    /// Replaces an adjacency.
+    pub fn set_adjacency(&mut self, id: AdjacencyId, adjacency: Adjacency) {
+        self.adjacencies.set(id.index(), adjacency);
+    }
+
+    /// An adjacency.
+    pub fn adjacency(&self, id: AdjacencyId) -> Option<&Adjacency> {
+        self.adjacencies.get(id.index())
+    }
+
+    /// Replaces a group.
+    pub fn set_group(&mut self, id: GroupId, group: Group) {
+        self.groups.set(id.index(), group);
+    }
+
+    /// A group.
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id.index())
+    }
+
+    /// Replaces a tunnel's slot; [`Tunnel::default`] frees it.
+    pub fn set_tunnel(&mut self, id: TunnelId, tunnel: Tunnel) {
+        self.tunnels.set(id.index(), tunnel);
+    }
+
+    /// A tunnel's slot, live or free.
+    pub fn tunnel(&self, id: TunnelId) -> Option<&Tunnel> {
+        self.tunnels.get(id.index())
+    }
+
+    /// Makes received packets of this identity belong to the tunnel.
+    pub fn bind_tunnel(&mut self, endpoint: EndpointId, remote: IpAddr, key: Option<u32>, id: TunnelId) {
+        self.tunnel_index.insert(endpoint, remote, key, id);
+    }
+
+    /// Forgets an identity; false when it was not bound.
+    pub fn unbind_tunnel(&mut self, endpoint: EndpointId, remote: IpAddr, key: Option<u32>) -> bool {
+        self.tunnel_index.remove(endpoint, remote, key)
+    }
+
+    /// How many tunnel identities are bound.
+    pub fn bound_tunnels(&self) -> usize {
+        self.tunnel_index.len()
+    }
+}

@@ -1,0 +1,373 @@
+//! A GRE tunnel as a worker sees it: the outer header prebuilt, everything else precomputed.
+//!
+//! [`TunnelSpec`] is what control knows; [`Tunnel`] is what a packet needs, three cache lines of
+//! which the first two serve the common path. RFC 2784, 2890, 7676.
+
+use std::net::IpAddr;
+
+use super::hop::Hop;
+use crate::ids::{FilterId, VrfId};
+use crate::wire::gre::{CHECKSUM_PRESENT, KEY_PRESENT};
+use crate::wire::{checksum, ethernet, protocol};
+
+/// Bytes of the right-aligned outer header block: IPv6 and a GRE header with checksum and key are 52.
+pub const OUTER_LEN: usize = 64;
+/// Default outer TTL.
+pub const DEFAULT_TTL: u8 = 64;
+/// Smallest MTU that a path MTU notice may bring an IPv4 path to (RFC 791: every host takes 576).
+pub const MIN_PATH_MTU_V4: u16 = 576;
+/// Smallest MTU of an IPv6 path (RFC 8200 section 5).
+pub const MIN_PATH_MTU_V6: u16 = 1280;
+
+/// Where the outer TTL or hop limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// Always this.
+    Fixed(u8),
+    /// The inner packet's, after its decrement.
+    Inherit,
+}
+
+/// Where the outer DSCP comes from (RFC 2983).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dscp {
+    /// Pipe model: always this, 0 to 63; the inner DSCP crosses unchanged.
+    Fixed(u8),
+    /// Uniform model: the inner packet's, and back to the inner packet on decapsulation.
+    Inherit,
+}
+
+/// The outer IPv4 DF bit, and with it what happens to packets that do not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DontFragment {
+    /// DF=1, an atomic datagram (RFC 6864). Too big: inner DF=0 is fragmented before
+    /// encapsulation, inner DF=1 answered with ICMP.
+    #[default]
+    Set,
+    /// The inner packet's DF; an inner IPv6 packet counts as DF=1. Too big: as for `Set`.
+    Copy,
+    /// DF=0. Too big: the outer packet is fragmented.
+    Clear,
+}
+
+/// The MSS clamp of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mss {
+    /// What the tunnel's MTU leaves after 40 (IPv4) or 60 (IPv6) bytes of headers.
+    Auto,
+    /// Never touch it.
+    Off,
+    /// This value for both families, bytes.
+    Fixed(u16),
+}
+
+/// Everything that makes a tunnel.
+#[derive(Clone, Debug)]
+pub struct TunnelSpec {
+    /// Our anycast endpoint.
+    pub local: IpAddr,
+    /// The customer's router; same family as `local`.
+    pub remote: IpAddr,
+    /// RFC 2890 key, sent and required.
+    pub key: Option<u32>,
+    /// Send GRE checksums. Received ones are always verified.
+    pub checksum: bool,
+    /// Outer TTL.
+    pub ttl: Ttl,
+    /// Outer DSCP.
+    pub dscp: Dscp,
+    /// Outer DF.
+    pub df: DontFragment,
+    /// Largest inner packet, bytes.
+    pub mtu: u16,
+    /// MSS clamp.
+    pub mss: Mss,
+    /// The tenant's table: what comes out of the tunnel is looked up here.
+    pub vrf: VrfId,
+    /// Sources that may come out of the tunnel; `None` accepts all.
+    pub filter: Option<FilterId>,
+    /// Where outer packets go: an adjacency, a group of adjacencies, or no route.
+    pub underlay: Hop,
+    /// Largest outer packet on the underlay link, bytes.
+    pub underlay_mtu: u16,
+    /// Source of ICMPv4 errors about packets from or to this tunnel; 0 when there is none.
+    pub address_v4: u32,
+    /// Source of ICMPv6 errors; 0 when there is none.
+    pub address_v6: u128,
+}
+
+/// A tunnel cannot be built from its specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TunnelError {
+    /// The endpoints' families differ.
+    #[error("the endpoint and the remote address must both be IPv4 or both IPv6")]
+    MixedFamilies,
+    /// DSCP is six bits.
+    #[error("DSCP {0} is out of range: write 0 to 63 or inherit")]
+    Dscp(u8),
+}
+
+/// How the outer TTL or DSCP is filled: a value, or this to inherit.
+const INHERIT: u8 = 0xff;
+/// An MSS limit that never clamps.
+pub(crate) const MSS_OFF: u16 = u16::MAX;
+
+/// The per-packet form of a tunnel.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Tunnel {
+    /// Outer IP and GRE header, right-aligned, variable fields zero.
+    pub(crate) outer: [u8; OUTER_LEN],
+    // Second cache line: what every packet reads.
+    pub(crate) outer_len: u8,
+    pub(crate) outer_v6: bool,
+    pub(crate) live: bool,
+    pub(crate) send_checksum: bool,
+    pub(crate) df: DontFragment,
+    /// Outer TTL, or [`INHERIT`]: a TTL of 255 is stored as 254.
+    ttl: u8,
+    /// Outer DSCP, or [`INHERIT`].
+    dscp: u8,
+    pub(crate) has_key: bool,
+    /// Ones' complement sum of the outer IPv4 header with its variable fields zero.
+    pub(crate) outer_sum: u32,
+    pub(crate) mtu: u16,
+    pub(crate) underlay_mtu: u16,
+    pub(crate) mss_v4: u16,
+    pub(crate) mss_v6: u16,
+    pub(crate) vrf: u16,
+    pub(crate) underlay: Hop,
+    filter: u32,
+    pub(crate) remote_v4: u32,
+    pub(crate) local_v4: u32,
+    pub(crate) key: u32,
+    pub(crate) address_v4: u32,
+    // Third cache line: IPv6 and errors.
+    pub(crate) remote_v6: u128,
+    pub(crate) local_v6: u128,
+    pub(crate) address_v6: u128,
+}
+
+const _: () = assert!(size_of::<Tunnel>() == 192);
+
+impl Default for Tunnel {
+    /// A free slot: packets that still find it are dropped as `tunnel_gone`.
+    fn default() -> Self {
+        Self {
+            outer: [0; OUTER_LEN],
+            outer_len: 0,
+            outer_v6: false,
+            live: false,
+            send_checksum: false,
+            df: DontFragment::Set,
+            ttl: DEFAULT_TTL,
+            dscp: INHERIT,
+            has_key: false,
+            outer_sum: 0,
+            mtu: 0,
+            underlay_mtu: 0,
+            mss_v4: MSS_OFF,
+            mss_v6: MSS_OFF,
+            vrf: 0,
+            underlay: Hop::NO_ROUTE,
+            filter: u32::MAX,
+            remote_v4: 0,
+            local_v4: 0,
+            key: 0,
+            address_v4: 0,
+            remote_v6: 0,
+            local_v6: 0,
+            address_v6: 0,
+        }
+    }
+}
+
+impl Tunnel {
+    /// Precomputes the outer header.
+    ///
+    /// # Errors
+    /// When the addresses are of two families or the DSCP does not fit.
+    pub fn new(spec: &TunnelSpec) -> Result<Self, TunnelError> {
+        let dscp = match spec.dscp {
+            Dscp::Inherit => INHERIT,
+            Dscp::Fixed(value) if value < 64 => value,
+            Dscp::Fixed(value) => return Err(TunnelError::Dscp(value)),
+        };
+        let ttl = match spec.ttl {
+            Ttl::Inherit => INHERIT,
+            Ttl::Fixed(value) => value.clamp(1, INHERIT - 1),
+        };
+        let gre_len = gre_header_len(spec.key.is_some(), spec.checksum);
+        let mut tunnel = Self {
+            live: true,
+            send_checksum: spec.checksum,
+            df: spec.df,
+            ttl,
+            dscp,
+            has_key: spec.key.is_some(),
+            key: spec.key.unwrap_or_default(),
+            mtu: spec.mtu,
+            underlay_mtu: spec.underlay_mtu,
+            mss_v4: mss_limit(spec.mss, spec.mtu, 40),
+            mss_v6: mss_limit(spec.mss, spec.mtu, 60),
+            vrf: spec.vrf.0,
+            underlay: spec.underlay,
+            filter: spec.filter.map_or(u32::MAX, |f| f.0),
+            address_v4: spec.address_v4,
+            address_v6: spec.address_v6,
+            ..Self::default()
+        };
+        let tos = if dscp == INHERIT { 0 } else { dscp << 2 };
+        let fixed_ttl = if ttl == INHERIT { 0 } else { ttl };
+        match (spec.local, spec.remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                let start = OUTER_LEN - gre_len - 20;
+                let ip = &mut tunnel.outer[start..start + 20];
+                ip[0] = 0x45;
+                ip[1] = tos;
+                ip[6] = if spec.df == DontFragment::Set { 0x40 } else { 0 };
+                ip[8] = fixed_ttl;
+                ip[9] = protocol::GRE;
+                ip[12..16].copy_from_slice(&local.octets());
+                ip[16..20].copy_from_slice(&remote.octets());
+                tunnel.outer_sum = u32::from(checksum::sum(ip));
+                tunnel.outer_len = (20 + gre_len) as u8;
+                tunnel.local_v4 = local.into();
+                tunnel.remote_v4 = remote.into();
+            }
+            (IpAddr::V6(local), IpAddr::V6(remote)) => {
+                let start = OUTER_LEN - gre_len - 40;
+                let ip = &mut tunnel.outer[start..start + 40];
+                ip[0..2].copy_from_slice(&(0x6000 | (u16::from(tos) << 4)).to_be_bytes());
+                ip[6] = protocol::GRE;
+                ip[7] = fixed_ttl;
+                ip[8..24].copy_from_slice(&local.octets());
+                ip[24..40].copy_from_slice(&remote.octets());
+                tunnel.outer_len = (40 + gre_len) as u8;
+                tunnel.outer_v6 = true;
+                tunnel.local_v6 = local.into();
+                tunnel.remote_v6 = remote.into();
+            }
+            _ => return Err(TunnelError::MixedFamilies),
+        }
+        let gre = &mut tunnel.outer[OUTER_LEN - gre_len..];
+        let mut flags = 0u16;
+        if spec.checksum {
+            flags |= CHECKSUM_PRESENT;
+        }
+        if let Some(key) = spec.key {
+            flags |= KEY_PRESENT;
+            gre[gre_len - 4..].copy_from_slice(&key.to_be_bytes());
+        }
+        gre[0..2].copy_from_slice(&flags.to_be_bytes());
+        // The protocol type is filled for each packet; IPv4 is the common one.
+        gre[2..4].copy_from_slice(&ethernet::ETHERTYPE_IPV4.to_be_bytes());
+        Ok(tunnel)
+    }
+
+    /// Bytes that encapsulation adds: outer IP and GRE headers.
+    pub fn overhead(&self) -> u16 {
+        u16::from(self.outer_len)
+    }
+
+    /// Largest inner packet, bytes.
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// Where outer packets go.
+    pub fn underlay(&self) -> Hop {
+        self.underlay
+    }
+
+    /// Whether the slot holds a tunnel.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// MSS limits for inner IPv4 and IPv6, `None` when off.
+    pub fn mss(&self) -> (Option<u16>, Option<u16>) {
+        let limit = |mss| (mss != MSS_OFF).then_some(mss);
+        (limit(self.mss_v4), limit(self.mss_v6))
+    }
+
+    #[inline(always)]
+    pub(crate) fn filter(&self) -> Option<usize> {
+        (self.filter != u32::MAX).then_some(self.filter as usize)
+    }
+
+    #[inline(always)]
+    pub(crate) fn outer_ttl(&self, inner: u8) -> u8 {
+        if self.ttl == INHERIT { inner } else { self.ttl }
+    }
+
+    /// The outer TOS or traffic class: DSCP by the tunnel's model, ECN copied (RFC 6040 4.1).
+    #[inline(always)]
+    pub(crate) fn outer_tos(&self, inner: u8) -> u8 {
+        if self.dscp == INHERIT { inner } else { (self.dscp << 2) | (inner & 3) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn uniform_dscp(&self) -> bool {
+        self.dscp == INHERIT
+    }
+}
+
+/// Bytes of a GRE header with these fields, which is 4 to 12.
+pub const fn gre_header_len(key: bool, checksum: bool) -> usize {
+    4 + 4 * (key as usize) + 4 * (checksum as usize)
+}
+
+/// Bytes that GRE adds over an outer family: 24 to 52.
+pub const fn gre_overhead(outer_v6: bool, key: bool, checksum: bool) -> u16 {
+    (if outer_v6 { 40 } else { 20 }) + gre_header_len(key, checksum) as u16
+}
+
+fn mss_limit(mss: Mss, mtu: u16, headers: u16) -> u16 {
+    match mss {
+        Mss::Auto => mtu.saturating_sub(headers),
+        Mss::Off => MSS_OFF,
+        Mss::Fixed(value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FEATURES: the MTU and MSS of every GRE row for a 1500-byte outer link.
+    #[test]
+    fn mtu_and_mss_follow_the_real_overhead() {
+        for (v6, key, checksum, mtu, mss4, mss6) in [
+            (false, false, false, 1476, 1436, 1416),
+            (false, true, false, 1472, 1432, 1412),
+            (false, false, true, 1472, 1432, 1412),
+            (true, false, false, 1456, 1416, 1396),
+        ] {
+            let (local, remote) =
+                if v6 { ("2001:db8::1", "2001:db8::2") } else { ("192.0.2.1", "192.0.2.2") };
+            assert_eq!(1500 - gre_overhead(v6, key, checksum), mtu);
+            let tunnel = Tunnel::new(&TunnelSpec {
+                local: local.parse().unwrap(),
+                remote: remote.parse().unwrap(),
+                key: key.then_some(7),
+                checksum,
+                ttl: Ttl::Fixed(64),
+                dscp: Dscp::Inherit,
+                df: DontFragment::Set,
+                mtu,
+                mss: Mss::Auto,
+                vrf: VrfId(1),
+                filter: None,
+                underlay: Hop::NO_ROUTE,
+                underlay_mtu: 1500,
+                address_v4: 0,
+                address_v6: 0,
+            })
+            .unwrap();
+            assert_eq!(tunnel.overhead(), 1500 - mtu);
+            assert_eq!(tunnel.mss(), (Some(mss4), Some(mss6)));
+        }
+    }
+}

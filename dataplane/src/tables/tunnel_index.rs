@@ -1,0 +1,212 @@
+//! Finds the tunnel of a received outer packet by endpoint, remote address and GRE key.
+//!
+//! Sharded so that control copies a few hundred entries, not all, to change one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::ids::{EndpointId, TunnelId};
+
+/// Shards: with 100 000 tunnels a change copies about 400 entries.
+const SHARDS: usize = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    remote: u128,
+    /// Endpoint in the upper half; key presence and key below.
+    rest: u64,
+}
+
+impl Identity {
+    /// IPv4 remotes use the IPv4-mapped form, which no IPv6 router can have as its address.
+    #[inline(always)]
+    fn v4(endpoint: EndpointId, remote: u32, key: Option<u32>) -> Self {
+        Self { remote: 0xffff_0000_0000 | u128::from(remote), rest: Self::rest(endpoint, key) }
+    }
+
+    #[inline(always)]
+    fn v6(endpoint: EndpointId, remote: u128, key: Option<u32>) -> Self {
+        Self { remote, rest: Self::rest(endpoint, key) }
+    }
+
+    /// The mark that some tunnel joins this endpoint and remote.
+    fn pair(self) -> Self {
+        Self { rest: (self.rest >> 48 << 48) | (1 << 33), ..self }
+    }
+
+    #[inline(always)]
+    fn rest(endpoint: EndpointId, key: Option<u32>) -> u64 {
+        (u64::from(endpoint.0) << 48) | key.map_or(0, |k| (1 << 32) | u64::from(k))
+    }
+
+    /// Folded multiply: 128-bit products spread every input bit over the whole hash.
+    #[inline(always)]
+    fn hash(self) -> u64 {
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let low = fold(self.remote as u64 ^ 0x9e37_79b9_7f4a_7c15, self.rest ^ 0xd1b5_4a32_d192_ed03);
+        fold(low ^ (self.remote >> 64) as u64, 0xa076_1d64_78bd_642f)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    identity: Identity,
+    /// The tunnel; for a pair, how many tunnels join it.
+    value: u32,
+}
+
+/// All tunnels by their identity on the wire.
+#[derive(Clone, Debug)]
+pub struct TunnelIndex {
+    shards: Vec<Arc<HashTable<Entry>>>,
+}
+
+impl Default for TunnelIndex {
+    fn default() -> Self {
+        Self { shards: vec![Arc::default(); SHARDS] }
+    }
+}
+
+impl TunnelIndex {
+    #[inline(always)]
+    fn find(&self, identity: Identity) -> Option<u32> {
+        let hash = identity.hash();
+        let shard = self.shards.get(shard_of(hash))?;
+        shard.find(hash, |e| e.identity == identity).map(|e| e.value)
+    }
+
+    /// The tunnel from an IPv4 remote to this endpoint with exactly this key.
+    #[inline(always)]
+    pub fn find_v4(&self, endpoint: EndpointId, remote: u32, key: Option<u32>) -> Option<TunnelId> {
+        self.find(Identity::v4(endpoint, remote, key)).map(TunnelId)
+    }
+
+    /// The tunnel from an IPv6 remote to this endpoint with exactly this key.
+    #[inline(always)]
+    pub fn find_v6(&self, endpoint: EndpointId, remote: u128, key: Option<u32>) -> Option<TunnelId> {
+        self.find(Identity::v6(endpoint, remote, key)).map(TunnelId)
+    }
+
+    /// Whether any tunnel, with whatever key, joins these two: for naming the reason of a drop.
+    pub fn any_between(&self, endpoint: EndpointId, remote: IpAddr) -> bool {
+        self.find(identity(endpoint, remote, None).pair()).is_some()
+    }
+
+    /// Adds or replaces a tunnel.
+    pub fn insert(&mut self, endpoint: EndpointId, remote: IpAddr, key: Option<u32>, tunnel: TunnelId) {
+        let identity = identity(endpoint, remote, key);
+        if self.entry(identity, |value| *value = tunnel.0).is_none() {
+            self.insert_new(identity, tunnel.0);
+            if self.entry(identity.pair(), |count| *count += 1).is_none() {
+                self.insert_new(identity.pair(), 1);
+            }
+        }
+    }
+
+    /// Removes a tunnel; false when it was not there.
+    pub fn remove(&mut self, endpoint: EndpointId, remote: IpAddr, key: Option<u32>) -> bool {
+        let identity = identity(endpoint, remote, key);
+        if !self.remove_entry(identity) {
+            return false;
+        }
+        let left = self.entry(identity.pair(), |count| {
+            *count -= 1;
+            *count
+        });
+        if left == Some(0) {
+            self.remove_entry(identity.pair());
+        }
+        true
+    }
+
+    fn entry<R>(&mut self, identity: Identity, change: impl FnOnce(&mut u32) -> R) -> Option<R> {
+        let hash = identity.hash();
+        let shard = Arc::make_mut(self.shards.get_mut(shard_of(hash))?);
+        shard.find_mut(hash, |e| e.identity == identity).map(|e| change(&mut e.value))
+    }
+
+    fn insert_new(&mut self, identity: Identity, value: u32) {
+        let hash = identity.hash();
+        if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
+            Arc::make_mut(shard).insert_unique(hash, Entry { identity, value }, |e| e.identity.hash());
+        }
+    }
+
+    fn remove_entry(&mut self, identity: Identity) -> bool {
+        let hash = identity.hash();
+        let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return false };
+        Arc::make_mut(shard).find_entry(hash, |e| e.identity == identity).map(|e| e.remove()).is_ok()
+    }
+
+    /// How many tunnels there are.
+    pub fn len(&self) -> usize {
+        self.shards.iter().flat_map(|s| s.iter()).filter(|e| e.identity.rest & (1 << 33) == 0).count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn identity(endpoint: EndpointId, remote: IpAddr, key: Option<u32>) -> Identity {
+    match remote {
+        IpAddr::V4(remote) => Identity::v4(endpoint, remote.into(), key),
+        IpAddr::V6(remote) => Identity::v6(endpoint, remote.into(), key),
+    }
+}
+
+/// Bits that hashbrown uses neither for the bucket of a small table nor for its tag.
+#[inline(always)]
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn identities_with_and_without_key_are_apart() {
+        let mut index = TunnelIndex::default();
+        let remote = Ipv4Addr::new(192, 0, 2, 7);
+        index.insert(EndpointId(1), remote.into(), None, TunnelId(1));
+        index.insert(EndpointId(1), remote.into(), Some(0), TunnelId(2));
+        index.insert(EndpointId(2), remote.into(), None, TunnelId(3));
+        let find = |endpoint, key| index.find_v4(EndpointId(endpoint), remote.into(), key);
+        assert_eq!(find(1, None), Some(TunnelId(1)));
+        assert_eq!(find(1, Some(0)), Some(TunnelId(2)));
+        assert_eq!(find(1, Some(1)), None);
+        assert_eq!(find(2, None), Some(TunnelId(3)));
+        assert!(index.any_between(EndpointId(1), remote.into()));
+        assert!(index.remove(EndpointId(1), remote.into(), None));
+        assert!(index.any_between(EndpointId(1), remote.into()));
+        assert!(index.remove(EndpointId(1), remote.into(), Some(0)));
+        assert!(!index.any_between(EndpointId(1), remote.into()));
+        assert!(!index.any_between(EndpointId(3), remote.into()));
+    }
+
+    #[test]
+    fn a_hundred_thousand_tunnels_come_and_go() {
+        let mut index = TunnelIndex::default();
+        let remote = |i: u32| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + i));
+        for i in 0..100_000 {
+            index.insert(EndpointId((i % 4) as u16), remote(i), None, TunnelId(i));
+        }
+        assert_eq!(index.len(), 100_000);
+        for i in (0..100_000).step_by(2) {
+            assert!(index.remove(EndpointId((i % 4) as u16), remote(i), None));
+        }
+        for i in 0..100_000 {
+            let found = index.find_v4(EndpointId((i % 4) as u16), 0x0a00_0000 + i, None);
+            assert_eq!(found, (i % 2 == 1).then_some(TunnelId(i)));
+        }
+    }
+}
