@@ -1,0 +1,115 @@
+"""`scripts/lab`: makes a lab by hand, looks around in it, removes it."""
+
+import argparse
+import os
+import sys
+
+from lab import plan
+from lab.gateway import base_config, tenant_config
+from lab.topology import STATE, Lab
+
+PLACES = "client, server, router, twin (the gateway's kernel side), ports (its links) or switch"
+
+
+def main():
+    """Parses the command line and runs one command; the exit status is the command's."""
+    parser = argparse.ArgumentParser(prog="scripts/lab", description=__doc__)
+    parser.add_argument("--name", default="lab", help="which lab; several can be up at once (default: lab)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="make client, switch, router and server, and start penstock between them")
+    up.add_argument("--tunnels", type=int, default=1, help="GRE tunnels to the router (default: 1)")
+    up.add_argument("--outer", type=int, choices=(4, 6), default=4, help="outer IP version (default: 4)")
+    up.add_argument("--no-gateway", action="store_true", help="leave the gateway to you; its configuration is written")
+    commands.add_parser("down", help="remove the lab")
+    commands.add_parser("status", help="say what is there")
+    execute = commands.add_parser("exec", help="run a command somewhere in the lab")
+    execute.add_argument("place", help=PLACES)
+    execute.add_argument("words", nargs=argparse.REMAINDER)
+    shell = commands.add_parser("shell", help="open a shell in a namespace of the lab")
+    shell.add_argument("place", help=PLACES)
+    ask = commands.add_parser("ask", help="ask the lab's gateway, for example: ask show tunnels")
+    ask.add_argument("words", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("scripts/lab makes network namespaces: run it as root (sudo scripts/lab ...)")
+    lab = Lab(arguments.name)
+    if arguments.command != "up" and not lab.directory.exists():
+        sys.exit(f"no lab {arguments.name!r} is up; start it with: scripts/lab --name {arguments.name} up")
+    return globals()[f"command_{arguments.command}"](lab, arguments)
+
+
+def command_up(lab, arguments):
+    """Makes the lab; a failure on the way removes what was made."""
+    if lab.directory.exists():
+        sys.exit(f"lab {lab.name!r} is already up; remove it with: scripts/lab --name {lab.name} down")
+    tunnels = [plan.Tunnel(number, outer=arguments.outer) for number in range(arguments.tunnels)]
+    try:
+        lab.up(tunnels)
+        config = base_config(lab.directory, lab.twin.name)
+        config["tenants"]["acme"] = tenant_config(tunnels)
+        if arguments.no_gateway:
+            lab.gateway.write(config)
+        else:
+            lab.gateway.start(config)
+    except BaseException:
+        lab.down()
+        raise
+    return command_status(lab, arguments)
+
+
+def command_down(lab, _):
+    """Removes the lab."""
+    lab.down()
+
+
+def command_status(lab, _):
+    """Says what is there."""
+    kind = "a qemu guest (this kernel has no GRE)" if lab.in_guest else "a namespace"
+    gateway = lab.gateway
+    answers = gateway.socket.exists() and gateway.ask("show", "ports", check=False).returncode == 0
+    print(f"lab {lab.name}: the router is {kind}; penstock {'answers' if answers else 'is not running'}")
+    print(f"  client {plan.CLIENT4} {plan.CLIENT6}   first server {plan.Tunnel(0).server(4)} {plan.Tunnel(0).server(6)}")
+    print(f"  configuration {gateway.config_file}   log {gateway.log}   others: {others(lab.name)}")
+
+
+def others(name):
+    """The names of the other labs that are up."""
+    return ", ".join(sorted(path.name for path in STATE.iterdir() if path.is_dir() and path.name != name)) or "none"
+
+
+def command_exec(lab, arguments):
+    """Runs a command in a namespace (with this terminal) or on the router."""
+    place = _place(lab, arguments.place)
+    if getattr(place, "guest", None):
+        done = place.sh(" ".join(arguments.words), check=False, timeout=3600)
+        print(done.stdout, end="")
+        return done.returncode
+    words = getattr(place, "space", place).command(arguments.words)
+    os.execvp(words[0], words)
+
+
+def command_shell(lab, arguments):
+    """An interactive shell; for a guest, the shell of its management namespace and how to go on."""
+    place = _place(lab, arguments.place)
+    if getattr(place, "guest", None):
+        sys.exit(f"the router is a guest without a terminal; use: scripts/lab --name {lab.name} exec router COMMAND")
+    words = getattr(place, "space", place).command([os.environ.get("SHELL", "/bin/sh")])
+    os.execvp(words[0], words)
+
+
+def command_ask(lab, arguments):
+    """Runs the penstock client against the lab's gateway."""
+    done = lab.gateway.ask(*arguments.words, check=False)
+    print(done.stdout, end="")
+    return done.returncode
+
+
+def _place(lab, name):
+    try:
+        return lab.place(name)
+    except KeyError:
+        sys.exit(f"no place {name!r} in the lab; there are {PLACES}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The gateway under test: its configuration, its process, its counters."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import yaml
+
+from lab.guest import stop_process
+from lab.netns import CommandFailed, run
+from lab.plan import CORE4, CORE6, EDGE4, EDGE6, ENDPOINT4, ENDPOINT6
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_LIMIT_S = 40
+
+
+def binary():
+    """The penstock program: $PENSTOCK, else the newest build in the target directory."""
+    if "PENSTOCK" in os.environ:
+        return Path(os.environ["PENSTOCK"])
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+    built = [path for path in (target / "release/penstock", target / "debug/penstock") if path.exists()]
+    if not built:
+        raise FileNotFoundError(f"no penstock program under {target}: run `cargo build --release` first")
+    return max(built, key=lambda path: path.stat().st_mtime)
+
+
+def base_config(directory, twin):
+    """Node, memory, cores, two ports and the endpoints; tenants are the caller's."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return {
+        "node": {"name": "lab", "netns": twin, "socket": str(directory / "api.sock")},
+        "memory": {"hugepages": False, "size_mib": 256},
+        "cores": {"control": cpus[0], "workers": [cpus[-1]]},
+        "ports": {
+            "edge0": {"device": "net_af_packet0,iface=edge0", "addresses": [f"{EDGE4}/24", f"{EDGE6}/64"]},
+            "core0": {"device": "net_af_packet1,iface=core0", "addresses": [f"{CORE4}/24", f"{CORE6}/64"]},
+        },
+        "endpoints": {"anycast4": ENDPOINT4, "anycast6": ENDPOINT6},
+        "icmp": {"rate": 10000, "burst": 1000},
+        "tenants": {},
+    }
+
+
+def tenant_config(tunnels):
+    """A tenant that owns these tunnels and the prefixes they lead to."""
+    prefixes = [tunnel.prefix(family) for tunnel in tunnels for family in (4, 6)]
+    routes = [{"prefix": tunnel.prefix(family), "via": tunnel.name} for tunnel in tunnels for family in (4, 6)]
+    routes += [{"prefix": "0.0.0.0/0", "via": "internet"}, {"prefix": "::/0", "via": "internet"}]
+    return {"prefixes": prefixes, "tunnels": {tunnel.name: tunnel_config(tunnel) for tunnel in tunnels},
+            "routes": routes}
+
+
+def tunnel_config(tunnel):
+    """One tunnel as the configuration file has it."""
+    config = {
+        "type": "gre",
+        "endpoint": f"anycast{tunnel.outer}",
+        "remote": tunnel.remote,
+        "address": [f"{tunnel.gateway_address(4)}/31", f"{tunnel.gateway_address(6)}/127"],
+    }
+    if tunnel.key is not None:
+        config["key"] = tunnel.key
+    if tunnel.checksum:
+        config["checksum"] = True
+    return config
+
+
+class Gateway:
+    """A penstock process whose ports are in `space`."""
+
+    def __init__(self, space, twin, directory):
+        self.space = space
+        self.twin = twin
+        self.directory = Path(directory)
+        self.config_file = self.directory / "penstock.yaml"
+        self.log = self.directory / "penstock.txt"
+        self.pid_file = self.directory / "penstock.pid"
+        self.socket = self.directory / "api.sock"
+        self.process = None
+
+    def write(self, config):
+        """Puts the configuration where run and reload read it."""
+        self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def start(self, config):
+        """Starts penstock and waits until it answers."""
+        self.write(config)
+        with open(self.log, "a", encoding="utf-8") as log:
+            self.process = self.space.spawn([binary(), "run", "-c", self.config_file],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.pid_file.write_text(str(self.process.pid))
+        limit = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < limit:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"penstock ended with status {self.process.returncode}:\n{self.log_tail()}")
+            if self.socket.exists() and self.ask("show", "ports", check=False).returncode == 0:
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"penstock did not answer in {START_LIMIT_S} s:\n{self.log_tail()}")
+
+    def log_tail(self):
+        """The last lines it logged."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+
+    def ask(self, *words, check=True):
+        """Runs the command-line client against this gateway."""
+        return run([str(binary()), *words, "--socket", str(self.socket)], check=check)
+
+    def show(self, what):
+        """A `show` page as data."""
+        return json.loads(self.ask("show", what, "--json").stdout)
+
+    def reload(self, config):
+        """Applies a changed configuration to the running gateway."""
+        self.write(config)
+        return self.ask("reload", "-c", str(self.config_file))
+
+    def running(self):
+        """True while the process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self):
+        """Ends it politely and returns its exit status (None if a later command stops a detached one)."""
+        if not self.pid_file.exists():
+            return None
+        pid = int(self.pid_file.read_text())
+        if self.process is None:
+            stop_process(pid, "penstock")
+        elif self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise CommandFailed("penstock ignored SIGTERM for 15 s and was killed") from None
+        self.pid_file.unlink()
+        return self.process.returncode if self.process else None

@@ -1,0 +1,87 @@
+"""The lab's address plan: who is where, for tunnel number n.
+
+    client 192.0.2.10 --- 192.0.2.1 gateway 198.18.0.1 --- 198.18.0.70+n router --- server 198.51.100+n.10
+           2001:db8:1::10   ::1            2001:db8:2::1     2001:db8:2::70+n       2001:db8:51nn::10
+
+The router's end of each tunnel has an outer address of its own, so one router
+can hold tunnels of every kind side by side; each carries a prefix of its own.
+"""
+
+from dataclasses import dataclass
+
+CLIENT4, CLIENT6 = "192.0.2.10", "2001:db8:1::10"
+EDGE4, EDGE6 = "192.0.2.1", "2001:db8:1::1"
+CORE4, CORE6 = "198.18.0.1", "2001:db8:2::1"
+ENDPOINT4, ENDPOINT6 = "203.0.113.1", "2001:db8:ffff::1"
+ROUTER4, ROUTER6 = "198.18.0.66", "2001:db8:2::66"
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """One GRE tunnel between the gateway's anycast endpoint and the router."""
+
+    number: int
+    outer: int = 4
+    key: int | None = None
+    checksum: bool = False
+    encap_limit: bool = False  # Linux's default for ip6gre: an RFC 2473 option in front of GRE
+    tenant: str = "acme"
+
+    @property
+    def name(self):
+        """Its name in the gateway's configuration and in test ids."""
+        words = [f"gre{self.number}", f"v{self.outer}"]
+        words += ["key"] if self.key is not None else []
+        words += ["csum"] if self.checksum else []
+        words += ["limit"] if self.encap_limit else []
+        return "-".join(words)
+
+    @property
+    def device(self):
+        """The router's interface."""
+        return f"tun{self.number}"
+
+    @property
+    def remote(self):
+        """The router's outer address."""
+        return f"198.18.0.{70 + self.number}" if self.outer == 4 else f"2001:db8:2::{70 + self.number}"
+
+    @property
+    def endpoint(self):
+        """The gateway's outer address."""
+        return ENDPOINT4 if self.outer == 4 else ENDPOINT6
+
+    @property
+    def inner_mtu(self):
+        """What FEATURES promises for an outer link of 1500."""
+        return 1500 - (20 if self.outer == 4 else 40) - 4 - (4 if self.key is not None else 0) - 4 * self.checksum
+
+    @property
+    def router_mtu(self):
+        """The MTU of the router's device: the option takes eight bytes more."""
+        return self.inner_mtu - 8 * self.encap_limit
+
+    def gateway_address(self, family):
+        """Our interface address inside the tunnel."""
+        return f"10.255.{self.number}.0" if family == 4 else f"fd00:255:{self.number}::"
+
+    def router_address(self, family):
+        """The router's interface address inside the tunnel."""
+        return f"10.255.{self.number}.1" if family == 4 else f"fd00:255:{self.number}::1"
+
+    def prefix(self, family):
+        """The network behind the router that this tunnel leads to."""
+        return f"198.51.{100 + self.number}.0/24" if family == 4 else f"2001:db8:{5100 + self.number}::/64"
+
+    def lan_router(self, family):
+        """The router's address on the server's link."""
+        return f"198.51.{100 + self.number}.1" if family == 4 else f"2001:db8:{5100 + self.number}::1"
+
+    def server(self, family):
+        """The server's address in this tunnel's prefix."""
+        return f"198.51.{100 + self.number}.10" if family == 4 else f"2001:db8:{5100 + self.number}::10"
+
+
+def mss(inner_mtu, family):
+    """The TCP segment that fits: IP and TCP headers off the MTU."""
+    return inner_mtu - (40 if family == 4 else 60)

@@ -1,0 +1,123 @@
+"""A whole lab: client, gateway's ports, switch, customer router, server."""
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+from lab import plan
+from lab.gateway import Gateway
+from lab.netns import Namespace, bridge, veth
+from lab.router import Router, kernel_has_gre
+
+STATE = Path("/run/penstock-lab")
+
+
+class Lab:
+    """Everything of one named lab. Use as a context manager, or `up` and `down`."""
+
+    def __init__(self, name="lab", in_guest=None):
+        self.name = name
+        self.directory = STATE / name
+        if in_guest is None and (self.directory / "lab.json").exists():
+            in_guest = json.loads((self.directory / "lab.json").read_text())["in_guest"]
+        self.in_guest = in_guest
+        self.client = Namespace(f"{name}-client")
+        self.ports = Namespace(f"{name}-ports")
+        self.switch = Namespace(f"{name}-switch")
+        self.server = Namespace(f"{name}-server")
+        self.twin = Namespace(f"{name}-twin")
+        self.gateway = Gateway(self.ports, self.twin, self.directory)
+        self.routers = {}
+        self.extra = []
+        if in_guest is not None:
+            self.routers["router"] = Router(name, "router", self.directory, in_guest)
+
+    def up(self, tunnels, edge_mtu=1500):
+        """Makes namespaces and links and starts the router; the gateway is started by its own method."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with open(STATE / "lock", "w", encoding="utf-8") as lock:  # one probe and one image build at a time
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.in_guest is None:
+                wish = os.environ.get("LAB_PEER", "auto")
+                self.in_guest = wish == "guest" or (wish == "auto" and not kernel_has_gre(f"{self.name}-probe"))
+            self._start(tunnels, edge_mtu)
+        return self
+
+    def _start(self, tunnels, edge_mtu):
+        (self.directory / "lab.json").write_text(json.dumps({"in_guest": self.in_guest}))
+        self.client.create()
+        self.ports.create(ipv6=False)
+        self.switch.create(ipv6=False)
+        self.server.create()
+        bridge(self.switch, "switch")
+        veth(self.client, "eth0", self.ports, "edge0", mtu=edge_mtu)
+        veth(self.switch, "gateway", self.ports, "core0")
+        self.switch.sh("ip link set gateway master switch")
+        self.client.sh(
+            f"ip address add {plan.CLIENT4}/24 dev eth0; ip address add {plan.CLIENT6}/64 dev eth0 nodad\n"
+            f"ip route add default via {plan.EDGE4}; ip route add default via {plan.EDGE6}"
+        )
+        router = self.routers["router"] = Router(self.name, "router", self.directory, self.in_guest)
+        router.start(self.switch, self.server)
+        router.configure(tunnels)
+        self.address_server(self.server, tunnels)
+
+    @staticmethod
+    def address_server(server, tunnels):
+        """The server has an address in every tunnel's prefix; the router is its way out."""
+        lines = [f"ip address add {tunnel.server(4)}/24 dev eth0\nip address add {tunnel.server(6)}/64 dev eth0 nodad"
+                 for tunnel in tunnels]
+        lines += [f"ip route add default via {tunnels[0].lan_router(4)}",
+                  f"ip route add default via {tunnels[0].lan_router(6)}"]
+        server.sh("\n".join(lines))
+
+    def add_host(self, name, addresses=()):
+        """One more namespace on the switch, for example a scapy peer; its link is eth0."""
+        space = Namespace(f"{self.name}-{name}").create()
+        self.extra.append(space)
+        veth(self.switch, name, space, "eth0")
+        self.switch.sh(f"ip link set {name} master switch")
+        for address in addresses:
+            space.sh(f"ip address add {address} dev eth0" + (" nodad" if ":" in address else ""))
+        return space
+
+    def add_router(self, name, tunnels, wan4, wan6):
+        """A second customer's router with a server of its own behind it; returns (router, server)."""
+        server = Namespace(f"{self.name}-{name}-server").create()
+        self.extra.append(server)
+        router = self.routers[name] = Router(self.name, name, self.directory, self.in_guest)
+        router.start(self.switch, server)
+        router.configure(tunnels, wan4, wan6)
+        self.address_server(server, tunnels)
+        return router, server
+
+    def place(self, name):
+        """What a user calls client, ports, switch, server, twin or router."""
+        if name in self.routers:
+            return self.routers[name]
+        places = {"client": self.client, "ports": self.ports, "switch": self.switch,
+                  "server": self.server, "twin": self.twin}
+        return places[name]
+
+    def down(self):
+        """Removes this lab and nothing else; works on a half-made one too."""
+        problem = None
+        try:
+            self.gateway.stop()
+        except Exception as error:  # the rest must go all the same
+            problem = error
+        for router in self.routers.values():
+            router.stop()
+        for space in [self.client, self.ports, self.switch, self.server, self.twin, *self.extra]:
+            space.delete()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if problem:
+            raise problem
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.down()
