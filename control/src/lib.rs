@@ -1,3 +1,4 @@
 //! Control.
 
+pub mod api;
 pub mod kernel;

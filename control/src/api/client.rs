@@ -1,0 +1,210 @@
+//! The client: one connection per request, with a bound on every wait.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{Method, Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+use super::error::{ApiError, ErrorBody, MAX_BODY_BYTES};
+use super::filter::{NeighborFilter, RouteFilter, TunnelFilter};
+use super::types::{
+    CoreRow, DropRow, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow, RunningConfig,
+    Status, TunnelRow,
+};
+
+/// A million routes as JSON take a few seconds.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Compiling a million routes and handing them to all workers.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "penstock is not running: nothing listens on {}\n  \
+         fix: start it with `penstock run -c FILE` (or `systemctl start penstock`); if it runs with another \
+         node.socket, name that one with --socket",
+        path.display()
+    )]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Not for this user.
+    #[error(
+        "no permission to open {}\n  fix: run as root or as the user that penstock runs as (sudo penstock ...)",
+        path.display()
+    )]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// It listens but does not answer.
+    #[error("penstock did not answer within {seconds} s; its log tells what it is busy with")]
+    Timeout {
+        /// The patience.
+        seconds: u64,
+    },
+    /// It said no.
+    #[error(transparent)]
+    Refused(#[from] ApiError),
+    /// The connection broke.
+    #[error("the connection to {} broke: {detail}", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// How.
+        detail: String,
+    },
+    /// The answer makes no sense.
+    #[error("{} gave an answer that this version does not understand: {detail}", path.display())]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        /// What.
+        detail: String,
+    },
+}
+
+/// Asks a running gateway.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// A client for the daemon behind `socket`. Connects only when asked something.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { path: socket.into() }
+    }
+
+    /// The socket it asks.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The gateway at a glance.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.show("status", &()).await
+    }
+
+    /// All ports.
+    pub async fn ports(&self) -> Result<Page<PortRow>, ClientError> {
+        self.show("ports", &()).await
+    }
+
+    /// All cores.
+    pub async fn cores(&self) -> Result<Page<CoreRow>, ClientError> {
+        self.show("cores", &()).await
+    }
+
+    /// Tunnels that match.
+    pub async fn tunnels(&self, filter: &TunnelFilter) -> Result<Page<TunnelRow>, ClientError> {
+        self.show("tunnels", filter).await
+    }
+
+    /// Routes that match.
+    pub async fn routes(&self, filter: &RouteFilter) -> Result<Page<RouteRow>, ClientError> {
+        self.show("routes", filter).await
+    }
+
+    /// Neighbours that match.
+    pub async fn neighbors(&self, filter: &NeighborFilter) -> Result<Page<NeighborRow>, ClientError> {
+        self.show("neighbors", filter).await
+    }
+
+    /// All drop reasons.
+    pub async fn drops(&self) -> Result<Page<DropRow>, ClientError> {
+        self.show("drops", &()).await
+    }
+
+    /// The running configuration.
+    pub async fn config(&self) -> Result<RunningConfig, ClientError> {
+        self.show("config", &()).await
+    }
+
+    /// Makes another configuration the running one, or says what that would change.
+    pub async fn reload(&self, request: &ReloadRequest) -> Result<ReloadReport, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.protocol(error))?;
+        // The server would refuse it too, but closes the connection while we still write.
+        if body.len() > MAX_BODY_BYTES {
+            return Err(ApiError::too_large().into());
+        }
+        self.ask(Method::POST, "/v1/reload", body.into(), RELOAD_TIMEOUT).await
+    }
+
+    async fn show<T: DeserializeOwned>(&self, what: &str, filter: &impl Serialize) -> Result<T, ClientError> {
+        let query = serde_urlencoded::to_string(filter).map_err(|error| self.protocol(error))?;
+        let path =
+            if query.is_empty() { format!("/v1/show/{what}") } else { format!("/v1/show/{what}?{query}") };
+        self.ask(Method::GET, &path, Bytes::new(), SHOW_TIMEOUT).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<T, ClientError> {
+        tokio::time::timeout(patience, self.exchange(method, path, body))
+            .await
+            .map_err(|_| ClientError::Timeout { seconds: patience.as_secs() })?
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let stream = UnixStream::connect(&self.path).await.map_err(|error| self.unreachable(&error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(error))?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.protocol(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        let success = response.status().is_success();
+        let body = response.into_body().collect().await.map_err(|error| self.broken(error))?.to_bytes();
+        driver.abort();
+        if success {
+            return serde_json::from_slice(&body).map_err(|error| self.protocol(error));
+        }
+        let refusal: ErrorBody = serde_json::from_slice(&body).map_err(|error| self.protocol(error))?;
+        Err(refusal.error.into())
+    }
+
+    fn unreachable(&self, error: &io::Error) -> ClientError {
+        let path = self.path.clone();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { path },
+            io::ErrorKind::PermissionDenied => ClientError::Denied { path },
+            _ => self.broken(error),
+        }
+    }
+
+    fn broken(&self, detail: impl ToString) -> ClientError {
+        ClientError::Broken { path: self.path.clone(), detail: detail.to_string() }
+    }
+
+    fn protocol(&self, detail: impl ToString) -> ClientError {
+        ClientError::Protocol { path: self.path.clone(), detail: detail.to_string() }
+    }
+}

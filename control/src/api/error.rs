@@ -1,0 +1,124 @@
+//! How the API says no: one envelope for every error, `{"error": {"code", "message", "problems"}}`.
+
+use std::fmt;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+/// Largest request body: a configuration of 100 000 tunnels is about 30 MB.
+pub const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// Why a request failed, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request makes no sense.
+    BadRequest,
+    /// The caller is neither the daemon's user nor root.
+    Forbidden,
+    /// No such path.
+    NotFound,
+    /// The path exists, but not for this method.
+    MethodNotAllowed,
+    /// The body is larger than [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES).
+    TooLarge,
+    /// The body did not arrive in time.
+    Timeout,
+    /// The configuration has problems; nothing was changed.
+    InvalidConfig,
+    /// The configuration is valid but could not be applied.
+    ReloadFailed,
+    /// A bug, or a code that this client is too old to know.
+    #[serde(other)]
+    Internal,
+}
+
+impl ErrorCode {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::ReloadFailed => StatusCode::CONFLICT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where in the document, for example `tenants.acme.tunnels.dc1.remote`.
+    pub path: String,
+    /// Line of the file, where known; the first is 1.
+    pub line: Option<u64>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.fix {
+            Some(fix) => write!(f, "\n  fix: {fix}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A request that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+    /// All that is wrong with a configuration.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
+}
+
+impl ApiError {
+    /// An error without a list of problems.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), problems: Vec::new() }
+    }
+
+    /// A body beyond [`MAX_BODY_BYTES`].
+    pub(super) fn too_large() -> Self {
+        let limit = MAX_BODY_BYTES >> 20;
+        Self::new(ErrorCode::TooLarge, format!("a request's body may have at most {limit} MiB"))
+    }
+
+    /// A configuration that was refused.
+    pub fn invalid_config(message: impl Into<String>, problems: Vec<Problem>) -> Self {
+        Self { code: ErrorCode::InvalidConfig, message: message.into(), problems }
+    }
+}
+
+/// The envelope on the wire.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ErrorBody {
+    pub(super) error: ApiError,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.code.status(), Json(ErrorBody { error: self })).into_response()
+    }
+}

@@ -1,0 +1,31 @@
+//! The operator's interface: HTTP/JSON on a unix socket that only the owner can open.
+//!
+//! `penstock show` and `penstock reload` are clients of it, and so is anything an operator writes:
+//! `curl --unix-socket /run/penstock/api.sock http://localhost/v1/show/ports`.
+//!
+//! - [`Gateway`] is what the running gateway answers; this module never reads a table or a counter itself.
+//! - [`bind`] takes the socket (and with it the right to be the only daemon on it), [`serve`] answers on it.
+//! - [`Client`] asks.
+//!
+//! Deliberately absent: TCP, TLS, passwords. Who may open the socket may do everything; the file mode and the
+//! peer's user id decide who that is. Remote access is SSH's business.
+
+mod attention;
+mod client;
+mod error;
+mod filter;
+mod gateway;
+mod server;
+mod socket;
+mod types;
+
+pub use client::{Client, ClientError};
+pub use error::{ApiError, ErrorCode, MAX_BODY_BYTES, Problem};
+pub use filter::{DEFAULT_LIMIT, NeighborFilter, RouteFilter, TunnelFilter};
+pub use gateway::Gateway;
+pub use server::serve;
+pub use socket::{ApiSocket, BindError, DEFAULT_PATH, bind};
+pub use types::*;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! The server: paths, bounds and who may ask.
+//!
+//! Every answer is JSON, every error the same envelope. Reads run on a blocking thread. A reload runs in a task of
+//! its own: a client that goes away cannot leave half of it undone, and a second one waits for the first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{Query, Request, State};
+use axum::http::Uri;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use nix::unistd::Uid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixListener;
+use tokio::sync::Mutex;
+
+use super::attention::attention;
+use super::error::{ApiError, ErrorCode, MAX_BODY_BYTES};
+use super::gateway::Gateway;
+use super::socket::ApiSocket;
+use super::types::{Page, ReloadReport, ReloadRequest, Status};
+
+/// A local client has its body ready; one that does not send it is stuck.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Api {
+    gateway: Arc<dyn Gateway>,
+    reloading: Arc<Mutex<()>>,
+}
+
+impl Clone for Api {
+    fn clone(&self) -> Self {
+        Self { gateway: Arc::clone(&self.gateway), reloading: Arc::clone(&self.reloading) }
+    }
+}
+
+/// Who is at the other end of a connection; `None` when the kernel does not say.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
+/// Answers on `socket` until `shutdown` resolves and open requests are done.
+///
+/// # Errors
+/// When the socket cannot be registered with the runtime.
+pub async fn serve(
+    mut socket: ApiSocket,
+    gateway: Arc<dyn Gateway>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = socket.listen()?;
+    let app = router(gateway).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+}
+
+fn router(gateway: Arc<dyn Gateway>) -> Router {
+    Router::new()
+        .route("/v1/show/status", get(show_status))
+        .route("/v1/show/ports", get(|api| show(api, |gateway| Page::all(gateway.ports()))))
+        .route("/v1/show/cores", get(|api| show(api, |gateway| Page::all(gateway.cores()))))
+        .route("/v1/show/drops", get(|api| show(api, |gateway| Page::all(gateway.drops()))))
+        .route("/v1/show/config", get(|api| show(api, |gateway| gateway.config())))
+        .route(
+            "/v1/show/tunnels",
+            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.tunnels(filter))),
+        )
+        .route(
+            "/v1/show/routes",
+            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.routes(filter))),
+        )
+        .route(
+            "/v1/show/neighbors",
+            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.neighbors(filter))),
+        )
+        .route("/v1/reload", post(reload))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(owner_only))
+        .with_state(Api { gateway, reloading: Arc::default() })
+}
+
+/// The file mode already keeps others out; this holds when someone has widened it.
+async fn owner_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    if peer.uid.is_some_and(|uid| may_ask(uid, Uid::effective().as_raw())) {
+        return next.run(request).await;
+    }
+    tracing::warn!(uid = peer.uid, path = request.uri().path(), "API request of another user refused");
+    ApiError::new(ErrorCode::Forbidden, "only root and the user that penstock runs as may use this socket")
+        .into_response()
+}
+
+fn may_ask(peer: u32, ours: u32) -> bool {
+    peer == ours || peer == 0
+}
+
+async fn show_status(State(api): State<Api>) -> Result<Response, ApiError> {
+    read(api, |gateway| {
+        let status = gateway.status();
+        let attention = attention(&status, &gateway.ports(), &gateway.cores());
+        Status { attention, ..status }
+    })
+    .await
+}
+
+async fn show<T: Serialize>(
+    State(api): State<Api>,
+    rows: impl FnOnce(&dyn Gateway) -> T + Send + 'static,
+) -> Result<Response, ApiError> {
+    read(api, rows).await
+}
+
+async fn show_filtered<F, T>(
+    State(api): State<Api>,
+    uri: Uri,
+    rows: impl FnOnce(&dyn Gateway, &F) -> T + Send + 'static,
+) -> Result<Response, ApiError>
+where
+    F: DeserializeOwned + Send + 'static,
+    T: Serialize,
+{
+    let Query(filter) = Query::<F>::try_from_uri(&uri)
+        .map_err(|rejection| ApiError::new(ErrorCode::BadRequest, rejection.body_text()))?;
+    read(api, move |gateway| rows(gateway, &filter)).await
+}
+
+/// Makes rows and their JSON on a blocking thread.
+async fn read<T: Serialize>(
+    api: Api,
+    rows: impl FnOnce(&dyn Gateway) -> T + Send + 'static,
+) -> Result<Response, ApiError> {
+    tokio::task::spawn_blocking(move || Json(rows(&*api.gateway)).into_response())
+        .await
+        .map_err(|failed| internal("reading the tables", &failed))
+}
+
+async fn reload(State(api): State<Api>, body: Body) -> Result<Json<ReloadReport>, ApiError> {
+    let body = receive(body).await?;
+    let request: ReloadRequest = if body.is_empty() {
+        ReloadRequest::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| {
+            ApiError::new(ErrorCode::BadRequest, format!("the request is not a reload: {error}"))
+        })?
+    };
+    let task = tokio::spawn(async move {
+        let _alone = api.reloading.lock().await;
+        api.gateway.reload(request).await
+    });
+    task.await.map_err(|failed| internal("the reload", &failed))?.map(Json)
+}
+
+async fn receive(body: Body) -> Result<Bytes, ApiError> {
+    // What announces itself as too large is refused at once, what turns out so while it is read.
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Err(ApiError::too_large());
+    }
+    let whole = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await.map_err(|_| {
+        let seconds = BODY_TIMEOUT.as_secs();
+        ApiError::new(ErrorCode::Timeout, format!("the request's body did not arrive within {seconds} s"))
+    })?;
+    whole.map_err(|error| {
+        if is_too_large(&error) {
+            ApiError::too_large()
+        } else {
+            ApiError::new(ErrorCode::BadRequest, format!("the request's body broke off: {error}"))
+        }
+    })
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}
+
+fn internal(what: &str, failed: &tokio::task::JoinError) -> ApiError {
+    tracing::error!(%failed, "{what} failed");
+    ApiError::new(ErrorCode::Internal, format!("{what} failed inside the daemon; its log has the details"))
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("{} does not exist; try /v1/show/status or see docs/cli.md", uri.path()),
+    )
+}
+
+async fn wrong_method(request: Request) -> ApiError {
+    ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        format!("{} does not answer {}", request.uri().path(), request.method()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_ask;
+
+    #[test]
+    fn only_the_owner_and_root_may_ask() {
+        assert!(may_ask(1000, 1000));
+        assert!(may_ask(0, 1000));
+        assert!(!may_ask(1001, 1000));
+        assert!(!may_ask(1000, 0));
+    }
+}

@@ -1,0 +1,159 @@
+//! A gateway that is made up: two ports, three tunnels, and a reload that only remembers.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::api::*;
+
+#[derive(Default)]
+pub(super) struct Fake {
+    pub(super) reloads: Mutex<Vec<ReloadRequest>>,
+    pub(super) reload_takes: Duration,
+    pub(super) reloading_now: AtomicUsize,
+    pub(super) most_at_once: AtomicUsize,
+}
+
+pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
+    TunnelRow {
+        tenant: tenant.into(),
+        name: name.into(),
+        kind: "gre".into(),
+        endpoint: "anycast4".into(),
+        local: "203.0.113.1".parse().unwrap(),
+        remote: "192.0.2.77".parse().unwrap(),
+        key: Some(7),
+        state,
+        reason: None,
+        underlay: Some("edge0 via 192.0.2.254".into()),
+        mtu: 1472,
+        path_mtu: None,
+        mss_v4: Some(1432),
+        mss_v6: Some(1412),
+        encap: Traffic { packets: u64::MAX, bytes: 1 },
+        decap: Traffic::default(),
+        drops: 0,
+        clamped_syns: 3,
+        keepalives_answered: 0,
+        keepalive: None,
+    }
+}
+
+pub(super) fn tunnels() -> Vec<TunnelRow> {
+    vec![
+        tunnel("acme", "dc1", TunnelState::Up),
+        tunnel("acme", "dc2", TunnelState::Down),
+        tunnel("beta & co", "dc1", TunnelState::Up),
+    ]
+}
+
+fn route(tenant: &str, prefix: &str) -> RouteRow {
+    RouteRow {
+        tenant: tenant.into(),
+        prefix: prefix.parse().unwrap(),
+        source: RouteSource::Config,
+        hops: vec![HopRow {
+            kind: HopKind::Tunnel,
+            via: "dc1".into(),
+            priority: 100,
+            weight: 1,
+            active: true,
+            reason: None,
+        }],
+    }
+}
+
+impl Gateway for Fake {
+    fn status(&self) -> Status {
+        Status { node: "fra1-a".into(), tunnels: UpCount { up: 2, total: 3 }, ..Status::default() }
+    }
+
+    fn ports(&self) -> Vec<PortRow> {
+        let port = |name: &str, up| PortRow {
+            name: name.into(),
+            link: Link { up, speed_mbps: up.then_some(100_000) },
+            ..PortRow::default()
+        };
+        vec![port("edge0", true), port("core0", false)]
+    }
+
+    fn cores(&self) -> Vec<CoreRow> {
+        let core = |core, generation| CoreRow {
+            core,
+            generation: Some(generation),
+            current_generation: 9,
+            max_loop_us: Some(12.5),
+            ..CoreRow::default()
+        };
+        vec![core(2, 9), core(3, 8)]
+    }
+
+    fn tunnels(&self, filter: &TunnelFilter) -> Page<TunnelRow> {
+        let rows = tunnels().into_iter();
+        let matching =
+            rows.filter(|row| filter.selects(&row.tenant, &row.name) && filter.selects_state(row.state));
+        Page::take(matching, filter.limit, |row| row)
+    }
+
+    fn routes(&self, filter: &RouteFilter) -> Page<RouteRow> {
+        let all =
+            [("acme", "10.0.0.0/8"), ("acme", "10.1.0.0/16"), ("beta", "10.1.2.0/24"), ("beta", "fd00::/8")];
+        let matching = all.into_iter().filter(|(tenant, prefix)| {
+            filter.selects_table(tenant) && filter.selects_prefix(&prefix.parse().unwrap())
+        });
+        Page::take(matching, filter.limit, |(tenant, prefix)| route(tenant, prefix))
+    }
+
+    fn neighbors(&self, filter: &NeighborFilter) -> Page<NeighborRow> {
+        let row = |interface: &str| NeighborRow {
+            interface: interface.into(),
+            ip: "192.0.2.254".parse().unwrap(),
+            mac: Some("02:00:00:00:00:fe".into()),
+            state: NeighborState::Reachable,
+            used_by: 2,
+        };
+        let matching = ["core0", "edge0"].into_iter().filter(|interface| filter.selects(interface));
+        Page::take(matching, filter.limit, row)
+    }
+
+    fn drops(&self) -> Vec<DropRow> {
+        vec![DropRow {
+            reason: "gre_key_mismatch".into(),
+            packets: 5,
+            per_core: vec![CoreCount { core: 2, packets: 5 }],
+            help: "The key differs from the configuration.".into(),
+        }]
+    }
+
+    fn config(&self) -> RunningConfig {
+        RunningConfig { source: "/etc/penstock.yaml".into(), age_s: 1, yaml: "node: {name: fra1-a}\n".into() }
+    }
+
+    fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
+        async move {
+            let at_once = self.reloading_now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
+            tokio::time::sleep(self.reload_takes).await;
+            self.reloading_now.fetch_sub(1, Ordering::SeqCst);
+            let dry_run = request.dry_run;
+            let refused = request.config.as_ref().is_some_and(|config| config.yaml.contains("bad"));
+            let crash = request.config.as_ref().is_some_and(|config| config.yaml.contains("crash"));
+            assert!(!crash, "asked to");
+            self.reloads.lock().unwrap().push(request);
+            if refused {
+                let problem = Problem {
+                    path: "tenants.acme".into(),
+                    line: Some(4),
+                    message: "bad".into(),
+                    fix: Some("make it good".into()),
+                };
+                return Err(ApiError::invalid_config("the configuration has 1 problem", vec![problem]));
+            }
+            Ok(ReloadReport { dry_run, generation: 10, ..ReloadReport::default() })
+        }
+        .boxed()
+    }
+}

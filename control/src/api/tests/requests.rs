@@ -1,0 +1,197 @@
+//! Requests, good and bad.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::Running;
+use super::fake::{Fake, tunnels};
+use crate::api::*;
+
+#[tokio::test]
+async fn every_table_crosses_the_socket_unchanged() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let client = Client::new(running.socket());
+    let fake = Fake::default();
+
+    assert_eq!(client.ports().await.unwrap().rows, fake.ports());
+    assert_eq!(client.cores().await.unwrap().rows, fake.cores());
+    assert_eq!(client.drops().await.unwrap().rows, fake.drops());
+    assert_eq!(client.config().await.unwrap(), fake.config());
+    assert_eq!(client.tunnels(&TunnelFilter::default()).await.unwrap(), Page::all(tunnels()));
+    assert_eq!(client.routes(&RouteFilter::default()).await.unwrap(), fake.routes(&RouteFilter::default()));
+    let neighbors = client.neighbors(&NeighborFilter::default()).await.unwrap();
+    assert_eq!(neighbors, fake.neighbors(&NeighborFilter::default()));
+    assert_eq!(client.status().await.unwrap().node, "fra1-a");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn filters_and_limits_reach_the_gateway() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let client = Client::new(running.socket());
+
+    let of_tenant = TunnelFilter { tenant: Some("beta & co".into()), ..TunnelFilter::default() };
+    assert_eq!(client.tunnels(&of_tenant).await.unwrap().rows, tunnels()[2..]);
+    let down = TunnelFilter { state: Some(TunnelState::Down), ..TunnelFilter::default() };
+    assert_eq!(client.tunnels(&down).await.unwrap().rows, tunnels()[1..2]);
+    let limited = client.tunnels(&TunnelFilter { limit: 1, ..TunnelFilter::default() }).await.unwrap();
+    assert_eq!((limited.total, limited.rows.len()), (3, 1));
+    let unlimited = client.tunnels(&TunnelFilter { limit: 0, ..TunnelFilter::default() }).await.unwrap();
+    assert_eq!((unlimited.total, unlimited.rows.len()), (3, 3));
+
+    let prefixes = async |filter: RouteFilter| {
+        let page = client.routes(&filter).await.unwrap();
+        page.rows.iter().map(|row| row.prefix.to_string()).collect::<Vec<_>>()
+    };
+    let covering = RouteFilter { address: Some("10.1.3.4".parse().unwrap()), ..RouteFilter::default() };
+    assert_eq!(prefixes(covering).await, ["10.0.0.0/8", "10.1.0.0/16"]);
+    let inside = RouteFilter { prefix: Some("10.1.0.0/16".parse().unwrap()), ..RouteFilter::default() };
+    assert_eq!(prefixes(inside).await, ["10.1.0.0/16", "10.1.2.0/24"]);
+    let table = RouteFilter { tenant: Some("beta".into()), ..RouteFilter::default() };
+    assert_eq!(prefixes(table).await, ["10.1.2.0/24", "fd00::/8"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn status_says_what_needs_attention() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let status = Client::new(running.socket()).status().await.unwrap();
+    assert_eq!(status.attention.len(), 3, "{:?}", status.attention);
+    assert!(status.attention[0].starts_with("port core0: no link"));
+    assert!(status.attention[1].starts_with("core 3: works with tables of generation 8"));
+    assert!(status.attention[2].starts_with("1 of 3 tunnels are not up"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn reload_carries_the_text_and_brings_back_every_problem() {
+    let fake = Arc::new(Fake::default());
+    let running = Running::start(fake.clone());
+    let client = Client::new(running.socket());
+
+    let text = |yaml: &str| Some(ConfigText { source: "x.yaml".into(), yaml: yaml.into() });
+    let dry = ReloadRequest { dry_run: true, config: text("good") };
+    assert!(client.reload(&dry).await.unwrap().dry_run);
+    assert_eq!(fake.reloads.lock().unwrap().as_slice(), [dry]);
+
+    let refused = client.reload(&ReloadRequest { dry_run: false, config: text("bad") }).await.unwrap_err();
+    let ClientError::Refused(error) = refused else { unreachable!("{refused}") };
+    assert_eq!(error.code, ErrorCode::InvalidConfig);
+    assert_eq!(error.problems[0].to_string(), "line 4: tenants.acme: bad\n  fix: make it good");
+
+    let large = "x".repeat(3 << 20);
+    client.reload(&ReloadRequest { dry_run: true, config: text(&large) }).await.unwrap();
+    let too_large = "x".repeat(MAX_BODY_BYTES + 1);
+    let refused =
+        client.reload(&ReloadRequest { dry_run: true, config: text(&too_large) }).await.unwrap_err();
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::TooLarge),
+        "a body beyond the limit: {refused}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_that_panics_is_an_answer_and_the_next_one_works() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let client = Client::new(running.socket());
+    let crash = ConfigText { source: "x".into(), yaml: "crash".into() };
+    let refused = client.reload(&ReloadRequest { dry_run: false, config: Some(crash) }).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Refused(error) if error.code == ErrorCode::Internal));
+    client.reload(&ReloadRequest::default()).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn reloads_run_one_at_a_time_and_to_their_end() {
+    let fake = Arc::new(Fake { reload_takes: Duration::from_millis(150), ..Fake::default() });
+    let running = Running::start(fake.clone());
+    let client = Client::new(running.socket());
+
+    let request = ReloadRequest::default();
+    let (one, two) = tokio::join!(client.reload(&request), client.reload(&request));
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(fake.most_at_once.load(Ordering::SeqCst), 1);
+
+    // A client that goes away in the middle.
+    let gone = tokio::time::timeout(Duration::from_millis(50), client.reload(&request)).await;
+    assert!(gone.is_err());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(fake.reloads.lock().unwrap().len(), 3);
+    running.stop().await;
+}
+
+/// Sends bytes as they are; status and body of what comes back.
+async fn raw(running: &Running, request: &[u8]) -> (u16, serde_json::Value) {
+    let mut stream = UnixStream::connect(running.socket()).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+fn code(body: &serde_json::Value) -> &str {
+    assert!(!body["error"]["message"].as_str().unwrap().is_empty());
+    assert!(body["error"]["problems"].as_array().unwrap().is_empty());
+    body["error"]["code"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn nonsense_gets_the_error_envelope() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let cases: [(&str, &str, u16, &str); 8] = [
+        ("GET /v1/show/everything", "", 404, "not_found"),
+        ("GET /", "", 404, "not_found"),
+        ("DELETE /v1/show/ports", "", 405, "method_not_allowed"),
+        ("GET /v1/reload", "", 405, "method_not_allowed"),
+        ("GET /v1/show/tunnels?colour=red", "", 400, "bad_request"),
+        ("GET /v1/show/routes?prefix=10.0.0.0/99", "", 400, "bad_request"),
+        ("POST /v1/reload", "{\"dry_run\": 1", 400, "bad_request"),
+        ("POST /v1/reload", "{\"dry_rum\": true}", 400, "bad_request"),
+    ];
+    for (line, body, status, expected) in cases {
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let (got, answer) = raw(&running, request.as_bytes()).await;
+        assert_eq!((got, code(&answer)), (status, expected), "{line} {body}");
+    }
+
+    // Not HTTP at all: hyper answers 400 without a body, and goes on serving others.
+    let (status, _) = raw(&running, b"\x16\x03\x01 hello\r\n\r\n").await;
+    assert_eq!(status, 400);
+    // Announced as too large: refused before it is sent.
+    let announced = format!(
+        "POST /v1/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        MAX_BODY_BYTES + 1
+    );
+    let (status, answer) = raw(&running, announced.as_bytes()).await;
+    assert_eq!((status, code(&answer)), (413, "too_large"));
+    assert_eq!(Client::new(running.socket()).ports().await.unwrap().total, 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_there_says_how_to_start_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let client = Client::new(directory.path().join("api.sock"));
+    let error = client.status().await.unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { .. }));
+    assert!(error.to_string().contains("penstock run -c FILE"), "{error}");
+}
+
+#[test]
+fn a_code_from_a_newer_daemon_is_understood_as_an_error() {
+    let error: ApiError =
+        serde_json::from_str(r#"{"code": "teapot", "message": "short and stout"}"#).unwrap();
+    assert_eq!(error.code, ErrorCode::Internal);
+}

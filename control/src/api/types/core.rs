@@ -1,0 +1,82 @@
+//! `show cores` and `show drops`.
+
+use serde::{Deserialize, Serialize};
+
+/// One core that Penstock uses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CoreRow {
+    /// CPU number as in the configuration and in `lscpu`.
+    pub core: u32,
+    /// What runs there.
+    pub role: CoreRole,
+    /// NUMA node of the core.
+    pub numa: Option<u32>,
+    /// Queues that it polls, as `port/queue`.
+    pub queues: Vec<String>,
+    /// Generation of the tables that it works with. Only workers have one.
+    pub generation: Option<u64>,
+    /// Newest generation that control has published.
+    pub current_generation: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Packets dropped, over all reasons.
+    pub dropped: u64,
+    /// Packets given to the kernel's twin.
+    pub punted: u64,
+    /// Packets of the kernel's twin that were sent.
+    pub injected: u64,
+    /// TSC cycles a packet, over busy loops; absent before the first packet.
+    pub cycles_per_packet: Option<f64>,
+    /// Share of time without packets, 0 to 1.
+    pub idle_share: Option<f64>,
+    /// Longest loop since the start, microseconds. A stall shows here.
+    pub max_loop_us: Option<f64>,
+    /// The pool that its queues fill from.
+    pub pool: Option<PoolUse>,
+}
+
+/// What a core does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CoreRole {
+    /// Configuration, kernel mirror, API.
+    Control,
+    /// Packets.
+    #[default]
+    Worker,
+}
+
+/// Packet buffers of one pool. Cores of one NUMA node share a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolUse {
+    /// Name of the pool.
+    pub name: String,
+    /// Buffers in rings, queues and caches.
+    pub in_use: u32,
+    /// Buffers in all.
+    pub size: u32,
+}
+
+/// One reason why packets went nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRow {
+    /// Stable name.
+    pub reason: String,
+    /// Packets, over all cores.
+    pub packets: u64,
+    /// Packets by core; cores with none are left out.
+    pub per_core: Vec<CoreCount>,
+    /// What it means and what to do about it.
+    pub help: String,
+}
+
+/// A core's share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreCount {
+    /// CPU number.
+    pub core: u32,
+    /// Packets.
+    pub packets: u64,
+}

@@ -1,0 +1,67 @@
+//! `show status`: the whole gateway on one screen.
+
+use serde::{Deserialize, Serialize};
+
+/// The gateway at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of this node.
+    pub node: String,
+    /// Version of the running daemon.
+    pub version: String,
+    /// Version of DPDK.
+    pub dpdk: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// File of the running configuration.
+    pub config_source: String,
+    /// Network namespace of the twins.
+    pub netns: String,
+    /// Newest generation of the tables.
+    pub generation: u64,
+    /// Workers that have it, of all workers.
+    pub workers: UpCount,
+    /// Ports whose link is up, of all ports.
+    pub ports: UpCount,
+    /// Tunnels that are up, of all tunnels.
+    pub tunnels: UpCount,
+    /// Tenants.
+    pub tenants: u64,
+    /// Prefixes over all tables.
+    pub routes: u64,
+    /// Neighbours.
+    pub neighbors: u64,
+    /// Packets received by the workers.
+    pub rx_packets: u64,
+    /// Packets sent by the workers.
+    pub tx_packets: u64,
+    /// Packets dropped by the workers.
+    pub dropped: u64,
+    /// The last reload, if there was one.
+    pub last_reload: Option<LastReload>,
+    /// What an operator should look at, most urgent first. The server fills it in from the other tables.
+    #[serde(default)]
+    pub attention: Vec<String>,
+}
+
+/// How many of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpCount {
+    /// In the good state.
+    pub up: u64,
+    /// In all.
+    pub total: u64,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// Seconds ago.
+    pub age_s: u64,
+    /// Changes that were applied.
+    pub changes: u64,
+    /// Why it was refused; absent: it worked.
+    pub error: Option<String>,
+}

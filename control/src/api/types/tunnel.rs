@@ -1,0 +1,108 @@
+//! `show tunnels`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// One tunnel. A configured tunnel is always listed, up or down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelRow {
+    /// Owner.
+    pub tenant: String,
+    /// Name, unique within the tenant.
+    pub name: String,
+    /// `gre`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Name of our endpoint.
+    pub endpoint: String,
+    /// Address of our endpoint.
+    pub local: IpAddr,
+    /// The customer's router.
+    pub remote: IpAddr,
+    /// GRE key.
+    pub key: Option<u32>,
+    /// Whether packets can leave through it.
+    pub state: TunnelState,
+    /// Why it is not up, in words.
+    pub reason: Option<String>,
+    /// How outer packets leave: port and next hop, for example `edge0 via 192.0.2.254`.
+    pub underlay: Option<String>,
+    /// Largest inner packet that goes through in one piece now.
+    pub mtu: u16,
+    /// Set when the path turned out smaller than the configuration says; `mtu` already follows it.
+    pub path_mtu: Option<PathMtu>,
+    /// Largest TCP segment that SYNs over IPv4 are lowered to; absent: not clamped.
+    pub mss_v4: Option<u16>,
+    /// The same over IPv6.
+    pub mss_v6: Option<u16>,
+    /// Into the tunnel; bytes are those of inner packets.
+    pub encap: Traffic,
+    /// Out of the tunnel; bytes are those of inner packets.
+    pub decap: Traffic,
+    /// Packets of this tunnel that were dropped.
+    pub drops: u64,
+    /// SYNs whose MSS was lowered.
+    pub clamped_syns: u64,
+    /// The peer's keepalives that we answered.
+    pub keepalives_answered: u64,
+    /// Our own keepalives, when configured.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// Whether packets can leave through a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelState {
+    /// The way to the remote is known down to the hardware address.
+    Up,
+    /// There is a route, but its next hop has not answered ARP or ND. Packets go through the kernel.
+    Unresolved,
+    /// No route to the remote, the port is down, or keepalives are lost.
+    Down,
+}
+
+/// A path MTU learned from an ICMP error about one of our outer packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMtu {
+    /// Largest outer packet, as the ICMP error said.
+    pub outer: u16,
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Seconds until it is forgotten.
+    pub expires_s: u64,
+}
+
+/// Packets and bytes in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Our own keepalives of one tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive {
+    /// What they say about the peer.
+    pub state: KeepaliveState,
+    /// Sent.
+    pub sent: u64,
+    /// Come back.
+    pub received: u64,
+    /// Seconds since the last one came back.
+    pub last_received_s: Option<u64>,
+}
+
+/// What our keepalives say about the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepaliveState {
+    /// None has come back yet, and retries are left.
+    Waiting,
+    /// They come back.
+    Up,
+    /// As many as `retries` in a row were lost.
+    Down,
+}
