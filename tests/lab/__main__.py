@@ -5,8 +5,10 @@ import os
 import sys
 
 from lab import plan
+from lab.counters import account
 from lab.gateway import base_config, tenant_config
 from lab.topology import STATE, Lab
+from lab.traffic import MIB, tcp_copy
 
 PLACES = "client, server, router, twin (the gateway's kernel side), ports (its links) or switch"
 
@@ -29,6 +31,11 @@ def main():
     shell.add_argument("place", help=PLACES)
     ask = commands.add_parser("ask", help="ask the lab's gateway, for example: ask show tunnels")
     ask.add_argument("words", nargs=argparse.REMAINDER)
+    copy = commands.add_parser("copy", help="copy random bytes over TCP and compare checksums")
+    copy.add_argument("source", choices=("client", "server"))
+    copy.add_argument("--mib", type=int, default=100, help="how much (default: 100)")
+    copy.add_argument("--family", type=int, choices=(4, 6), default=4, help="IP version (default: 4)")
+    commands.add_parser("counters", help="what the gateway counted; fails if a packet is unaccounted for")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("scripts/lab makes network namespaces: run it as root (sudo scripts/lab ...)")
@@ -102,6 +109,32 @@ def command_ask(lab, arguments):
     done = lab.gateway.ask(*arguments.words, check=False)
     print(done.stdout, end="")
     return done.returncode
+
+
+def command_copy(lab, arguments):
+    """One transfer between client and server, through the first tunnel."""
+    if arguments.source == "client":
+        source, target, address = lab.client, lab.server, plan.Tunnel(0).server(arguments.family)
+    else:
+        source, target = lab.server, lab.client
+        address = plan.CLIENT4 if arguments.family == 4 else plan.CLIENT6
+    done = tcp_copy(source, target, address, arguments.mib * MIB)
+    equal = done.sent_sha256 == done.received_sha256
+    print(f"{done.size // MIB} MiB at {done.mbit_s:.0f} Mbit/s, sha256 {done.sent_sha256[:16]}... "
+          + ("equal on both sides" if equal else f"but {done.received_sha256[:16]}... ARRIVED"))
+    return 0 if equal else 1
+
+
+def command_counters(lab, _):
+    """Tunnels, drops, and the sum that must be zero."""
+    for row in lab.gateway.show("tunnels")["rows"]:
+        print(f"tunnel {row['name']} ({row['state']}): {row['encap']['packets']} packets into it, "
+              f"{row['decap']['packets']} out of it, {row['clamped_syns']} SYNs clamped to {row['mss_v4']}")
+    seen = account(lab.gateway)
+    for reason, packets in seen.drops.items():
+        print(f"dropped {packets}: {reason}")
+    print(f"{seen.came} packets came, {seen.unexplained} unexplained drops")
+    return 0 if seen.unexplained == 0 else 1
 
 
 def _place(lab, name):

@@ -81,7 +81,6 @@ class Guest:
         if not status.strip().isdigit():
             raise CommandFailed(f"in the guest: {text}\n  no status came back: {output!r}")
         code = int(status)
-        body = body.removesuffix("\n")
         if check and code != 0:
             raise CommandFailed(f"in the guest: {text}\n  exit status {code}: {body.strip()}")
         return subprocess.CompletedProcess(text, code, body)
