@@ -137,3 +137,96 @@ pub const fn update32(checksum: u16, old: u32, new: u32) -> u16 {
 pub fn update_bytes(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!sum(old)) + u64::from(sum(new)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 4.1, word by word.
+    fn naive(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+        }
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn rfc_1071_example() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(sum(&bytes), 0xddf2);
+        assert_eq!(checksum(&bytes), 0x220d);
+    }
+
+    #[test]
+    fn rfc_1624_example() {
+        // Section 4: the case that RFC 1141's equation gets wrong.
+        assert_eq!(update16(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn empty_and_odd() {
+        assert_eq!(sum(&[]), 0);
+        assert_eq!(sum(&[0x12]), 0x1200);
+        assert_eq!(sum(&[0xff; 65_535]), naive(&[0xff; 65_535]));
+    }
+
+    proptest! {
+        #[test]
+        fn wide_sum_is_the_naive_sum(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
+            prop_assert_eq!(sum(&bytes), naive(&bytes));
+        }
+
+        #[test]
+        fn segments_of_any_length_are_one_slice(
+            segments in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8)
+        ) {
+            let mut growing = Checksum::new();
+            for segment in &segments {
+                growing.add_bytes(segment);
+            }
+            prop_assert_eq!(growing.sum(), naive(&segments.concat()));
+        }
+
+        #[test]
+        fn pseudo_headers_are_their_bytes(v4: (u32, u32, u8, u16), v6: (u128, u128, u8, u32)) {
+            let bytes = [
+                &v4.0.to_be_bytes()[..], &v4.1.to_be_bytes(), &[0, v4.2], &v4.3.to_be_bytes(),
+            ].concat();
+            prop_assert_eq!(Checksum::pseudo_v4(v4.0, v4.1, v4.2, v4.3).sum(), naive(&bytes));
+            let bytes = [
+                &v6.0.to_be_bytes()[..], &v6.1.to_be_bytes(), &v6.3.to_be_bytes(), &[0, 0, 0, v6.2],
+            ].concat();
+            prop_assert_eq!(Checksum::pseudo_v6(v6.0, v6.1, v6.2, v6.3).sum(), naive(&bytes));
+        }
+
+        #[test]
+        fn incremental_is_full(
+            mut bytes in proptest::collection::vec(any::<u8>(), 40..200),
+            at in 0usize..8, word: u16, words: u32, many: [u8; 16],
+        ) {
+            // A covered range is never all zero: there is always a version or a port in it.
+            bytes[39] = 1;
+            let at = at * 2;
+            let full = checksum(&bytes);
+
+            let mut changed = bytes.clone();
+            changed[at..at + 2].copy_from_slice(&word.to_be_bytes());
+            let old = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            prop_assert_eq!(update16(full, old, word), checksum(&changed));
+
+            let mut changed = bytes.clone();
+            changed[at..at + 4].copy_from_slice(&words.to_be_bytes());
+            let old = u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            prop_assert_eq!(update32(full, old, words), checksum(&changed));
+
+            let mut changed = bytes.clone();
+            changed[at..at + 16].copy_from_slice(&many);
+            prop_assert_eq!(update_bytes(full, &bytes[at..at + 16], &many), checksum(&changed));
+        }
+    }
+}

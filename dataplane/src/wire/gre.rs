@@ -163,3 +163,84 @@ fn segments_sum<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> u16 {
     }
     sum.sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_every_combination() {
+        let all =
+            [0xb0, 0x00, 0x86, 0xdd, 0x12, 0x34, 0x00, 0x00, 0x00, 0x00, 0x00, 0x07, 0x00, 0x00, 0x01, 0x02];
+        let parsed = Gre::parse(&all).expect("valid");
+        let expected =
+            Gre { header_len: 16, checksum: true, key: Some(7), sequence: Some(0x102), protocol: 0x86dd };
+        assert_eq!(parsed, expected);
+        for len in 0..all.len() {
+            assert_eq!(Gre::parse(&all[..len]), Err(GreError::Truncated), "{len} bytes");
+        }
+        assert_eq!(Gre::parse(&[0, 0, 8, 0]).map(|gre| (gre.header_len, gre.protocol)), Ok((4, 0x0800)));
+        assert_eq!(Gre::parse(&[0, 0, 8]), Err(GreError::Truncated));
+        let key = Gre::parse(&[0x20, 0, 8, 0, 0xff, 0, 0, 1]).expect("valid");
+        assert_eq!((key.header_len, key.key, key.sequence), (8, Some(0xff00_0001), None));
+        assert_eq!(Gre::parse(&[0x20, 0, 8, 0, 0, 0, 0]), Err(GreError::Truncated));
+        let sequence = Gre::parse(&[0x10, 0, 8, 0, 0, 0, 0, 9]).expect("valid");
+        assert_eq!((sequence.header_len, sequence.key, sequence.sequence), (8, None, Some(9)));
+    }
+
+    #[test]
+    fn judges_every_flag_bit() {
+        // Bit 0 is the most significant of the word (RFC 2784 figure).
+        for bit in 0..16 {
+            let flags: u16 = 0x8000 >> bit;
+            let mut bytes = [0; MAX_LEN];
+            bytes[..2].copy_from_slice(&flags.to_be_bytes());
+            let parsed = Gre::parse(&bytes).map(|gre| gre.header_len);
+            let expected = match bit {
+                0 | 2 | 3 => Ok(8),
+                1 | 4 | 5 => Err(GreError::Reserved),
+                6..=12 => Ok(4),
+                _ => Err(GreError::Version),
+            };
+            assert_eq!(parsed, expected, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn checks_the_checksum_over_segments() {
+        let mut packet = [0x80, 0, 8, 0, 0, 0, 0, 0, 0x45, 0x01, 0x02, 0x03, 0x99];
+        let sum = checksum_of([&packet[..]]);
+        // 8000 + 0800 + 4501 + 0203 + 9900 = 16804, folded 6805, complemented 97fa.
+        assert_eq!(sum, 0x97fa);
+        packet[4..6].copy_from_slice(&sum.to_be_bytes());
+        for cut in 0..packet.len() {
+            let (first, rest) = packet.split_at(cut);
+            assert!(checksum_is_valid([first, rest]), "cut at {cut}");
+        }
+        for bit in 0..packet.len() * 8 {
+            let mut wrong = packet;
+            wrong[bit / 8] ^= 1 << (bit % 8);
+            assert!(!checksum_is_valid([&wrong[..]]), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn write_then_parse(checksum: bool, key: Option<u32>, sequence: Option<u32>, protocol: u16) {
+            let header_len = Gre::len_with(checksum, key.is_some(), sequence.is_some());
+            let gre = Gre { header_len, checksum, key, sequence, protocol };
+            let mut out = [0xff; MAX_LEN];
+            prop_assert_eq!(gre.write(&mut out), Some(header_len));
+            prop_assert_eq!(Gre::parse(&out), Ok(gre));
+            prop_assert_eq!(gre.write(&mut out[..header_len - 1]), None);
+        }
+
+        #[test]
+        fn any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+            if let Ok(gre) = Gre::parse(&bytes) {
+                prop_assert!(gre.header_len <= bytes.len());
+            }
+        }
+    }
+}

@@ -234,3 +234,6 @@ fn check_slow(first: &[u8], packet_len: usize) -> Result<(), Ipv4Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -221,3 +221,6 @@ fn walk(l3: &[u8], first: u8) -> Option<Transport> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,62 @@ fn inner_gre(key: Option<u32>) -> Gre {
     let header_len = Gre::len_with(false, key.is_some(), false);
     Gre { header_len, checksum: false, key, sequence: None, protocol: PROTOCOL_TYPE }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCAL: u32 = 0xcb00_7101;
+    const REMOTE: u32 = 0xc000_024d;
+
+    #[test]
+    fn ours_comes_back_as_an_answer_and_theirs_is_a_request() {
+        for (key, expected) in [(None, 24), (Some(7), 28)] {
+            let mut out = [0; 64];
+            let len = write_v4(&mut out, LOCAL, REMOTE, key).expect("room");
+            assert_eq!(len, expected);
+            let packet = &out[..len];
+            let header = Ipv4Header::parse(packet).expect("valid");
+            assert_eq!((header.src.get(), header.dst.get()), (REMOTE, LOCAL));
+            let gre = Gre::parse(&packet[20..]).expect("valid");
+            assert_eq!(gre.key, key);
+            assert!(is_answer(&gre));
+            // The peer that receives it sees its own endpoint as the source.
+            assert!(is_request_v4(packet, REMOTE, LOCAL));
+            assert!(!is_request_v4(packet, LOCAL, REMOTE));
+            assert!(write_v4(&mut out[..len - 1], LOCAL, REMOTE, key).is_none());
+        }
+    }
+
+    #[test]
+    fn over_ipv6() {
+        let (local, remote) = (0x2001_0db8_u128 << 96 | 1, 0x2001_0db8_u128 << 96 | 2);
+        let mut out = [0; 64];
+        let len = write_v6(&mut out, local, remote, Some(7)).expect("room");
+        assert_eq!(len, 48);
+        let packet = &out[..len];
+        let header = Ipv6Header::parse(packet).expect("valid");
+        assert_eq!((header.src.get(), header.dst.get()), (remote, local));
+        assert!(is_request_v6(packet, remote, local));
+        assert!(!is_request_v6(packet, local, remote));
+        assert!(write_v6(&mut out[..len - 1], local, remote, Some(7)).is_none());
+    }
+
+    #[test]
+    fn other_packets_to_the_far_end_are_no_requests() {
+        let mut out = [0; 64];
+        let len = write_v4(&mut out, REMOTE, LOCAL, None).expect("room");
+        assert!(is_request_v4(&out[..len], LOCAL, REMOTE));
+        let mut nested = out;
+        nested[22..24].copy_from_slice(&0x0800u16.to_be_bytes());
+        assert!(!is_request_v4(&nested[..len], LOCAL, REMOTE), "GRE in GRE is a loop");
+        let mut udp = out;
+        udp[9] = protocol::UDP;
+        assert!(!is_request_v4(&udp[..len], LOCAL, REMOTE));
+        let mut fragment = out;
+        fragment[7] = 1;
+        assert!(!is_request_v4(&fragment[..len], LOCAL, REMOTE));
+        assert!(!is_request_v4(&out[..22], LOCAL, REMOTE));
+        assert!(!is_request_v4(&[], LOCAL, REMOTE));
+    }
+}
