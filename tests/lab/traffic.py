@@ -33,8 +33,11 @@ class Copy:
         return self.size * 8 / self.seconds / 1e6
 
 
-def tcp_copy(source, target, address, size, port=5001, timeout=120):
-    """Sends `size` random bytes from one namespace to a listener in another; both sides take a checksum."""
+def tcp_copy(source, target, address, size, bind="", port=5001, timeout=120):
+    """Sends `size` random bytes from one namespace to a listener in another; both sides take a checksum.
+
+    `bind` is the sender's own address, where it has several.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with target.entered():
         listener = socket.create_server((address, port), family=family)
@@ -59,6 +62,8 @@ def tcp_copy(source, target, address, size, port=5001, timeout=120):
     link.settimeout(timeout)
     with link, listener:
         start = time.monotonic()
+        if bind:
+            link.bind((bind, 0))
         link.connect((address, port))
         mss = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         digest = hashlib.sha256()
@@ -110,6 +115,16 @@ class Capture:
     def __exit__(self, *_):
         self.drain(0.05)
         self.socket.close()
+
+
+def send_frames(space, interface, frames):
+    """Puts frames (scapy packets or bytes) on a link, in order."""
+    with space.entered():
+        link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    with link:
+        link.bind((interface, 0))
+        for frame in frames:
+            link.send(bytes(frame))
 
 
 ANSWERED, TOO_BIG, LOCAL, LOST, DAMAGED = "answered", "too big", "refused by the sender itself", "lost", "damaged"
