@@ -1,2 +1,27 @@
-//! The `penstock` command.
-fn main() {}
+//! The `penstock` command: starts the gateway, checks a configuration, and asks a running gateway.
+//!
+//! Thin on purpose. What the gateway does is in `penstock-control`; here is what an operator types and reads.
+
+mod args;
+mod ask;
+mod completions;
+mod exit;
+mod reload;
+mod show;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.command {
+        Command::Reload(options) => reload::reload(&options),
+        Command::Show(options) => show::show(&options),
+        Command::Completions { shell } => completions::print(shell),
+    };
+    exit::code(done)
+}

@@ -51,32 +51,37 @@ impl ErrorCode {
     }
 }
 
-/// One thing that is wrong with a configuration.
+/// One thing that is wrong with a configuration, or (a warning) that will surprise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
+    /// The file or other source of the text; empty where there is none.
+    pub file: String,
+    /// Line, from 1; absent when the text as a whole is meant.
+    pub line: Option<u32>,
+    /// Column, from 1.
+    pub column: Option<u32>,
     /// Where in the document, for example `tenants.acme.tunnels.dc1.remote`.
     pub path: String,
-    /// Line of the file, where known; the first is 1.
-    pub line: Option<u64>,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
-    pub fix: Option<String>,
+    pub fix: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
+        f.write_str(if self.file.is_empty() { "configuration" } else { &self.file })?;
+        for place in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{place}")?;
         }
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, ": {}", self.path)?;
         }
-        f.write_str(&self.message)?;
-        match &self.fix {
-            Some(fix) => write!(f, "\n  fix: {fix}"),
-            None => Ok(()),
+        write!(f, ": {}", self.message)?;
+        if !self.fix.is_empty() {
+            write!(f, "\n    fix: {}", self.fix)?;
         }
+        Ok(())
     }
 }
 

@@ -145,10 +145,12 @@ impl Gateway for Fake {
             self.reloads.lock().unwrap().push(request);
             if refused {
                 let problem = Problem {
-                    path: "tenants.acme".into(),
+                    file: "x.yaml".into(),
                     line: Some(4),
+                    column: Some(3),
+                    path: "tenants.acme".into(),
                     message: "bad".into(),
-                    fix: Some("make it good".into()),
+                    fix: "make it good".into(),
                 };
                 return Err(ApiError::invalid_config("the configuration has 1 problem", vec![problem]));
             }

@@ -81,7 +81,7 @@ async fn reload_carries_the_text_and_brings_back_every_problem() {
     let refused = client.reload(&ReloadRequest { dry_run: false, config: text("bad") }).await.unwrap_err();
     let ClientError::Refused(error) = refused else { unreachable!("{refused}") };
     assert_eq!(error.code, ErrorCode::InvalidConfig);
-    assert_eq!(error.problems[0].to_string(), "line 4: tenants.acme: bad\n  fix: make it good");
+    assert_eq!(error.problems[0].to_string(), "x.yaml:4:3: tenants.acme: bad\n    fix: make it good");
 
     let large = "x".repeat(3 << 20);
     client.reload(&ReloadRequest { dry_run: true, config: text(&large) }).await.unwrap();

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Problem;
+
 /// A request to make another configuration the running one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +37,7 @@ pub struct ReloadReport {
     pub changes: Vec<Change>,
     /// What the operator should know though nothing is wrong.
     #[serde(default)]
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 /// One difference between two configurations.

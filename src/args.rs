@@ -1,0 +1,179 @@
+//! The command line, as clap reads it and prints it in `--help`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ipnet::IpNet;
+use penstock_control::api::{DEFAULT_LIMIT, DEFAULT_PATH, TunnelState};
+
+/// Version of the package, and the stamp of the build where there is one.
+pub const VERSION: &str = match option_env!("PENSTOCK_VERSION") {
+    Some(stamp) => stamp,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed or refused: an invalid configuration, a start or a reload that did not work
+  2  the command line makes no sense
+  3  no answer: penstock is not running, or this user may not open its socket";
+
+/// Anycast GRE and IPsec tunnel gateway on DPDK.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version = VERSION, after_help = EXIT_CODES)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Apply a changed configuration to the running gateway, without losing packets.
+    Reload(ReloadArgs),
+    /// Show what the running gateway does.
+    Show(ShowArgs),
+    /// Print a shell's completion script.
+    #[command(after_help = "Example:\n  penstock completions bash > /etc/bash_completion.d/penstock")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// How to reach the running gateway.
+#[derive(Debug, ClapArgs)]
+pub struct SocketArgs {
+    /// Socket of the running gateway (`node.socket` of its configuration).
+    #[arg(long, global = true, env = "PENSTOCK_SOCKET", default_value = DEFAULT_PATH, value_name = "PATH")]
+    pub socket: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ReloadArgs {
+    /// Print the difference and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Apply this file. Without it the gateway reads again the file that it was started with.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ShowArgs {
+    #[command(subcommand)]
+    pub table: Table,
+    /// Print JSON with exact values instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Table {
+    /// The gateway at a glance, and what needs attention.
+    Status,
+    /// Ports: link, packets, losses.
+    Ports {
+        /// One block for each port, with every field.
+        #[arg(long)]
+        detail: bool,
+    },
+    /// Cores: what each one does, how busy it is, which tables it has.
+    Cores,
+    /// Tunnels: state, MTU, packets.
+    Tunnels(TunnelArgs),
+    /// Routes of all tenants and of the underlay.
+    Routes(RouteArgs),
+    /// Neighbours that the kernel knows on our links.
+    Neighbors(NeighborArgs),
+    /// Why packets were dropped, in words.
+    Drops(DropArgs),
+    /// The configuration that runs.
+    Config,
+}
+
+/// How many rows.
+#[derive(Debug, ClapArgs)]
+pub struct LimitArgs {
+    /// Print at most so many; 0 for all.
+    #[arg(long, default_value_t = DEFAULT_LIMIT, value_name = "ROWS")]
+    pub limit: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TunnelArgs {
+    /// Only this tenant's.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only those of this name.
+    #[arg(long)]
+    pub tunnel: Option<String>,
+    /// Only those in this state.
+    #[arg(long)]
+    pub state: Option<State>,
+    /// One block for each tunnel, with every field.
+    #[arg(long)]
+    pub detail: bool,
+    #[command(flatten)]
+    pub limit: LimitArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum State {
+    Up,
+    Unresolved,
+    Down,
+}
+
+impl From<State> for TunnelState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Up => Self::Up,
+            State::Unresolved => Self::Unresolved,
+            State::Down => Self::Down,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct RouteArgs {
+    /// Only this tenant's table; `internet` is the underlay.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only this prefix and those inside it.
+    #[arg(long)]
+    pub prefix: Option<IpNet>,
+    /// Only those that cover this address; the longest is the one that packets take.
+    #[arg(long)]
+    pub address: Option<IpAddr>,
+    #[command(flatten)]
+    pub limit: LimitArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct NeighborArgs {
+    /// Only those on this port or VLAN.
+    #[arg(long)]
+    pub interface: Option<String>,
+    #[command(flatten)]
+    pub limit: LimitArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DropArgs {
+    /// Also the reasons that never happened.
+    #[arg(long)]
+    pub all: bool,
+    /// Packets of each core.
+    #[arg(long)]
+    pub per_core: bool,
+}

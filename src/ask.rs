@@ -1,0 +1,18 @@
+//! Asking the running gateway from a command that otherwise needs no async.
+
+use anyhow::Context;
+use penstock_control::api::{Client, ClientError};
+
+use crate::args::SocketArgs;
+
+/// Runs one exchange to its end.
+pub fn ask<T>(
+    socket: &SocketArgs,
+    question: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the client's event loop")?;
+    Ok(runtime.block_on(question(Client::new(&socket.socket)))?)
+}

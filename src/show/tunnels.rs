@@ -1,0 +1,129 @@
+//! `show tunnels`.
+
+use penstock_control::api::{Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow, TunnelState};
+
+use super::footer;
+use crate::terminal::Column::{Number, Text};
+use crate::terminal::{Table, block, count, duration, maybe};
+
+pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
+    let mut table = Table::new(&[
+        Text("TENANT"),
+        Text("TUNNEL"),
+        Text("TYPE"),
+        Text("STATE"),
+        Text("REMOTE"),
+        Number("MTU"),
+        Text("MSS"),
+        Number("ENCAP PKTS"),
+        Number("BYTES"),
+        Number("DECAP PKTS"),
+        Number("BYTES"),
+        Number("DROPS"),
+        Number("SYNS"),
+        Text("NOTE"),
+    ]);
+    for tunnel in &page.rows {
+        table.row(vec![
+            tunnel.tenant.clone(),
+            tunnel.name.clone(),
+            tunnel.kind.clone(),
+            state(tunnel.state).to_owned(),
+            tunnel.remote.to_string(),
+            tunnel.mtu.to_string(),
+            mss(tunnel),
+            count(tunnel.encap.packets),
+            count(tunnel.encap.bytes),
+            count(tunnel.decap.packets),
+            count(tunnel.decap.bytes),
+            count(tunnel.drops),
+            count(tunnel.clamped_syns),
+            note(tunnel),
+        ]);
+    }
+    table.text(width) + &footer(page, "tunnels")
+}
+
+pub fn detail(page: &Page<TunnelRow>) -> String {
+    let blocks: Vec<String> = page.rows.iter().map(one).collect();
+    blocks.join("\n") + &footer(page, "tunnels")
+}
+
+fn one(tunnel: &TunnelRow) -> String {
+    let traffic = |traffic: Traffic| format!("{} packets, {} bytes", traffic.packets, traffic.bytes);
+    block(&[
+        ("tunnel", format!("{} of {}", tunnel.name, tunnel.tenant)),
+        ("type", tunnel.kind.clone()),
+        ("state", join(state(tunnel.state), tunnel.reason.as_deref())),
+        ("endpoint", format!("{} ({})", tunnel.endpoint, tunnel.local)),
+        ("remote", tunnel.remote.to_string()),
+        ("underlay", maybe(tunnel.underlay.as_ref())),
+        ("key", maybe(tunnel.key)),
+        ("MTU", join(&tunnel.mtu.to_string(), tunnel.path_mtu.map(path_mtu).as_deref())),
+        ("MSS", mss(tunnel)),
+        ("encapsulated", traffic(tunnel.encap)),
+        ("decapsulated", traffic(tunnel.decap)),
+        ("dropped", tunnel.drops.to_string()),
+        ("clamped SYNs", tunnel.clamped_syns.to_string()),
+        ("keepalives", maybe(tunnel.keepalive.map(keepalive))),
+        ("peer's keepalives", format!("{} answered", tunnel.keepalives_answered)),
+    ])
+}
+
+fn state(state: TunnelState) -> &'static str {
+    match state {
+        TunnelState::Up => "up",
+        TunnelState::Unresolved => "unresolved",
+        TunnelState::Down => "down",
+    }
+}
+
+fn mss(tunnel: &TunnelRow) -> String {
+    match (tunnel.mss_v4, tunnel.mss_v6) {
+        (None, None) => "off".to_owned(),
+        (v4, v6) => format!("{}/{}", maybe(v4), maybe(v6)),
+    }
+}
+
+/// What is unusual about a tunnel, in a few words.
+fn note(tunnel: &TunnelRow) -> String {
+    let keepalives_lost = tunnel.keepalive.is_some_and(|keepalive| keepalive.state == KeepaliveState::Down);
+    [
+        tunnel.reason.clone(),
+        tunnel.path_mtu.map(path_mtu),
+        keepalives_lost.then(|| "keepalives lost".to_owned()).filter(|_| tunnel.reason.is_none()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join("; ")
+}
+
+fn path_mtu(path: PathMtu) -> String {
+    format!(
+        "path MTU {} learned {} ago, kept for {}",
+        path.outer,
+        duration(path.age_s),
+        duration(path.expires_s)
+    )
+}
+
+fn keepalive(keepalive: Keepalive) -> String {
+    let state = match keepalive.state {
+        KeepaliveState::Waiting => "waiting",
+        KeepaliveState::Up => "up",
+        KeepaliveState::Down => "down",
+    };
+    let last = match keepalive.last_received_s {
+        Some(seconds) => format!("last one {} ago", duration(seconds)),
+        None => "none yet".to_owned(),
+    };
+    format!("{state}; {} sent, {} came back, {last}", keepalive.sent, keepalive.received)
+}
+
+fn join(first: &str, second: Option<&str>) -> String {
+    match second {
+        Some(second) => format!("{first} ({second})"),
+        None => first.to_owned(),
+    }
+}
