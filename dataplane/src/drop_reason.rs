@@ -56,6 +56,7 @@ drop_reasons! {
     EcnCongestion, "ecn_congestion", "The tunnel's path marked congestion on a packet whose sender does not speak ECN (RFC 6040 4.2).";
     TunnelLoop, "tunnel_loop", "The inner packet is addressed to the tunnel's own far endpoint: a routing loop at the customer's router.";
     TunnelNested, "tunnel_nested", "A tunnel inside a tunnel, addressed to one of our endpoints.";
+    TunnelAddress, "tunnel_address", "Addressed to one of our own addresses from inside a tunnel, and not a ping: nothing else is served there.";
     TunnelGone, "tunnel_gone", "The tunnel was removed while the packet was on its way through the tables.";
     TunnelDown, "tunnel_down", "No route to the tunnel's remote address. See `penstock show tunnels`.";
     SourceFilter, "source_filter", "The inner source address is outside the prefixes that this tunnel may send from. Add the prefix to the tenant, or set the tunnel's source_filter.";

@@ -1,7 +1,31 @@
 //! The packet pipeline: packets in, packets out.
+//!
+//! The listing of this directory is the data path: `classify` → `route` → `terminate` (`gre/decap`)
+//! → `route` → `forward` or `gre/encap` → `adjacency`; beside it `report`, `answer_ping` and `punt`.
+//! [`pipeline::Pipeline`] runs the stages in that order over a burst, [`worker::Worker`] is the loop
+//! of a core. Knows nothing of configuration, sockets or threads.
 #![deny(unsafe_code)]
 
+mod adjacency;
+mod answer_ping;
+mod budget;
+mod burst;
+mod classify;
 pub mod drop_reason;
+mod flow;
+mod forward;
+pub mod frame;
+mod gre;
+pub mod icmp;
 pub mod ids;
+pub mod mss;
+pub mod pipeline;
+pub mod publish;
+pub mod punt;
+mod report;
+mod route;
+pub mod stats;
 pub mod tables;
+mod terminate;
 pub mod wire;
+pub mod worker;

@@ -17,5 +17,5 @@ pub use adjacency::{Adjacency, AdjacencyState};
 pub use group::{Group, Member};
 pub use hop::{Hop, HopKind};
 pub use interface::{Interface, Interfaces};
-pub use snapshot::{RouteTable, Snapshot};
+pub use snapshot::{Limits, RouteTable, Snapshot};
 pub use tunnel::{DontFragment, Dscp, Mss, Ttl, Tunnel, TunnelError, TunnelSpec};

@@ -22,11 +22,32 @@ pub struct RouteTable {
     pub v6: Arc<Fib6>,
 }
 
+/// Budgets of each worker for what is not forwarding, packets per second and burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// ICMP errors a second.
+    pub icmp_rate: u32,
+    /// ICMP errors at once.
+    pub icmp_burst: u32,
+    /// Packets to the kernel twin a second.
+    pub punt_rate: u32,
+    /// Packets to the kernel twin at once.
+    pub punt_burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { icmp_rate: 1000, icmp_burst: 100, punt_rate: 20_000, punt_burst: 1000 }
+    }
+}
+
 /// The tables that a burst is looked up in. Immutable while a worker holds it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Counts publications; set by the publisher.
     pub generation: u64,
+    /// Budgets of each worker.
+    pub limits: Limits,
     /// Interfaces by port and VLAN.
     pub interfaces: Arc<Interfaces>,
     pub(crate) vrfs: Paged<RouteTable>,

@@ -33,8 +33,11 @@ pub enum Ttl {
 pub enum Dscp {
     /// Pipe model: always this, 0 to 63; the inner DSCP crosses unchanged.
     Fixed(u8),
-    /// Uniform model: the inner packet's, and back to the inner packet on decapsulation.
+    /// The inner packet's on encapsulation; the inner DSCP crosses unchanged.
     Inherit,
+    /// Uniform model: the inner packet's on encapsulation, and the outer one back to the inner packet
+    /// on decapsulation.
+    Uniform,
 }
 
 /// The outer IPv4 DF bit, and with it what happens to packets that do not fit.
@@ -129,7 +132,8 @@ pub struct Tunnel {
     ttl: u8,
     /// Outer DSCP, or [`INHERIT`].
     dscp: u8,
-    pub(crate) has_key: bool,
+    /// Copy the outer DSCP to the inner packet on decapsulation.
+    pub(crate) uniform_dscp: bool,
     /// Ones' complement sum of the outer IPv4 header with its variable fields zero.
     pub(crate) outer_sum: u32,
     pub(crate) mtu: u16,
@@ -141,7 +145,6 @@ pub struct Tunnel {
     filter: u32,
     pub(crate) remote_v4: u32,
     pub(crate) local_v4: u32,
-    pub(crate) key: u32,
     pub(crate) address_v4: u32,
     // Third cache line: IPv6 and errors.
     pub(crate) remote_v6: u128,
@@ -163,7 +166,7 @@ impl Default for Tunnel {
             df: DontFragment::Set,
             ttl: DEFAULT_TTL,
             dscp: INHERIT,
-            has_key: false,
+            uniform_dscp: false,
             outer_sum: 0,
             mtu: 0,
             underlay_mtu: 0,
@@ -174,7 +177,6 @@ impl Default for Tunnel {
             filter: u32::MAX,
             remote_v4: 0,
             local_v4: 0,
-            key: 0,
             address_v4: 0,
             remote_v6: 0,
             local_v6: 0,
@@ -190,7 +192,7 @@ impl Tunnel {
     /// When the addresses are of two families or the DSCP does not fit.
     pub fn new(spec: &TunnelSpec) -> Result<Self, TunnelError> {
         let dscp = match spec.dscp {
-            Dscp::Inherit => INHERIT,
+            Dscp::Inherit | Dscp::Uniform => INHERIT,
             Dscp::Fixed(value) if value < 64 => value,
             Dscp::Fixed(value) => return Err(TunnelError::Dscp(value)),
         };
@@ -205,8 +207,7 @@ impl Tunnel {
             df: spec.df,
             ttl,
             dscp,
-            has_key: spec.key.is_some(),
-            key: spec.key.unwrap_or_default(),
+            uniform_dscp: spec.dscp == Dscp::Uniform,
             mtu: spec.mtu,
             underlay_mtu: spec.underlay_mtu,
             mss_v4: mss_limit(spec.mss, spec.mtu, 40),
@@ -218,16 +219,11 @@ impl Tunnel {
             address_v6: spec.address_v6,
             ..Self::default()
         };
-        let tos = if dscp == INHERIT { 0 } else { dscp << 2 };
-        let fixed_ttl = if ttl == INHERIT { 0 } else { ttl };
         match (spec.local, spec.remote) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => {
                 let start = OUTER_LEN - gre_len - 20;
                 let ip = &mut tunnel.outer[start..start + 20];
                 ip[0] = 0x45;
-                ip[1] = tos;
-                ip[6] = if spec.df == DontFragment::Set { 0x40 } else { 0 };
-                ip[8] = fixed_ttl;
                 ip[9] = protocol::GRE;
                 ip[12..16].copy_from_slice(&local.octets());
                 ip[16..20].copy_from_slice(&remote.octets());
@@ -239,9 +235,8 @@ impl Tunnel {
             (IpAddr::V6(local), IpAddr::V6(remote)) => {
                 let start = OUTER_LEN - gre_len - 40;
                 let ip = &mut tunnel.outer[start..start + 40];
-                ip[0..2].copy_from_slice(&(0x6000 | (u16::from(tos) << 4)).to_be_bytes());
+                ip[0] = 0x60;
                 ip[6] = protocol::GRE;
-                ip[7] = fixed_ttl;
                 ip[8..24].copy_from_slice(&local.octets());
                 ip[24..40].copy_from_slice(&remote.octets());
                 tunnel.outer_len = (40 + gre_len) as u8;
@@ -306,11 +301,6 @@ impl Tunnel {
     #[inline(always)]
     pub(crate) fn outer_tos(&self, inner: u8) -> u8 {
         if self.dscp == INHERIT { inner } else { (self.dscp << 2) | (inner & 3) }
-    }
-
-    #[inline(always)]
-    pub(crate) fn uniform_dscp(&self) -> bool {
-        self.dscp == INHERIT
     }
 }
 

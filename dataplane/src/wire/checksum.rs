@@ -14,6 +14,17 @@ pub const fn fold(sum: u64) -> u16 {
     sum as u16
 }
 
+/// `fold(sum) == 0xffff` for a sum that is not zero: the sum over bytes that hold their own right checksum.
+///
+/// Such a sum is a multiple of 0xffff, and n is a multiple of an odd d exactly when n times the inverse of d
+/// modulo 2^64 is at most 2^64 / d: one multiplication in place of three folds.
+#[inline(always)]
+pub const fn is_all_ones(sum: u64) -> bool {
+    const MOST: u64 = u64::MAX / 0xffff;
+    // 0xffff * -0x0001_0001_0001_0001 is 1 modulo 2^64.
+    sum.wrapping_mul(MOST.wrapping_neg()) <= MOST
+}
+
 /// The ones-complement sum of `bytes` as big-endian words; an odd last byte counts as if a zero followed.
 #[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
@@ -23,10 +34,12 @@ pub fn sum(bytes: &[u8]) -> u16 {
     for word in words {
         sum += u64::from(u32::from_ne_bytes(*word));
     }
-    let mut last = [0u8; 4];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
     sum += u64::from(u32::from_ne_bytes(last));
     u16::from_be(fold(sum))
 }
@@ -169,6 +182,14 @@ mod tests {
     }
 
     #[test]
+    fn all_ones_at_the_edges() {
+        let edges = [0xfffe, 0xffff, 0x1_0000, 0x1_fffe, 0xffff_ffff, 0x1_0000_0000, 5 * 0xffff_ffff];
+        for sum in edges.into_iter().chain([u64::MAX - 1, u64::MAX]) {
+            assert_eq!(is_all_ones(sum), fold(sum) == 0xffff, "{sum:#x}");
+        }
+    }
+
+    #[test]
     fn empty_and_odd() {
         assert_eq!(sum(&[]), 0);
         assert_eq!(sum(&[0x12]), 0x1200);
@@ -176,6 +197,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn all_ones_is_what_folding_says(sum in 1..u64::MAX, factor in 1..=u64::MAX / 0xffff) {
+            prop_assert_eq!(is_all_ones(sum), fold(sum) == 0xffff);
+            prop_assert!(is_all_ones(factor * 0xffff));
+            prop_assert_eq!(fold(factor * 0xffff), 0xffff);
+        }
+
         #[test]
         fn wide_sum_is_the_naive_sum(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
             prop_assert_eq!(sum(&bytes), naive(&bytes));

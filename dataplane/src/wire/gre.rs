@@ -65,20 +65,36 @@ impl Gre {
     /// Reads the header at the start of `bytes`.
     #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, GreError> {
-        let Ok((base, options)) = GreHeader::ref_from_prefix(bytes) else { return Err(GreError::Truncated) };
+        let Ok((base, _)) = GreHeader::ref_from_prefix(bytes) else { return Err(GreError::Truncated) };
         let protocol = base.protocol.get();
-        match base.flags_version.get() {
-            0 => {
-                Ok(Self { header_len: GreHeader::LEN, checksum: false, key: None, sequence: None, protocol })
-            }
-            // Key alone: the other common form.
-            KEY_PRESENT => {
-                let Ok((key, _)) = U32::ref_from_prefix(options) else { return Err(GreError::Truncated) };
-                let key = Some(key.get());
-                Ok(Self { header_len: GreHeader::LEN + 4, checksum: false, key, sequence: None, protocol })
-            }
-            flags => parse_options(options, flags, protocol),
+        let flags = base.flags_version.get();
+        if flags == 0 {
+            let header_len = GreHeader::LEN;
+            return Ok(Self { header_len, checksum: false, key: None, sequence: None, protocol });
         }
+        if flags & (VERSION_MASK | RESERVED_MUST_BE_ZERO) != 0 {
+            return Err(if flags & VERSION_MASK != 0 { GreError::Version } else { GreError::Reserved });
+        }
+        let checksum = flags & CHECKSUM_PRESENT != 0;
+        let key = flags & KEY_PRESENT != 0;
+        let sequence = flags & SEQUENCE_PRESENT != 0;
+        let header_len = Self::len_with(checksum, key, sequence);
+        // Each field is where the ones before it leave it.
+        let word = |present: bool, at: usize| match bytes.get(at..).map(U32::ref_from_prefix) {
+            _ if !present => Ok(None),
+            Some(Ok((word, _))) => Ok(Some(word.get())),
+            _ => Err(GreError::Truncated),
+        };
+        if bytes.len() < header_len {
+            return Err(GreError::Truncated);
+        }
+        Ok(Self {
+            header_len,
+            checksum,
+            key: word(key, Self::len_with(checksum, false, false))?,
+            sequence: word(sequence, Self::len_with(checksum, key, false))?,
+            protocol,
+        })
     }
 
     /// Bytes of a header with these options.
@@ -115,31 +131,6 @@ fn put(out: &mut [u8], word: u32) -> Option<&mut [u8]> {
     let (field, rest) = U32::mut_from_prefix(out).ok()?;
     field.set(word);
     Some(rest)
-}
-
-/// Every combination of options, and the exact reason when something is wrong.
-#[inline(never)]
-fn parse_options(options: &[u8], flags: u16, protocol: u16) -> Result<Gre, GreError> {
-    if flags & VERSION_MASK != 0 {
-        return Err(GreError::Version);
-    }
-    if flags & RESERVED_MUST_BE_ZERO != 0 {
-        return Err(GreError::Reserved);
-    }
-    let mut rest = options;
-    let mut take = |present: u16| -> Result<Option<u32>, GreError> {
-        if flags & present == 0 {
-            return Ok(None);
-        }
-        let (word, after) = U32::ref_from_prefix(rest).map_err(|_| GreError::Truncated)?;
-        rest = after;
-        Ok(Some(word.get()))
-    };
-    let checksum = take(CHECKSUM_PRESENT)?.is_some();
-    let key = take(KEY_PRESENT)?;
-    let sequence = take(SEQUENCE_PRESENT)?;
-    let header_len = Gre::len_with(checksum, key.is_some(), sequence.is_some());
-    Ok(Gre { header_len, checksum, key, sequence, protocol })
 }
 
 /// Checks the checksum over the GRE header and its payload (RFC 2784 2.3), which may lie in several segments.

@@ -20,6 +20,10 @@ pub const V6_UNREACHABLE: u8 = 1;
 pub const V6_PACKET_TOO_BIG: u8 = 2;
 /// ICMPv6: time exceeded.
 pub const V6_TIME_EXCEEDED: u8 = 3;
+/// ICMPv6: echo request.
+pub const V6_ECHO_REQUEST: u8 = 128;
+/// ICMPv6: echo reply.
+pub const V6_ECHO_REPLY: u8 = 129;
 /// ICMPv6: redirect (RFC 4861).
 pub const V6_REDIRECT: u8 = 137;
 

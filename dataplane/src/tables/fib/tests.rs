@@ -1,5 +1,7 @@
 //! The table against the plain reading of "longest match".
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -216,14 +218,14 @@ fn two_hundred_thousand_v6_routes() {
 fn close_v4() -> impl Strategy<Value = u32> {
     (0u32..4, 0u32..4, any::<u32>(), 0u32..=32).prop_map(|(a, b, noise, clear)| {
         let base = [0, 0x0a01_0000, 0x0a01_fff0, 0xffff_ff00][a as usize];
-        base + b ^ noise.checked_shr(clear).unwrap_or(0)
+        (base + b) ^ noise.checked_shr(clear).unwrap_or(0)
     })
 }
 
 fn close_v6() -> impl Strategy<Value = u128> {
     (0u32..4, 0u128..4, any::<u128>(), 0u32..=128).prop_map(|(a, b, noise, clear)| {
         let base = [0, 0x2001_0db8 << 96, (0x2001_0db8 << 96) + 0xffff_fff0, u128::MAX - 255][a as usize];
-        base + b ^ noise.checked_shr(clear).unwrap_or(0)
+        (base + b) ^ noise.checked_shr(clear).unwrap_or(0)
     })
 }
 

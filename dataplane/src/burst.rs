@@ -1,0 +1,149 @@
+//! A burst at work: slots that hold the packets, what is known of each, and lanes that say what
+//! comes next.
+//!
+//! A packet stays in its slot until it is sent, punted or dropped; only slot numbers move between
+//! lanes. A slot number is in at most one lane.
+
+use crate::frame::BURST;
+use crate::ids::{InterfaceId, TunnelId, VrfId};
+use crate::tables::tunnel::MSS_OFF;
+
+/// What the stages know of a packet beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meta {
+    /// Slot of the hop that the lane's kind names.
+    pub slot: u32,
+    /// The tunnel it came out of, or [`NO_TUNNEL`].
+    tunnel_in: u32,
+    /// Destination of an IPv4 packet.
+    pub dst_v4: u32,
+    /// The table it is looked up in.
+    pub vrf: u16,
+    /// Where the frame came in.
+    pub interface: u16,
+    /// MSS limit of the tunnels crossed so far.
+    pub mss: u16,
+    /// For the too-big lane: the MTU that it exceeds.
+    pub limit: u16,
+    /// Bytes of layer 2 header removed by classify, still in the headroom.
+    pub l2_len: u8,
+    /// An IPv6 packet (the inner one, once decapsulated).
+    pub v6: bool,
+    /// For the too-big lane: the hop is a tunnel.
+    pub into_tunnel: bool,
+}
+
+const NO_TUNNEL: u32 = u32::MAX;
+
+impl Meta {
+    pub const EMPTY: Self = Self::new(InterfaceId(0), VrfId(0));
+
+    /// A packet from outside any tunnel.
+    #[inline(always)]
+    pub const fn new(interface: InterfaceId, vrf: VrfId) -> Self {
+        Self {
+            slot: 0,
+            tunnel_in: NO_TUNNEL,
+            dst_v4: 0,
+            vrf: vrf.0,
+            interface: interface.0,
+            mss: MSS_OFF,
+            limit: 0,
+            l2_len: 0,
+            v6: false,
+            into_tunnel: false,
+        }
+    }
+
+    #[inline(always)]
+    pub fn tunnel_in(&self) -> Option<TunnelId> {
+        (self.tunnel_in != NO_TUNNEL).then_some(TunnelId(self.tunnel_in))
+    }
+
+    #[inline(always)]
+    pub fn set_tunnel_in(&mut self, id: TunnelId) {
+        self.tunnel_in = id.0;
+    }
+}
+
+/// What comes next. The first eight are the kinds of [`crate::tables::HopKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Next {
+    NoRoute = 0,
+    Forward = 1,
+    Encap = 2,
+    Endpoint = 3,
+    Local = 4,
+    Blackhole = 5,
+    Unreachable = 6,
+    TunnelAddress = 7,
+    /// Look up an IPv4 destination.
+    RouteV4 = 8,
+    /// Look up an IPv6 destination.
+    RouteV6 = 9,
+    /// A frame as it came in, for the kernel.
+    Punt = 10,
+    Reassemble = 11,
+    /// Rewrite layer 2 and send.
+    Egress = 12,
+    /// Larger than the next hop's MTU.
+    TooBig = 13,
+    /// TTL or hop limit is used up.
+    Expired = 14,
+    /// An encapsulated packet that is cut before it leaves.
+    FragmentOuter = 15,
+}
+
+/// Slot numbers that share what comes next.
+#[derive(Clone, Copy)]
+pub(crate) struct Lane {
+    len: u8,
+    slots: [u8; BURST],
+}
+
+impl Lane {
+    const EMPTY: Self = Self { len: 0, slots: [0; BURST] };
+
+    #[inline(always)]
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().take(usize::from(self.len)).map(|slot| usize::from(*slot) % BURST)
+    }
+}
+
+/// All lanes of a burst.
+pub(crate) struct Lanes {
+    lanes: [Lane; 16],
+}
+
+impl Lanes {
+    pub const fn new() -> Self {
+        Self { lanes: [Lane::EMPTY; 16] }
+    }
+
+    #[inline(always)]
+    pub fn push(&mut self, next: Next, slot: usize) {
+        self.push_number(next as usize, slot);
+    }
+
+    /// Adds to the lane of a hop's kind.
+    #[inline(always)]
+    pub fn push_number(&mut self, lane: usize, slot: usize) {
+        let lane = &mut self.lanes[lane % 16];
+        lane.slots[usize::from(lane.len) % BURST] = slot as u8;
+        lane.len += 1;
+    }
+
+    #[inline(always)]
+    pub fn is_empty(&self, next: Next) -> bool {
+        self.lanes[next as usize].len == 0
+    }
+
+    /// Empties a lane and returns what was in it.
+    #[inline(always)]
+    pub fn take(&mut self, next: Next) -> Lane {
+        let lane = self.lanes[next as usize];
+        self.lanes[next as usize].len = 0;
+        lane
+    }
+}

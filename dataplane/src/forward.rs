@@ -1,0 +1,86 @@
+//! Plain forwarding: TTL, MTU and MSS, then on to layer 2. The packet keeps its headers.
+
+use crate::burst::{Meta, Next};
+use crate::drop_reason::DropReason;
+use crate::frame::{Buffer, Driver};
+use crate::mss;
+use crate::pipeline::Pipeline;
+use crate::tables::Snapshot;
+use crate::tables::tunnel::MSS_OFF;
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
+
+impl<D: Driver> Pipeline<D> {
+    /// Empties the forward lane.
+    #[inline(always)]
+    pub(crate) fn forward(&mut self, tables: &Snapshot) {
+        if self.lanes.is_empty(Next::Forward) {
+            return;
+        }
+        self.each(Next::Forward, |packet, meta, cx| {
+            let adjacency = tables.adjacencies.get(meta.slot as usize).ok_or(DropReason::NoRoute)?;
+            if packet.total_len() > usize::from(adjacency.mtu) {
+                meta.limit = adjacency.mtu;
+                meta.into_tunnel = false;
+                return Ok(too_big_or_expired(packet, meta));
+            }
+            if !decrement_ttl(packet, meta.v6) {
+                return Ok(Next::Expired);
+            }
+            if meta.mss != MSS_OFF && clamp(packet, meta.v6, meta.mss)
+                && let Some(counters) = meta.tunnel_in().and_then(|id| cx.stats.tunnel(id))
+            {
+                counters.clamped.add(1);
+            }
+            Ok(Next::Egress)
+        });
+    }
+}
+
+/// The TTL is judged before the size: both tell the sender, but a loop must end.
+pub(crate) fn too_big_or_expired<B: Buffer>(packet: &B, meta: &Meta) -> Next {
+    if ttl(packet, meta.v6) <= 1 { Next::Expired } else { Next::TooBig }
+}
+
+/// TTL or hop limit; 0 when there is no header.
+#[inline(always)]
+pub(crate) fn ttl<B: Buffer>(packet: &B, v6: bool) -> u8 {
+    if v6 {
+        Ipv6Header::view(packet.data()).map_or(0, |header| header.hop_limit)
+    } else {
+        Ipv4Header::view(packet.data()).map_or(0, |header| header.ttl)
+    }
+}
+
+/// Takes one hop off; false, and nothing changed, when none is left (RFC 1812 5.3.1).
+#[inline(always)]
+pub(crate) fn decrement_ttl<B: Buffer>(packet: &mut B, v6: bool) -> bool {
+    if v6 {
+        match Ipv6Header::view_mut(packet.data_mut()) {
+            Some(header) if header.hop_limit > 1 => {
+                header.decrement_hop_limit();
+                true
+            }
+            _ => false,
+        }
+    } else {
+        match Ipv4Header::view_mut(packet.data_mut()) {
+            Some(header) if header.ttl > 1 => {
+                header.decrement_ttl();
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Clamps the MSS of a SYN; true when it was lowered.
+#[inline(always)]
+pub(crate) fn clamp<B: Buffer>(packet: &mut B, v6: bool, limit: u16) -> bool {
+    let l3 = packet.data_mut();
+    if v6 {
+        mss::may_be_syn_v6(l3) && mss::clamp_v6(l3, limit) == mss::Clamp::Clamped
+    } else {
+        mss::may_be_syn_v4(l3) && mss::clamp_v4(l3, limit) == mss::Clamp::Clamped
+    }
+}

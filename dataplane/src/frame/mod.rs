@@ -1,0 +1,101 @@
+//! The packet buffer as the pipeline sees it, and the driver that brings and takes buffers.
+//!
+//! Two drivers: DPDK ([`dpdk`], feature `dpdk`) and the heap ([`heap`]), so that the pipeline's tests,
+//! fuzz targets and miri run anywhere. Everything is statically dispatched.
+
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
+pub mod heap;
+
+use arrayvec::ArrayVec;
+
+/// Packets a worker takes from a queue at once.
+pub const BURST: usize = 64;
+/// Most pieces one packet may be cut into: 9000 bytes into 576-byte pieces are 17, of 1280 bytes 8.
+pub const MAX_FRAGMENTS: usize = 20;
+
+/// An owned packet buffer with headroom. Dropping it frees it.
+pub trait Buffer: Sized {
+    /// The bytes of the first segment.
+    fn data(&self) -> &[u8];
+    /// The bytes of the first segment.
+    fn data_mut(&mut self) -> &mut [u8];
+    /// Bytes of all segments.
+    fn total_len(&self) -> usize;
+    /// Whether the first segment is all there is.
+    fn is_contiguous(&self) -> bool;
+    /// Asks the processor to fetch the first bytes.
+    fn prefetch(&self);
+    /// Removes `front` bytes from the first segment and cuts the packet to `total_len` bytes.
+    /// False, and nothing changed, when they are not there.
+    fn narrow(&mut self, front: usize, total_len: usize) -> bool;
+    /// Takes back `front` bytes that `narrow` removed, with their content. False without headroom.
+    fn restore(&mut self, front: usize) -> bool;
+    /// Writes `block` right before the data and makes its last `len` bytes part of the packet.
+    /// False, and nothing changed, when the headroom is shorter than the block.
+    fn push_block<const N: usize>(&mut self, block: &[u8; N], len: usize) -> bool;
+    /// Makes the first `len` bytes (or all, if fewer) lie in the first segment.
+    fn pull_up(&mut self, len: usize) -> bool;
+    /// The segments in order.
+    fn segments(&self) -> impl Iterator<Item = &[u8]>;
+}
+
+/// What became of a fragment.
+#[derive(Debug)]
+pub enum Reassembled<B> {
+    /// The whole datagram, without fragment fields.
+    Complete(B),
+    /// Kept until the rest comes.
+    Stored,
+    /// Given up, with so many fragments freed (this one and those stored before).
+    Failed(u64),
+}
+
+/// Reassembly and fragmentation of one worker.
+pub trait Fragmentation<B> {
+    /// Takes a fragment whose data starts at its IP header. `now` is in cycles.
+    fn reassemble(&mut self, fragment: B, now: u64) -> Reassembled<B>;
+    /// Frees datagrams whose fragments did not come in time; returns how many fragments that were.
+    fn expire(&mut self, now: u64) -> u64;
+    /// Cuts an IP packet into pieces of at most `mtu` bytes, IPv6 with a fragment header. On failure
+    /// the packet is freed and nothing is added to `pieces`.
+    fn fragment(&mut self, packet: B, mtu: usize, pieces: &mut ArrayVec<B, MAX_FRAGMENTS>) -> bool;
+}
+
+/// Where frames come from.
+pub trait RxQueue<B> {
+    /// Adds frames to `frames` while it has room; returns how many.
+    fn receive(&mut self, frames: &mut ArrayVec<B, BURST>) -> usize;
+}
+
+/// Where frames go.
+pub trait TxQueue<B> {
+    /// Sends from the front of `frames`; what the queue did not take stays. Returns how many went.
+    fn send(&mut self, frames: &mut ArrayVec<B, BURST>) -> usize;
+}
+
+/// Makes new packet buffers.
+pub trait Pool<B> {
+    /// A buffer with these bytes and at least 128 bytes of headroom; `None` when the pool is empty or
+    /// the bytes do not fit.
+    fn copy_of(&self, bytes: &[u8]) -> Option<B>;
+}
+
+/// A family of buffer, queues, pool and fragmentation that fit together.
+pub trait Driver {
+    /// The packet buffer.
+    type Buffer: Buffer;
+    /// A receive queue.
+    type Rx: RxQueue<Self::Buffer>;
+    /// A transmit queue.
+    type Tx: TxQueue<Self::Buffer>;
+    /// The buffer pool.
+    type Pool: Pool<Self::Buffer>;
+    /// Reassembly and fragmentation.
+    type Fragmentation: Fragmentation<Self::Buffer>;
+
+    /// The clock, in cycles.
+    fn now() -> u64;
+    /// Frees many buffers at once.
+    fn free(frames: &mut ArrayVec<Self::Buffer, BURST>);
+}

@@ -1,0 +1,342 @@
+//! The data path of one worker: a burst from layer 2 to the transmit queues.
+//!
+//! The order of the stages is the whole of [`Pipeline::run`]. Every packet that enters leaves by
+//! exactly one of: a port's frames, the punt queue, the reassembly table, a counted drop.
+//!
+//! Architecture invariant: nothing here allocates, locks, calls the system, logs, or reads the clock
+//! for a packet; tables do not change while a burst runs; every loop is bounded.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::budget::Budget;
+use crate::burst::{Lanes, Meta, Next};
+use crate::drop_reason::DropReason;
+use crate::frame::{BURST, Driver, Fragmentation, RxQueue, TxQueue};
+use crate::ids::{PortId, TunnelId};
+use crate::punt::PuntSender;
+use crate::stats::WorkerStats;
+use crate::tables::{Limits, Snapshot};
+
+/// Rounds of route and decapsulate: outer look-up, inner look-up, and one to find a loop.
+const MAX_ROUNDS: usize = 3;
+/// Packets made by the pipeline that wait to be routed: ICMP errors and fragments.
+const MAX_PENDING: usize = BURST * 16;
+/// Attempts to give frames to a full transmit queue.
+const TX_ATTEMPTS: usize = 4;
+
+/// Something a worker learned that concerns all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A router on the way to the tunnel's remote takes outer packets of at most `mtu` bytes.
+    PathMtu {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// Outer bytes.
+        mtu: u32,
+    },
+}
+
+/// What stages need beside the burst itself.
+pub(crate) struct Context<D: Driver> {
+    pub stats: Arc<WorkerStats>,
+    pub pool: D::Pool,
+    pub fragmentation: D::Fragmentation,
+    pub punt: PuntSender<D::Buffer>,
+    pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
+    pub icmp_budget: Budget,
+    pub punt_budget: Budget,
+    pub pending: VecDeque<(D::Buffer, Meta, Next)>,
+    /// Identification of outer IPv4 packets that may be fragmented.
+    pub next_ip_id: u16,
+    pub now: u64,
+    hz: u64,
+    limits: Limits,
+}
+
+impl<D: Driver> Context<D> {
+    /// Queues a packet made here; false when the queue is full (the packet is freed, not counted).
+    pub fn defer(&mut self, packet: D::Buffer, meta: Meta, next: Next) -> bool {
+        let room = self.pending.len() < MAX_PENDING;
+        if room {
+            self.pending.push_back((packet, meta, next));
+        }
+        room
+    }
+}
+
+/// Transmit queue of a port, and the frames on their way to it.
+struct Egress<D: Driver> {
+    queue: D::Tx,
+    frames: ArrayVec<D::Buffer, BURST>,
+}
+
+/// What a pipeline is made of.
+pub struct Parts<D: Driver> {
+    /// Transmit queues by port; `None` where this worker has none.
+    pub tx: Vec<Option<D::Tx>>,
+    /// Where new packets come from.
+    pub pool: D::Pool,
+    /// Reassembly and fragmentation.
+    pub fragmentation: D::Fragmentation,
+    /// The queue to the kernel twins.
+    pub punt: PuntSender<D::Buffer>,
+    /// What this worker learns.
+    pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
+    /// Counters, sized for the ports.
+    pub stats: Arc<WorkerStats>,
+    /// Frequency of [`Driver::now`], per second.
+    pub hz: u64,
+}
+
+/// One worker's data path.
+pub struct Pipeline<D: Driver> {
+    slots: [Option<D::Buffer>; BURST],
+    pub(crate) meta: [Meta; BURST],
+    pub(crate) lanes: Lanes,
+    pub(crate) cx: Context<D>,
+    received: ArrayVec<D::Buffer, BURST>,
+    dead: ArrayVec<D::Buffer, BURST>,
+    egress: Vec<Option<Egress<D>>>,
+}
+
+impl<D: Driver> Pipeline<D> {
+    /// An idle pipeline.
+    pub fn new(parts: Parts<D>) -> Self {
+        let limits = Limits::default();
+        let now = D::now();
+        Self {
+            slots: std::array::from_fn(|_| None),
+            meta: [Meta::EMPTY; BURST],
+            lanes: Lanes::new(),
+            cx: Context {
+                stats: parts.stats,
+                pool: parts.pool,
+                fragmentation: parts.fragmentation,
+                punt: parts.punt,
+                events: parts.events,
+                icmp_budget: Budget::new(limits.icmp_rate, limits.icmp_burst, parts.hz, now),
+                punt_budget: Budget::new(limits.punt_rate, limits.punt_burst, parts.hz, now),
+                pending: VecDeque::with_capacity(MAX_PENDING),
+                next_ip_id: now as u16,
+                now,
+                hz: parts.hz,
+                limits,
+            },
+            received: ArrayVec::new(),
+            dead: ArrayVec::new(),
+            egress: parts
+                .tx
+                .into_iter()
+                .map(|queue| queue.map(|queue| Egress { queue, frames: ArrayVec::new() }))
+                .collect(),
+        }
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Arc<WorkerStats> {
+        &self.cx.stats
+    }
+
+    /// Takes over new budgets when control changed them.
+    pub fn adopt(&mut self, limits: Limits) {
+        if limits != self.cx.limits {
+            self.cx.icmp_budget = Budget::new(limits.icmp_rate, limits.icmp_burst, self.cx.hz, self.cx.now);
+            self.cx.punt_budget = Budget::new(limits.punt_rate, limits.punt_burst, self.cx.hz, self.cx.now);
+            self.cx.limits = limits;
+        }
+    }
+
+    /// Credits budgets and expires fragments; once a turn of the loop.
+    #[inline(always)]
+    pub fn tick(&mut self, now: u64) {
+        self.cx.now = now;
+        self.cx.icmp_budget.refill(now);
+        self.cx.punt_budget.refill(now);
+    }
+
+    /// Frees fragments whose datagram did not complete in time.
+    pub fn expire_fragments(&mut self) {
+        let expired = self.cx.fragmentation.expire(self.cx.now);
+        self.cx.stats.merged.sub(expired);
+        self.cx.stats.drop_add(DropReason::ReassemblyTimeout, expired);
+    }
+
+    /// Receives one burst and carries it all the way. Returns how many frames came.
+    #[inline]
+    pub fn poll(&mut self, queue: &mut D::Rx, port: PortId, tables: &Snapshot) -> usize {
+        let count = queue.receive(&mut self.received);
+        if count == 0 {
+            return 0;
+        }
+        if let Some(counters) = self.cx.stats.port(port) {
+            counters.rx_packets.add(count as u64);
+        }
+        for (slot, frame) in self.slots.iter_mut().zip(self.received.drain(..)) {
+            *slot = Some(frame);
+        }
+        self.classify(count, port, tables);
+        self.run(tables);
+        while !self.cx.pending.is_empty() {
+            self.load_pending();
+            self.run(tables);
+        }
+        self.flush();
+        count
+    }
+
+    /// Sends a frame of the kernel twin as it is.
+    pub fn inject(&mut self, port: PortId, frame: D::Buffer) {
+        if let Some(counters) = self.cx.stats.port(port) {
+            counters.injected.add(1);
+        }
+        self.slots[0] = Some(frame);
+        self.transmit(0, port);
+        self.reap();
+        self.flush();
+    }
+
+    /// The stages, in order.
+    #[inline(always)]
+    fn run(&mut self, tables: &Snapshot) {
+        for _ in 0..MAX_ROUNDS {
+            self.route(tables);
+            if self.lanes.is_empty(Next::Endpoint) && self.lanes.is_empty(Next::TunnelAddress) {
+                break;
+            }
+            self.terminate(tables);
+            self.answer_ping();
+        }
+        for lane in [Next::RouteV4, Next::RouteV6, Next::Endpoint, Next::TunnelAddress] {
+            self.each(lane, |_, _, _| Err(DropReason::RouteLoop));
+        }
+        self.forward(tables);
+        self.encap(tables);
+        self.report_exceptions(tables);
+        self.fragment_outer(tables);
+        self.send(tables);
+        self.punt_local(tables);
+        self.reap();
+    }
+
+    /// Works on each packet of a lane. The survivors join the lane that `stage` names; the others die
+    /// of its reason.
+    #[inline(always)]
+    pub(crate) fn each(
+        &mut self,
+        lane: Next,
+        mut stage: impl FnMut(&mut D::Buffer, &mut Meta, &mut Context<D>) -> Result<Next, DropReason>,
+    ) {
+        let lane = self.lanes.take(lane);
+        for i in lane.iter() {
+            let Some(packet) = &mut self.slots[i] else { continue };
+            match stage(packet, &mut self.meta[i], &mut self.cx) {
+                Ok(next) => self.lanes.push(next, i),
+                Err(reason) => self.kill(i, reason),
+            }
+        }
+    }
+
+    /// As `each`, for stages that take the packet out of its slot.
+    #[inline(always)]
+    pub(crate) fn each_taken(&mut self, lane: Next, mut stage: impl FnMut(&mut Self, usize, D::Buffer)) {
+        let lane = self.lanes.take(lane);
+        for i in lane.iter() {
+            if let Some(packet) = self.slots[i].take() {
+                stage(self, i, packet);
+            }
+        }
+    }
+
+    /// The packet in a slot.
+    #[inline(always)]
+    pub(crate) fn slot(&mut self, i: usize) -> Option<&mut D::Buffer> {
+        self.slots[i % BURST].as_mut()
+    }
+
+    /// Takes the packet out of a slot.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, i: usize) -> Option<D::Buffer> {
+        self.slots[i % BURST].take()
+    }
+
+    /// Puts a packet (back) into a slot whose packet was taken.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, i: usize, packet: D::Buffer) {
+        self.slots[i % BURST] = Some(packet);
+    }
+
+    /// Drops the packet in a slot and counts why.
+    #[inline(never)]
+    pub(crate) fn kill(&mut self, i: usize, reason: DropReason) {
+        self.cx.stats.drop_add(reason, 1);
+        if let Some(counters) = self.meta[i % BURST].tunnel_in().and_then(|id| self.cx.stats.tunnel(id)) {
+            counters.dropped.add(1);
+        }
+        if let Some(packet) = self.slots[i % BURST].take() {
+            // Never full: as many places as slots. The alternative to the check is a panic path.
+            let _ = self.dead.try_push(packet);
+        }
+    }
+
+    /// Moves the packet in a slot to its port's frames.
+    #[inline(always)]
+    pub(crate) fn transmit(&mut self, i: usize, port: PortId) {
+        match self.egress.get_mut(port.index()) {
+            Some(Some(egress)) => {
+                if let Some(packet) = self.slots[i % BURST].take()
+                    && let Err(full) = egress.frames.try_push(packet)
+                {
+                    self.slots[i % BURST] = Some(full.element());
+                    self.kill(i, DropReason::TxQueueFull);
+                }
+            }
+            _ => self.kill(i, DropReason::TxPortMissing),
+        }
+    }
+
+    fn load_pending(&mut self) {
+        for i in 0..BURST {
+            let Some((packet, meta, next)) = self.cx.pending.pop_front() else { break };
+            self.slots[i] = Some(packet);
+            self.meta[i] = meta;
+            self.lanes.push(next, i);
+        }
+        // The frames of the burst before may fill the ports' arrays.
+        self.flush();
+    }
+
+    #[inline(always)]
+    fn reap(&mut self) {
+        if !self.dead.is_empty() {
+            D::free(&mut self.dead);
+        }
+    }
+
+    #[inline(always)]
+    fn flush(&mut self) {
+        for (port, egress) in self.egress.iter_mut().enumerate() {
+            let Some(egress) = egress else { continue };
+            if egress.frames.is_empty() {
+                continue;
+            }
+            let bytes: usize = egress.frames.iter().map(crate::frame::Buffer::total_len).sum();
+            let mut sent = egress.queue.send(&mut egress.frames);
+            let mut lost = 0;
+            if !egress.frames.is_empty() {
+                for _ in 1..TX_ATTEMPTS {
+                    sent += egress.queue.send(&mut egress.frames);
+                }
+                lost = egress.frames.iter().map(crate::frame::Buffer::total_len).sum();
+                self.cx.stats.drop_add(DropReason::TxQueueFull, egress.frames.len() as u64);
+                D::free(&mut egress.frames);
+            }
+            if let Some(counters) = self.cx.stats.port(PortId(port as u16)) {
+                counters.tx_packets.add(sent as u64);
+                counters.tx_bytes.add((bytes - lost) as u64);
+            }
+        }
+    }
+}

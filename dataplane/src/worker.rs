@@ -1,0 +1,98 @@
+//! The loop of one core: tables between bursts, then every queue once.
+
+use std::sync::Arc;
+
+use crate::frame::Driver;
+use crate::ids::PortId;
+use crate::pipeline::{Parts, Pipeline};
+use crate::publish::Subscriber;
+use crate::punt::InjectReceiver;
+use crate::stats::WorkerStats;
+use crate::tables::Snapshot;
+
+/// Frames of the kernel sent in one turn.
+const INJECT_BURST: usize = 32;
+/// Turns between two looks at the reassembly table.
+const EXPIRE_EVERY: u64 = 4096;
+
+/// One core's share of the data plane.
+pub struct Worker<D: Driver> {
+    pipeline: Pipeline<D>,
+    queues: Vec<(PortId, D::Rx)>,
+    injected: InjectReceiver<D::Buffer>,
+    subscriber: Subscriber,
+    tables: Arc<Snapshot>,
+    turns: u64,
+    longest_turn: u64,
+}
+
+impl<D: Driver> Worker<D> {
+    /// A worker with empty tables.
+    pub fn new(
+        parts: Parts<D>,
+        queues: Vec<(PortId, D::Rx)>,
+        injected: InjectReceiver<D::Buffer>,
+        subscriber: Subscriber,
+    ) -> Self {
+        Self {
+            pipeline: Pipeline::new(parts),
+            queues,
+            injected,
+            subscriber,
+            tables: Arc::default(),
+            turns: 0,
+            longest_turn: 0,
+        }
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Arc<WorkerStats> {
+        self.pipeline.stats()
+    }
+
+    /// One turn of the loop. Returns how many frames came in.
+    #[inline]
+    pub fn turn(&mut self) -> usize {
+        let start = D::now();
+        if self.subscriber.take(&mut self.tables) {
+            self.adopt();
+        }
+        self.pipeline.tick(start);
+        let mut work = 0;
+        for (port, queue) in &mut self.queues {
+            work += self.pipeline.poll(queue, *port, &self.tables);
+        }
+        work += self.inject();
+        self.turns += 1;
+        let stats = self.pipeline.stats();
+        stats.loops.add(1);
+        if work != 0 {
+            let cycles = D::now().wrapping_sub(start);
+            stats.busy_loops.add(1);
+            stats.busy_cycles.add(cycles);
+            if cycles > self.longest_turn {
+                self.longest_turn = cycles;
+                stats.longest_turn.set(cycles);
+            }
+        }
+        if self.turns.is_multiple_of(EXPIRE_EVERY) {
+            self.pipeline.expire_fragments();
+        }
+        work
+    }
+
+    #[inline(never)]
+    fn adopt(&mut self) {
+        self.pipeline.adopt(self.tables.limits);
+        self.pipeline.stats().generation.set(self.tables.generation);
+    }
+
+    #[inline(always)]
+    fn inject(&mut self) -> usize {
+        for sent in 0..INJECT_BURST {
+            let Some((port, frame)) = self.injected.pop() else { return sent };
+            self.pipeline.inject(port, frame);
+        }
+        INJECT_BURST
+    }
+}
