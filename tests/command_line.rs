@@ -1,0 +1,306 @@
+//! The `penstock` program itself, in front of a gateway that is made up: what it prints, and how it exits.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use penstock_control::api::*;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+struct Fake;
+
+fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
+    TunnelRow {
+        tenant: "acme".into(),
+        name: name.into(),
+        kind: "gre".into(),
+        endpoint: "anycast4".into(),
+        local: "203.0.113.1".parse().unwrap(),
+        remote: "192.0.2.77".parse().unwrap(),
+        key: Some(7),
+        state,
+        reason: reason.map(str::to_owned),
+        underlay: Some("edge0 via 192.0.2.254".into()),
+        mtu: 1472,
+        path_mtu: Some(PathMtu { outer: 1400, age_s: 61, expires_s: 539 }),
+        mss_v4: Some(1432),
+        mss_v6: Some(1412),
+        encap: Traffic { packets: 1_234_567, bytes: 1 },
+        decap: Traffic::default(),
+        drops: 0,
+        clamped_syns: 3,
+        keepalives_answered: 0,
+        keepalive: None,
+    }
+}
+
+impl Gateway for Fake {
+    fn status(&self) -> Status {
+        Status { node: "fra1-a".into(), ports: UpCount { up: 0, total: 1 }, ..Status::default() }
+    }
+
+    fn ports(&self) -> Vec<PortRow> {
+        vec![PortRow { name: "edge0".into(), device: "0000:3b:00.0".into(), ..PortRow::default() }]
+    }
+
+    fn cores(&self) -> Vec<CoreRow> {
+        vec![CoreRow { core: 2, generation: Some(8), current_generation: 9, ..CoreRow::default() }]
+    }
+
+    fn tunnels(&self, filter: &TunnelFilter) -> Page<TunnelRow> {
+        let all = [
+            tunnel("dc1", TunnelState::Up, None),
+            tunnel("dc2", TunnelState::Down, Some("no route to 192.0.2.77")),
+        ];
+        let matching = all
+            .into_iter()
+            .filter(|row| filter.selects(&row.tenant, &row.name) && filter.selects_state(row.state));
+        Page::take(matching, filter.limit, |row| row)
+    }
+
+    fn routes(&self, filter: &RouteFilter) -> Page<RouteRow> {
+        let row = RouteRow {
+            tenant: "acme".into(),
+            prefix: "10.0.0.0/8".parse().unwrap(),
+            source: RouteSource::Config,
+            hops: vec![HopRow {
+                kind: HopKind::Tunnel,
+                via: "dc1".into(),
+                priority: 100,
+                weight: 1,
+                active: true,
+                reason: None,
+            }],
+        };
+        let matching = std::iter::once(row).filter(|row| filter.selects_prefix(&row.prefix));
+        Page::take(matching, filter.limit, |row| row)
+    }
+
+    fn neighbors(&self, _: &NeighborFilter) -> Page<NeighborRow> {
+        Page::all(vec![NeighborRow {
+            interface: "edge0".into(),
+            ip: "192.0.2.254".parse().unwrap(),
+            mac: None,
+            state: NeighborState::Incomplete,
+            used_by: 2,
+        }])
+    }
+
+    fn drops(&self) -> Vec<DropRow> {
+        let row = |reason: &str, packets| DropRow {
+            reason: reason.into(),
+            packets,
+            per_core: vec![CoreCount { core: 2, packets }],
+            help: "The key differs.".into(),
+        };
+        vec![row("gre_key_wrong", 5), row("no_route", 0)]
+    }
+
+    fn config(&self) -> RunningConfig {
+        RunningConfig { source: "/etc/penstock.yaml".into(), age_s: 61, yaml: "node: {name: fra1-a}".into() }
+    }
+
+    fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
+        async move {
+            if request.config.is_some_and(|config| config.yaml.contains("bad")) {
+                let problem = Problem {
+                    file: "x.yaml".into(),
+                    line: Some(4),
+                    column: Some(1),
+                    path: "tenants.acme".into(),
+                    message: "bad".into(),
+                    fix: "make it good".into(),
+                };
+                return Err(ApiError::invalid_config("the configuration has 1 problem", vec![problem]));
+            }
+            let change = Change {
+                action: ChangeAction::Changed,
+                path: "tenants.acme.tunnels.dc1.mtu".into(),
+                from: Some("1400".into()),
+                to: Some("auto".into()),
+                needs_restart: false,
+            };
+            Ok(ReloadReport {
+                dry_run: request.dry_run,
+                generation: 10,
+                changes: vec![change],
+                ..ReloadReport::default()
+            })
+        }
+        .boxed()
+    }
+}
+
+/// A daemon on a thread of its own.
+struct Daemon {
+    directory: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = bind(&directory.path().join("api.sock")).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let stopped = async move {
+                let _ = stopped.await;
+            };
+            runtime.block_on(serve(socket, Arc::new(Fake), stopped)).unwrap();
+        });
+        Self { directory, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("api.sock")
+    }
+
+    /// Runs the program; standard output of a success.
+    fn output(&self, arguments: &[&str]) -> String {
+        let output = penstock(&self.socket(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn penstock(socket: &Path, arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_penstock"));
+    program.args(arguments).env("PENSTOCK_SOCKET", socket).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn every_table_is_printed() {
+    let daemon = Daemon::start();
+    let contains = |arguments: &[&str], expected: &[&str]| {
+        let text = daemon.output(arguments);
+        for expected in expected {
+            assert!(text.contains(expected), "{arguments:?} lacks {expected:?}:\n{text}");
+        }
+    };
+    contains(&["show", "status"], &["fra1-a", "0 of 1", "needs attention:\n  - port edge0: no link"]);
+    contains(&["show", "ports"], &["PORT", "edge0", "down", "0000:3b:00.0"]);
+    contains(&["show", "ports", "--detail"], &["lost, ring full  0\n"]);
+    contains(&["show", "cores"], &["8 of 9"]);
+    contains(&["show", "tunnels"], &["1472  1432/1412       1.23M", "no route to 192.0.2.77; path MTU 1400"]);
+    contains(&["show", "tunnels", "--detail"], &["encapsulated       1234567 packets, 1 bytes\n"]);
+    contains(&["show", "routes"], &["acme    10.0.0.0/8  tunnel  dc1    100       1  yes     config"]);
+    contains(&["show", "neighbors"], &["192.0.2.254  -    incomplete        2"]);
+    contains(&["show", "drops"], &["gre_key_wrong        5  100.0%  The key differs.\n"]);
+    contains(&["show", "config"], &["# /etc/penstock.yaml, applied 1m 1s ago\nnode: {name: fra1-a}\n"]);
+}
+
+#[test]
+fn filters_narrow_and_limits_say_so() {
+    let daemon = Daemon::start();
+    let down = daemon.output(&["show", "tunnels", "--state", "down"]);
+    assert!(down.contains("dc2") && !down.contains("dc1"), "{down}");
+    let one = daemon.output(&["show", "tunnels", "--limit", "1"]);
+    assert!(one.ends_with("1 of 2 tunnels; --limit 0 shows all, or narrow it down\n"), "{one}");
+    let none = daemon.output(&["show", "routes", "--address", "192.0.2.1"]);
+    assert!(none.ends_with("no routes\n"), "{none}");
+    let quiet = daemon.output(&["show", "drops"]);
+    assert!(!quiet.contains("no_route"), "{quiet}");
+    assert!(daemon.output(&["show", "drops", "--all"]).contains("no_route"));
+}
+
+#[test]
+fn json_has_exact_values() {
+    let daemon = Daemon::start();
+    let text = daemon.output(&["show", "tunnels", "--tunnel", "dc1", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["total"], 1);
+    assert_eq!(value["rows"][0]["encap"]["packets"], 1_234_567);
+    assert_eq!(value["rows"][0]["type"], "gre");
+    assert_eq!(value["rows"][0]["state"], "up");
+    for table in ["status", "ports", "cores", "routes", "neighbors", "drops", "config"] {
+        let text = daemon.output(&["show", table, "--json"]);
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    }
+}
+
+#[test]
+fn reload_prints_the_difference_or_every_problem() {
+    let daemon = Daemon::start();
+    let dry = daemon.output(&["reload", "--dry-run"]);
+    assert_eq!(
+        dry,
+        "~ tenants.acme.tunnels.dc1.mtu: 1400 -> auto\n1 difference; dry run, nothing was changed\n"
+    );
+    let file = daemon.directory.path().join("bad.yaml");
+    std::fs::write(&file, "bad").unwrap();
+    let refused = penstock(&daemon.socket(), &["reload", "-c", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(
+        stderr(&refused),
+        "penstock: the configuration has 1 problem\n  \
+         x.yaml:4:1: tenants.acme: bad\n    fix: make it good\n"
+    );
+    let missing = penstock(&daemon.socket(), &["reload", "-c", "/nonexistent.yaml"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("cannot read /nonexistent.yaml"));
+}
+
+#[test]
+fn a_daemon_that_does_not_run_is_exit_code_3_and_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    for arguments in [&["show", "ports"][..], &["reload"]] {
+        let output = penstock(&socket, arguments);
+        assert_eq!(output.status.code(), Some(3));
+        let text = stderr(&output);
+        assert!(text.contains("penstock is not running"), "{text}");
+        assert!(text.contains("penstock run -c FILE"), "{text}");
+        assert!(text.contains(socket.to_str().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_exit_code_2() {
+    let nowhere = Path::new("/nonexistent");
+    for arguments in [&[][..], &["show"], &["show", "everything"], &["show", "routes", "--prefix", "10/99"]] {
+        assert_eq!(penstock(nowhere, arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_not_an_error() {
+    let daemon = Daemon::start();
+    let mut program = Command::new("sh");
+    program.arg("-c").arg(format!("'{}' show drops --all | true", env!("CARGO_BIN_EXE_penstock")));
+    let output = program.env("PENSTOCK_SOCKET", daemon.socket()).output().unwrap();
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn version_and_completions_need_no_daemon() {
+    let nowhere = Path::new("/nonexistent");
+    let version = penstock(nowhere, &["--version"]);
+    assert!(String::from_utf8(version.stdout).unwrap().starts_with("penstock "));
+    for (shell, sign) in
+        [("bash", "complete -F"), ("zsh", "#compdef penstock"), ("fish", "complete -c penstock")]
+    {
+        let output = penstock(nowhere, &["completions", shell]);
+        assert!(output.status.success());
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(script.contains(sign), "{shell}");
+        assert!(script.contains("neighbors") && script.contains("dry-run"), "{shell}");
+    }
+}

@@ -1,0 +1,123 @@
+"""The world of the golden packets: tunnels, addresses, and how scapy spells a frame of each side.
+
+Every frame here is made by scapy, none by the gateway's own code.
+"""
+
+from dataclasses import dataclass, field
+
+from lab.gateway import base_config, tenant_config, tunnel_config
+from lab.plan import CLIENT4, CLIENT6, Tunnel
+from lab.wire import CORE_MAC, EAST_MAC, EDGE_MAC, WEST_MAC
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import GRE, Ether
+from scapy.packet import Raw
+
+PLAIN, KEY, SUM, BOTH = Tunnel(0), Tunnel(1, key=7), Tunnel(2, checksum=True), Tunnel(3, key=0xFFFFFFFF, checksum=True)
+PLAIN6, KEY6, SUM6 = Tunnel(4, outer=6), Tunnel(5, outer=6, key=9), Tunnel(6, outer=6, checksum=True)
+TTL_INHERIT, DSCP_FIXED, DF_COPY, DF_CLEAR = Tunnel(10), Tunnel(11), Tunnel(12), Tunnel(13)
+MSS_FIXED, MSS_OFF, NARROW, OPEN, TTL_INHERIT6 = Tunnel(14), Tunnel(15), Tunnel(16), Tunnel(17), Tunnel(18, outer=6)
+NARROW_MTU = 1200
+TUNNELS = [PLAIN, KEY, SUM, BOTH, PLAIN6, KEY6, SUM6, TTL_INHERIT, DSCP_FIXED, DF_COPY, DF_CLEAR, MSS_FIXED, MSS_OFF,
+           NARROW, OPEN, TTL_INHERIT6]
+SPECIAL = {
+    TTL_INHERIT: {"ttl": "inherit"}, TTL_INHERIT6: {"ttl": "inherit"}, DSCP_FIXED: {"dscp": 46},
+    DF_COPY: {"df": "copy"}, DF_CLEAR: {"df": "clear"}, MSS_FIXED: {"mss": 1300}, MSS_OFF: {"mss": "off"},
+    NARROW: {"mtu": NARROW_MTU}, OPEN: {"source_filter": "off"},
+}
+EAST_ADDRESSES = [f"{tunnel.remote}/{24 if tunnel.outer == 4 else 64}" for tunnel in TUNNELS]
+WEST_ADDRESSES = [f"{CLIENT4}/24", f"{CLIENT6}/64"]
+CLIENT = {4: CLIENT4, 6: CLIENT6}
+
+
+def config(directory, twin):
+    """The gateway's configuration for this world."""
+    whole = base_config(directory, twin)
+    tenant = tenant_config(TUNNELS)
+    for tunnel, keys in SPECIAL.items():
+        tenant["tunnels"][tunnel.name] = tunnel_config(tunnel) | keys
+    whole["tenants"]["acme"] = tenant
+    return whole
+
+
+@dataclass
+class Case:
+    """Frames that go in, frames that must come out (in this order on each side), and drops that must be counted."""
+
+    name: str
+    send: list
+    expect: list = field(default_factory=list)
+    drops: dict = field(default_factory=dict)
+
+
+def inner(tunnel, family, size=100, toward="server", ttl=61, tos=0, df=True, payload=None, **more):
+    """A UDP packet of `size` bytes in all between the client and the tunnel's server."""
+    client, server = CLIENT[family], tunnel.server(family)
+    source, target = (client, server) if toward == "server" else (server, client)
+    headers = 28 if family == 4 else 48
+    data = payload if payload is not None else UDP(sport=4000, dport=9000) / Raw(bytes(i & 255 for i in range(size - headers)))
+    if family == 4:
+        return IP(src=source, dst=target, ttl=ttl, tos=tos, flags="DF" if df else 0, id=0x1234, **more) / data
+    return IPv6(src=source, dst=target, hlim=ttl, tc=tos, **more) / data
+
+
+def aged(packet):
+    """The same packet one hop later."""
+    packet = packet.copy()
+    if IP in packet and packet.name == "IP":
+        packet.ttl -= 1
+        del packet.chksum
+    else:
+        packet.hlim -= 1
+    return packet
+
+
+def outer(tunnel, payload, toward="router", tos=0, ttl=64, df=True, gre=None):
+    """GRE around a packet, between our endpoint and the router."""
+    ours, theirs = tunnel.endpoint, tunnel.remote
+    source, target = (ours, theirs) if toward == "router" else (theirs, ours)
+    fields = gre if gre is not None else gre_fields(tunnel)
+    fields.setdefault("proto", 0x86DD if payload.name == "IPv6" else 0x0800)
+    if tunnel.outer == 4:
+        return IP(src=source, dst=target, ttl=ttl, tos=tos, flags="DF" if df else 0, id=0) / GRE(**fields) / payload
+    return IPv6(src=source, dst=target, hlim=ttl, tc=tos, nh=47) / GRE(**fields) / payload
+
+
+def gre_fields(tunnel):
+    """What the tunnel's configuration puts into a GRE header."""
+    fields = {}
+    if tunnel.key is not None:
+        fields |= {"key_present": 1, "key": tunnel.key}
+    if tunnel.checksum:
+        fields |= {"chksum_present": 1}
+    return fields
+
+
+def from_west(packet):
+    """On the clients' link, to the gateway."""
+    return "west", Ether(src=WEST_MAC, dst=EDGE_MAC) / packet
+
+
+def to_west(packet):
+    """On the clients' link, from the gateway."""
+    return "west", Ether(src=EDGE_MAC, dst=WEST_MAC) / packet
+
+
+def from_east(packet):
+    """On the tunnels' link, to the gateway."""
+    return "east", Ether(src=EAST_MAC, dst=CORE_MAC) / packet
+
+
+def to_east(packet):
+    """On the tunnels' link, from the gateway."""
+    return "east", Ether(src=CORE_MAC, dst=EAST_MAC) / packet
+
+
+def reply_icmp(tunnel, family, about, message):
+    """An ICMP error of ours to the source of `about`: TTL 64, DSCP CS6, from our address in the tunnel."""
+    raw = bytes(about)
+    if family == 4:
+        return IP(src=tunnel.gateway_address(4), dst=about.src, ttl=64, tos=0xC0, flags="DF", id=0) / message / Raw(
+            raw[:576 - 28])
+    return IPv6(src=tunnel.gateway_address(6), dst=about.src, hlim=64, tc=0xC0) / message / Raw(raw[:1280 - 48])
+
