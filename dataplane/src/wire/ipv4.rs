@@ -111,12 +111,19 @@ impl Ipv4Header {
             & checksum::is_all_ones(self.native_sum())
     }
 
-    /// The five words in native order, added without folding.
+    /// The header's words in native order, added with end-around carry but not folded.
     #[inline(always)]
     fn native_sum(&self) -> u64 {
-        let words: &[[u8; 4]; 5] = zerocopy::transmute_ref!(self);
-        let word = |i: usize| u64::from(u32::from_ne_bytes(words[i]));
-        word(0) + word(1) + word(2) + word(3) + word(4)
+        let [b0, b1, b2, b3, b4]: &[[u8; 4]; 5] = zerocopy::transmute_ref!(self);
+        let wide = |low: &[u8; 4], high: &[u8; 4]| {
+            u64::from(u32::from_ne_bytes(*low)) | u64::from(u32::from_ne_bytes(*high)) << 32
+        };
+        // Two wide loads and one narrow: three adds on the carry flag.
+        let (sum, carry) = wide(b0, b1).overflowing_add(wide(b2, b3));
+        let last = u64::from(u32::from_ne_bytes(*b4)) + u64::from(carry);
+        let (sum, carry) = sum.overflowing_add(last);
+        // After a carry the sum is below 2^33, so this one cannot overflow.
+        sum + u64::from(carry)
     }
 
     /// Header length in bytes as the header claims it; at least 20 after `parse`.
