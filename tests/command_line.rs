@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use penstock_control::api::*;
+use penstock_control::config;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -108,22 +109,14 @@ impl Gateway for Fake {
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         async move {
             if request.config.is_some_and(|config| config.yaml.contains("bad")) {
-                let problem = Problem {
-                    file: "x.yaml".into(),
-                    line: Some(4),
-                    column: Some(1),
-                    path: "tenants.acme".into(),
-                    message: "bad".into(),
-                    fix: "make it good".into(),
-                };
-                return Err(ApiError::invalid_config("the configuration has 1 problem", vec![problem]));
+                return Err(ApiError::invalid_config("x.yaml", config::parse_str("node: 1").unwrap_err()));
             }
             let change = Change {
-                action: ChangeAction::Changed,
+                kind: ChangeKind::Changed,
                 path: "tenants.acme.tunnels.dc1.mtu".into(),
-                from: Some("1400".into()),
-                to: Some("auto".into()),
-                needs_restart: false,
+                old: Some(1400.into()),
+                new: Some("auto".into()),
+                needs_restart: request.dry_run && self.needs_restart,
             };
             Ok(ReloadReport {
                 dry_run: request.dry_run,
@@ -201,7 +194,7 @@ fn every_table_is_printed() {
     contains(&["show", "cores"], &["8 of 9"]);
     contains(&["show", "tunnels"], &["1472  1432/1412       1.23M", "no route to 192.0.2.77; path MTU 1400"]);
     contains(&["show", "tunnels", "--detail"], &["encapsulated       1234567 packets, 1 bytes\n"]);
-    contains(&["show", "routes"], &["acme    10.0.0.0/8  tunnel  dc1    100       1  yes     config"]);
+    contains(&["show", "routes"], &["acme    10.0.0.0/8  tunnel  dc1   100       1  yes     config"]);
     contains(&["show", "neighbors"], &["192.0.2.254  -    incomplete        2"]);
     contains(&["show", "drops"], &["gre_key_wrong        5  100.0%  The key differs.\n"]);
     contains(&["show", "config"], &["# /etc/penstock.yaml, applied 1m 1s ago\nnode: {name: fra1-a}\n"]);

@@ -11,9 +11,10 @@ import time
 import pytest
 from lab.counters import account, drops
 from lab.gateway import base_config, tenant_config
-from lab.plan import Tunnel
+from lab.plan import VLAN_CORE4, VLAN_CORE6, Tunnel
 from lab.topology import Lab
 
+VLAN = 200
 TUNNELS = [
     Tunnel(0),
     Tunnel(1, key=7),
@@ -22,6 +23,7 @@ TUNNELS = [
     Tunnel(4, outer=6),
     Tunnel(5, outer=6, key=9),
     Tunnel(6, outer=6, encap_limit=True),
+    Tunnel(7, vlan=VLAN),
 ]
 
 
@@ -45,6 +47,7 @@ def lab():
         lab.up(TUNNELS)
         config = base_config(lab.directory, lab.twin.name)
         config["tenants"]["acme"] = tenant_config(TUNNELS)
+        config["ports"]["core0"]["vlans"] = {VLAN: {"addresses": [f"{VLAN_CORE4}/24", f"{VLAN_CORE6}/64"]}}
         lab.config = config
         lab.gateway.start(config)
         yield lab

@@ -82,6 +82,11 @@ class Gateway:
         self.socket = self.directory / "api.sock"
         self.process = None
 
+    @property
+    def program(self):
+        """The program that is tested."""
+        return binary()
+
     def write(self, config):
         """Puts the configuration where run and reload read it."""
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))

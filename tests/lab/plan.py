@@ -12,6 +12,7 @@ from dataclasses import dataclass
 CLIENT4, CLIENT6 = "192.0.2.10", "2001:db8:1::10"
 EDGE4, EDGE6 = "192.0.2.1", "2001:db8:1::1"
 CORE4, CORE6 = "198.18.0.1", "2001:db8:2::1"
+VLAN_CORE4, VLAN_CORE6 = "198.19.0.1", "2001:db8:3::1"  # our addresses on the core port's VLAN
 ENDPOINT4, ENDPOINT6 = "203.0.113.1", "2001:db8:ffff::1"
 ROUTER4, ROUTER6 = "198.18.0.66", "2001:db8:2::66"
 
@@ -25,7 +26,8 @@ class Tunnel:
     key: int | None = None
     checksum: bool = False
     encap_limit: bool = False  # Linux's default for ip6gre: an RFC 2473 option in front of GRE
-    tenant: str = "acme"
+    prefix_of: int | None = None  # leads to the same prefix as tunnel number ...: tenants may overlap
+    vlan: int | None = None  # the router's outer address is on this VLAN
 
     @property
     def name(self):
@@ -34,6 +36,7 @@ class Tunnel:
         words += ["key"] if self.key is not None else []
         words += ["csum"] if self.checksum else []
         words += ["limit"] if self.encap_limit else []
+        words += [f"vlan{self.vlan}"] if self.vlan is not None else []
         return "-".join(words)
 
     @property
@@ -44,7 +47,13 @@ class Tunnel:
     @property
     def remote(self):
         """The router's outer address."""
-        return f"198.18.0.{70 + self.number}" if self.outer == 4 else f"2001:db8:2::{70 + self.number}"
+        network4, network6 = ("198.18.0", "2001:db8:2") if self.vlan is None else ("198.19.0", "2001:db8:3")
+        return f"{network4}.{70 + self.number}" if self.outer == 4 else f"{network6}::{70 + self.number}"
+
+    @property
+    def place(self):
+        """The number in the addresses behind the router."""
+        return self.number if self.prefix_of is None else self.prefix_of
 
     @property
     def endpoint(self):
@@ -71,15 +80,15 @@ class Tunnel:
 
     def prefix(self, family):
         """The network behind the router that this tunnel leads to."""
-        return f"198.51.{100 + self.number}.0/24" if family == 4 else f"2001:db8:{5100 + self.number}::/64"
+        return f"198.51.{100 + self.place}.0/24" if family == 4 else f"2001:db8:{5100 + self.place}::/64"
 
     def lan_router(self, family):
         """The router's address on the server's link."""
-        return f"198.51.{100 + self.number}.1" if family == 4 else f"2001:db8:{5100 + self.number}::1"
+        return f"198.51.{100 + self.place}.1" if family == 4 else f"2001:db8:{5100 + self.place}::1"
 
     def server(self, family):
         """The server's address in this tunnel's prefix."""
-        return f"198.51.{100 + self.number}.10" if family == 4 else f"2001:db8:{5100 + self.number}::10"
+        return f"198.51.{100 + self.place}.10" if family == 4 else f"2001:db8:{5100 + self.place}::10"
 
 
 def mss(inner_mtu, family):

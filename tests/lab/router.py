@@ -5,7 +5,7 @@ Both kinds take the same shell text, so a test cannot tell them apart.
 
 from lab.guest import Guest
 from lab.netns import Namespace, veth
-from lab.plan import CLIENT4, CLIENT6, CORE4, CORE6, ENDPOINT4, ENDPOINT6, ROUTER4, ROUTER6
+from lab.plan import CLIENT4, CLIENT6, CORE4, CORE6, ENDPOINT4, ENDPOINT6, ROUTER4, ROUTER6, VLAN_CORE4, VLAN_CORE6
 
 
 def kernel_has_gre(scratch):
@@ -67,10 +67,8 @@ class Router:
         options = f" key {tunnel.key}" if tunnel.key is not None else ""
         options += " csum" if tunnel.checksum else ""
         options += "" if tunnel.outer == 4 or tunnel.encap_limit else " encaplimit none"
-        length = 24 if tunnel.outer == 4 else 64
         table = 100 + tunnel.number
-        return [
-            f"ip address add {tunnel.remote}/{length} dev wan" + (" nodad" if tunnel.outer == 6 else ""),
+        return Router._outer_address_lines(tunnel) + [
             f"ip link add {tunnel.device} type {kind} local {tunnel.remote} remote {tunnel.endpoint} ttl 64{options}",
             f"ip link set {tunnel.device} up mtu {tunnel.router_mtu}",
             f"ip address add {tunnel.router_address(4)}/31 dev {tunnel.device}",
@@ -84,6 +82,32 @@ class Router:
             f"ip -6 rule add from {tunnel.prefix(6)} iif lan table {table}",
             f"ip rule add from {tunnel.router_address(4)} table {table}",
             f"ip -6 rule add from {tunnel.router_address(6)} table {table}",
+        ]
+
+    def restore(self, tunnel):
+        """Sets a tunnel's device up again after `ip link set ... down`, with what the kernel forgot meanwhile."""
+        device, table = tunnel.device, 100 + tunnel.number
+        self.sh(f"ip link set {device} up\n"
+                f"ip address replace {tunnel.router_address(6)}/127 dev {device} nodad\n"
+                f"ip route replace default dev {device} table {table}\n"
+                f"ip -6 route replace default dev {device} table {table}\n"
+                f"ip route replace {CLIENT4}/32 dev {device}; ip route replace {CLIENT6}/128 dev {device}")
+
+    @staticmethod
+    def _outer_address_lines(tunnel):
+        address = f"{tunnel.remote}/24" if tunnel.outer == 4 else f"{tunnel.remote}/64"
+        nodad = "" if tunnel.outer == 4 else " nodad"
+        if tunnel.vlan is None:
+            return [f"ip address add {address} dev wan{nodad}"]
+        link, table = f"wan.{tunnel.vlan}", 200 + tunnel.number
+        gateway = VLAN_CORE4 if tunnel.outer == 4 else VLAN_CORE6
+        return [
+            f"ip link show {link} >/dev/null 2>&1 || ip link add link wan name {link} type vlan id {tunnel.vlan}",
+            f"ip link set {link} up",
+            f"ip address add {address} dev {link}{nodad}",
+            f"ip route add {tunnel.endpoint} via {gateway} dev {link} table {table}",
+            f"ip rule add from {tunnel.remote} table {table}" if tunnel.outer == 4 else
+            f"ip -6 rule add from {tunnel.remote} table {table}",
         ]
 
     def stop(self):

@@ -73,6 +73,17 @@ class Lab:
                   f"ip route add default via {tunnels[0].lan_router(6)}"]
         server.sh("\n".join(lines))
 
+    def add_client(self, port, addresses, gateways):
+        """A second client with a port of the gateway to itself."""
+        space = Namespace(f"{self.name}-{port}-client").create()
+        self.extra.append(space)
+        veth(space, "eth0", self.ports, port)
+        for address in addresses:
+            space.sh(f"ip address add {address} dev eth0" + (" nodad" if ":" in address else ""))
+        for gateway in gateways:
+            space.sh(f"ip route add default via {gateway}")
+        return space
+
     def add_host(self, name, addresses=()):
         """One more namespace on the switch, for example a scapy peer; its link is eth0."""
         space = Namespace(f"{self.name}-{name}").create()

@@ -80,6 +80,68 @@ def tcp_copy(source, target, address, size, bind="", port=5001, timeout=120):
     return Copy(digest.hexdigest(), received.get("sha", "nothing"), received.get("size", 0), seconds, mss)
 
 
+class Stream:
+    """Numbered UDP packets at a steady pace, and what became of them. Use as a context manager."""
+
+    def __init__(self, source, target, address, per_second, size=200, port=6001):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with target.entered():
+            self.receiver = socket.socket(family, socket.SOCK_DGRAM)
+            self.receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 * MIB)
+            self.receiver.bind((address, port))
+        with source.entered():
+            self.sender = socket.socket(family, socket.SOCK_DGRAM)
+        self.sender.connect((address, port))
+        self.pace_s, self.padding = 1 / per_second, bytes(size - 8)
+        self.sent = self.received = self.reordered = 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._send, daemon=True)
+
+    def _send(self):
+        next_at = time.monotonic()
+        while not self.stopping.is_set():
+            self.sender.send(struct.pack("!Q", self.sent) + self.padding)
+            self.sent += 1
+            next_at += self.pace_s
+            time.sleep(max(0, next_at - time.monotonic()))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join()
+        self.receiver.settimeout(0.5)
+        seen, last = set(), -1
+        try:
+            while len(seen) < self.sent:
+                number = struct.unpack("!Q", self.receiver.recv(2048)[:8])[0]
+                self.reordered += number < last
+                last = max(last, number)
+                seen.add(number)
+        except TimeoutError:
+            pass
+        self.received = len(seen)
+        self.sender.close()
+        self.receiver.close()
+
+    @property
+    def lost(self):
+        """Packets that did not arrive; known after the end."""
+        return self.sent - self.received
+
+
+def udp_flows(space, target, ports, target_port=9000):
+    """One small UDP packet from each of these source ports."""
+    for port in ports:
+        with space.entered():
+            link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with link:
+            link.bind(("", port))
+            link.sendto(b"flow", (target, target_port))
+
+
 class Capture:
     """Every frame that an interface sees, in both directions, without a capture program.
 
