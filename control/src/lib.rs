@@ -1,4 +1,5 @@
 //! Control.
 
 pub mod api;
+pub mod config;
 pub mod kernel;

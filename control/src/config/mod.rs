@@ -1,0 +1,121 @@
+//! The configuration: YAML in, a checked [`ValidConfig`] out, or every problem at once with place and fix.
+//!
+//! `tree` parses the text, `read` turns it into typed values, `validate` checks that they fit each other, `diff` says
+//! what a reload would change. Nothing here needs a NIC, root, or the kernel; only [`load`] touches a file.
+
+mod diff;
+mod name;
+mod placement;
+mod problem;
+mod read;
+mod reader;
+mod schema;
+mod tree;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Deref;
+use std::path::Path;
+
+pub use diff::{Change, ChangeKind, Difference, NeedsRestart, diff};
+pub use name::Name;
+pub use placement::{PortPlacement, place_queues};
+pub use problem::{Location, Problem};
+pub use schema::*;
+pub use tree::MAX_TEXT_BYTES;
+pub use validate::{MAX_PORTS, MAX_TENANTS, MAX_TUNNELS};
+
+use problem::Problems;
+use reader::Reader;
+
+/// A configuration whose values are right and fit each other. Only [`load`] and [`parse_str`] make one.
+#[derive(Debug, Clone)]
+pub struct ValidConfig {
+    config: GatewayConfig,
+    warnings: Vec<Problem>,
+}
+
+impl ValidConfig {
+    /// What is allowed but likely not meant.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// The configuration with every default written out, as YAML that reads back as the same configuration.
+    pub fn to_yaml(&self) -> String {
+        // Plain structs and maps with string keys: writing them to a string cannot fail.
+        serde_yaml::to_string(&self.config).unwrap_or_default()
+    }
+}
+
+impl Deref for ValidConfig {
+    type Target = GatewayConfig;
+    fn deref(&self) -> &GatewayConfig {
+        &self.config
+    }
+}
+
+impl PartialEq for ValidConfig {
+    /// Warnings do not count.
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config
+    }
+}
+
+impl serde::Serialize for ValidConfig {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.config.serialize(serializer)
+    }
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// All problems, in the order of the file.
+pub fn load(path: &Path) -> Result<ValidConfig, Vec<Problem>> {
+    let file = path.display().to_string();
+    let unreadable = |message: String, fix: &str| {
+        let mut problems = Problems::new(&file);
+        problems.add(Location::default(), "", message, fix);
+        problems.into_list()
+    };
+    let size = std::fs::metadata(path).map(|m| m.len()).unwrap_or(0);
+    if size > MAX_TEXT_BYTES as u64 {
+        let message = format!("the file has {size} bytes, the limit is {MAX_TEXT_BYTES}");
+        return Err(unreadable(message, "check that this is the right file"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        unreadable(
+            format!("cannot be read: {error}"),
+            "check the path, its permissions, and that it is UTF-8 text",
+        )
+    })?;
+    parse(&file, &text)
+}
+
+/// Reads and checks a text.
+///
+/// # Errors
+/// All problems, in the order of the text.
+pub fn parse_str(text: &str) -> Result<ValidConfig, Vec<Problem>> {
+    parse("", text)
+}
+
+fn parse(file: &str, text: &str) -> Result<ValidConfig, Vec<Problem>> {
+    let mut problems = Problems::new(file);
+    let Some(root) = tree::parse(text, &mut problems) else { return Err(problems.into_list()) };
+    let mut reader = Reader::new(problems);
+    let config = read::gateway(&mut reader, &root);
+    let Reader { mut problems, left_out, .. } = reader;
+    let mut warnings = Problems::new(file);
+    if let Some(config) = &config {
+        validate::validate(config, &root, &left_out, &mut problems, &mut warnings);
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok(ValidConfig { config, warnings: warnings.into_list() }),
+        _ => Err(problems.into_list()),
+    }
+}

@@ -1,0 +1,158 @@
+//! Reads the whole configuration out of the tree, with the defaults of keys that are not written.
+//!
+//! Here a value is right or wrong in itself. Whether values fit each other is `validate`'s question.
+
+mod ports;
+mod tenants;
+
+use std::collections::BTreeMap;
+
+use super::name::Name;
+use super::reader::Reader;
+use super::schema::*;
+use super::tree::{Kind, Node};
+use super::value;
+
+pub(super) use ports::MAX_MTU;
+
+/// The whole file. `None` only with a problem noted. What could not be read is left out, so that the rest can be
+/// checked all the same.
+pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig> {
+    let mut fields = reader.fields(root)?;
+    let r = reader;
+    let node = fields.optional(r, "node", node_config).or_else(|| node_config(r, &missing(root)));
+    let memory = fields.optional(r, "memory", memory).or_else(|| memory(r, &missing(root)));
+    let cores = fields.required(r, "cores", "{control: 0, workers: [1]}", cores);
+    let ports = fields.required(r, "ports", "{edge0: {device: \"0000:3b:00.0\"}}", |r, node| {
+        r.entries(node, value::key_name, ports::port)
+    });
+    let routes = fields.or(r, "routes", vec![], |r, node| r.list(node, ports::underlay_route));
+    let endpoints =
+        fields.or(r, "endpoints", BTreeMap::new(), |r, node| r.entries(node, value::key_name, value::host));
+    let icmp = fields.optional(r, "icmp", icmp).or_else(|| icmp(r, &missing(root)));
+    let tenants =
+        fields.or(r, "tenants", BTreeMap::new(), |r, node| r.entries(node, value::key_name, tenants::tenant));
+    fields.finish(r);
+    Some(GatewayConfig {
+        node: node?,
+        memory: memory?,
+        cores: cores.unwrap_or(CoresConfig { control: 0, workers: vec![], queues: QueuePlacement::Auto }),
+        ports: ports.unwrap_or_default(),
+        routes,
+        endpoints,
+        icmp: icmp?,
+        tenants,
+    })
+}
+
+/// A map that was not written: all its defaults.
+fn missing(parent: &Node) -> Node {
+    Node { at: parent.at, kind: Kind::Empty }
+}
+
+fn named(text: &str) -> impl FnOnce() -> Option<Name> + '_ {
+    move || Name::new(text)
+}
+
+fn node_config(r: &mut Reader, node: &Node) -> Option<NodeConfig> {
+    let mut f = r.fields(node)?;
+    let name = f.optional(r, "name", value::name).or_else(named("penstock"));
+    let netns = f.optional(r, "netns", value::name).or_else(named("penstock"));
+    let socket = f.or(r, "socket", "/run/penstock/api.sock".into(), |r, node| {
+        let path = value::text(r, node)?;
+        // sockaddr_un has 108 bytes, one of them for the end.
+        if path.starts_with('/') && path.len() < 108 {
+            return Some(path.into());
+        }
+        r.unfit(node, "an absolute path of at most 107 bytes", "write a path such as /run/penstock/api.sock")
+    });
+    f.finish(r);
+    Some(NodeConfig { name: name?, netns: netns?, socket })
+}
+
+fn memory(r: &mut Reader, node: &Node) -> Option<MemoryConfig> {
+    const AUTO: &[(&str, Auto<u32>)] = &[("auto", Auto::Auto)];
+    let mut f = r.fields(node)?;
+    let hugepages = f.or(r, "hugepages", true, value::boolean);
+    let size_mib = f.or(r, "size_mib", 2048, value::number(64..=1_048_576u32));
+    let mbufs = f.or(
+        r,
+        "mbufs",
+        Auto::Auto,
+        value::word_or(AUTO, |r, n| value::number(1024..=67_108_864u32)(r, n).map(Auto::Fixed)),
+    );
+    let mbuf_size = f.or(r, "mbuf_size", 2048, value::number(1024..=16_384u16));
+    f.finish(r);
+    Some(MemoryConfig { hugepages, size_mib, mbufs, mbuf_size })
+}
+
+/// DPDK's own limit (RTE_MAX_LCORE of common builds) is lower; cores are numbers of the operating system.
+const MAX_CORE: u16 = 1023;
+
+fn cores(r: &mut Reader, node: &Node) -> Option<CoresConfig> {
+    let mut f = r.fields(node)?;
+    let control = f.or(r, "control", 0, value::number(0..=MAX_CORE));
+    let workers = f.required(r, "workers", "[1, 2]", |r, node| Some(r.list(node, core_range)?.concat()));
+    let queues = f.or(r, "queues", QueuePlacement::Auto, |r, node| match &node.kind {
+        Kind::Scalar(text) if **text == *"auto" => Some(QueuePlacement::Auto),
+        Kind::Scalar(_) => {
+            r.unfit(node, "auto or a map of cores", "write auto, or {2: [edge0/0], 3: [edge0/1]}")
+        }
+        _ => {
+            let lists = r.entries(node, core_key, |r, node| r.list(node, port_queue))?;
+            Some(QueuePlacement::ByHand(lists))
+        }
+    });
+    f.finish(r);
+    Some(CoresConfig { control, workers: workers?, queues })
+}
+
+/// `3`, or `2-4`, or `2-4,8`.
+fn core_range(r: &mut Reader, node: &Node) -> Option<Vec<u16>> {
+    const FIX: &str = "write core numbers from 0 to 1023, such as [2, 3] or \"2-4,8\"";
+    let Kind::Scalar(text) = &node.kind else { return r.unfit(node, "a core or range of cores", FIX) };
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
+            (Ok(first), Ok(last)) if first <= last && last <= MAX_CORE => cores.extend(first..=last),
+            _ => return r.unfit(node, "a core or range of cores", FIX),
+        }
+        if cores.len() > usize::from(MAX_CORE) + 1 {
+            return r.unfit(node, "a list of different cores", FIX);
+        }
+    }
+    Some(cores)
+}
+
+fn core_key(r: &mut Reader, text: &str, at: super::Location) -> Option<u16> {
+    match text.parse() {
+        Ok(core) if core <= MAX_CORE => Some(core),
+        _ => {
+            let message = format!("\"{}\" is not a core", super::tree::shorten(text));
+            r.problem(at, message, "write the number of a worker core, from 0 to 1023");
+            None
+        }
+    }
+}
+
+fn port_queue(r: &mut Reader, node: &Node) -> Option<PortQueue> {
+    let parsed = match &node.kind {
+        Kind::Scalar(text) => text.split_once('/').and_then(|(port, queue)| {
+            Some(PortQueue { port: Name::new(port)?, queue: queue.parse().ok().filter(|q| *q < 1024)? })
+        }),
+        _ => None,
+    };
+    match parsed {
+        Some(queue) => Some(queue),
+        None => r.unfit(node, "a receive queue", "write port/queue, such as edge0/0"),
+    }
+}
+
+fn icmp(r: &mut Reader, node: &Node) -> Option<IcmpConfig> {
+    let mut f = r.fields(node)?;
+    let rate = f.or(r, "rate", 1000, value::number(0..=10_000_000u32));
+    let burst = f.or(r, "burst", 100, value::number(1..=1_000_000u32));
+    f.finish(r);
+    Some(IcmpConfig { rate, burst })
+}

@@ -1,0 +1,133 @@
+//! `tenants`: public prefixes, tunnels, inner routes.
+
+use std::collections::BTreeMap;
+
+use crate::config::reader::Reader;
+use crate::config::schema::*;
+use crate::config::tree::{Kind, Node};
+use crate::config::value;
+
+pub(super) fn tenant(r: &mut Reader, node: &Node) -> Option<TenantConfig> {
+    let mut f = r.fields(node)?;
+    let prefixes = f.or(r, "prefixes", vec![], |r, node| r.list(node, value::prefix));
+    let tunnels = f.or(r, "tunnels", BTreeMap::new(), |r, node| {
+        r.entries(
+            node,
+            |r, key, at| {
+                if matches!(key, "internet" | "blackhole" | "unreachable") {
+                    r.problem(
+                        at,
+                        format!("\"{key}\" means something else in routes"),
+                        "give the tunnel another name",
+                    );
+                    return None;
+                }
+                value::key_name(r, key, at)
+            },
+            tunnel,
+        )
+    });
+    let routes = f.or(r, "routes", vec![], |r, node| r.list(node, route));
+    f.finish(r);
+    Some(TenantConfig { prefixes, tunnels, routes })
+}
+
+fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelConfig> {
+    const AUTO: &[(&str, Auto<u16>)] = &[("auto", Auto::Auto)];
+    const MSS: &[(&str, Mss)] = &[("auto", Mss::Auto), ("off", Mss::Off)];
+    const TTL: &[(&str, Ttl)] = &[("inherit", Ttl::Inherit)];
+    const DSCP: &[(&str, Dscp)] = &[("inherit", Dscp::Inherit), ("uniform", Dscp::Uniform)];
+    let mut f = r.fields(node)?;
+    let kind = f.or(r, "type", TunnelKind::Gre, value::word(&[("gre", TunnelKind::Gre)]));
+    let endpoint = f.required(r, "endpoint", "NAME (one of endpoints)", value::name);
+    let remote = f.required(r, "remote", "192.0.2.77 (the customer's router)", value::host);
+    let address = f.or(r, "address", vec![], |r, node| r.list(node, value::interface_address));
+    let key = f.optional(r, "key", value::number(0..=u32::MAX));
+    let checksum = f.or(r, "checksum", false, value::boolean);
+    let mtu = f.or(
+        r,
+        "mtu",
+        Auto::Auto,
+        value::word_or(AUTO, |r, n| value::number(576..=super::MAX_MTU)(r, n).map(Auto::Fixed)),
+    );
+    let mss = f.or(
+        r,
+        "mss",
+        Mss::Auto,
+        value::word_or(MSS, |r, n| value::number(536..=9_560u16)(r, n).map(Mss::Bytes)),
+    );
+    let ttl = f.or(
+        r,
+        "ttl",
+        Ttl::Fixed(64),
+        value::word_or(TTL, |r, n| value::number(1..=255u8)(r, n).map(Ttl::Fixed)),
+    );
+    let dscp = f.or(
+        r,
+        "dscp",
+        Dscp::Inherit,
+        value::word_or(DSCP, |r, n| value::number(0..=63u8)(r, n).map(Dscp::Fixed)),
+    );
+    let df =
+        f.or(r, "df", Df::Set, value::word(&[("set", Df::Set), ("copy", Df::Copy), ("clear", Df::Clear)]));
+    let source_filter = f.or(r, "source_filter", SourceFilter::Tenant, source_filter);
+    let keepalive = f.optional(r, "keepalive", keepalive);
+    f.finish(r);
+    Some(TunnelConfig {
+        kind,
+        endpoint: endpoint?,
+        remote: remote?,
+        address,
+        key,
+        checksum,
+        mtu,
+        mss,
+        ttl,
+        dscp,
+        df,
+        source_filter,
+        keepalive,
+    })
+}
+
+fn source_filter(r: &mut Reader, node: &Node) -> Option<SourceFilter> {
+    match &node.kind {
+        Kind::Scalar(text) if **text == *"tenant" => Some(SourceFilter::Tenant),
+        Kind::Scalar(text) if **text == *"off" => Some(SourceFilter::Off),
+        Kind::Scalar(text) if !text.contains('/') => r.unfit(
+            node,
+            "tenant, off or a list of prefixes",
+            "write tenant, off or a list such as [10.1.0.0/16]",
+        ),
+        _ => r.list(node, value::prefix).map(SourceFilter::Prefixes),
+    }
+}
+
+fn keepalive(r: &mut Reader, node: &Node) -> Option<Keepalive> {
+    let mut f = r.fields(node)?;
+    let interval_s = f.or(r, "interval_s", 10, value::number(1..=32_767u16));
+    let retries = f.or(r, "retries", 3, value::number(1..=255u8));
+    f.finish(r);
+    Some(Keepalive { interval_s, retries })
+}
+
+fn route(r: &mut Reader, node: &Node) -> Option<TenantRoute> {
+    let mut f = r.fields(node)?;
+    let prefix = f.required(r, "prefix", "198.51.100.0/24", value::prefix);
+    let via = f.required(r, "via", "NAME (a tunnel, or internet)", via);
+    let priority = f.or(r, "priority", 100, value::number(0..=u32::MAX));
+    let weight = f.or(r, "weight", 1, value::number(1..=256u16));
+    f.finish(r);
+    Some(TenantRoute { prefix: prefix?, via: via?, priority, weight })
+}
+
+fn via(r: &mut Reader, node: &Node) -> Option<Via> {
+    let text = value::text(r, node)?;
+    match text.as_str() {
+        "internet" => Some(Via::Internet),
+        "blackhole" => Some(Via::Blackhole),
+        "unreachable" => Some(Via::Unreachable),
+        _ if text.parse::<std::net::IpAddr>().is_ok() => value::host(r, node).map(Via::Router),
+        _ => value::name(r, node).map(Via::Tunnel),
+    }
+}

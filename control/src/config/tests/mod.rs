@@ -1,0 +1,88 @@
+//! What the whole reader does with whole texts.
+
+mod any_text;
+mod differences;
+mod problems;
+
+use super::{ValidConfig, parse_str};
+
+const BARE_METAL: &str = include_str!("../../../../docs/examples/bare-metal-2x100g.yaml");
+const LAPTOP: &str = include_str!("../../../../docs/examples/laptop.yaml");
+
+/// A small valid configuration; tests change a line of it.
+const SMALL: &str = "\
+cores: {control: 0, workers: [1]}
+ports:
+  edge0:
+    device: net_null0
+    addresses: [192.0.2.1/24]
+endpoints:
+  gw: 203.0.113.1
+tenants:
+  acme:
+    prefixes: [198.51.100.0/24]
+    tunnels:
+      dc1:
+        endpoint: gw
+        remote: 192.0.2.77
+    routes:
+      - {prefix: 198.51.100.0/24, via: dc1}
+";
+
+fn valid(text: &str) -> ValidConfig {
+    parse_str(text).unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// The problems of a text, without the word that stands for the file's name.
+fn problems(text: &str) -> Vec<String> {
+    let problems = parse_str(text).expect_err("the text is valid");
+    problems.iter().map(|p| p.to_string().trim_start_matches("configuration:").to_owned()).collect()
+}
+
+fn replace(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from}");
+    SMALL.replace(from, to)
+}
+
+#[test]
+fn the_examples_are_valid_and_warn_of_nothing() {
+    for text in [BARE_METAL, LAPTOP, SMALL] {
+        assert_eq!(valid(text).warnings(), []);
+    }
+    assert_eq!(valid(BARE_METAL).cores.workers, (2..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_written_out_reads_back_as_the_same() {
+    for text in [BARE_METAL, LAPTOP, SMALL] {
+        let config = valid(text);
+        let written = config.to_yaml();
+        assert_eq!(valid(&written), config, "{written}");
+    }
+}
+
+/// JSON is YAML, and what the API shows can be a file again.
+#[test]
+fn json_reads_back_as_the_same() {
+    let config = valid(BARE_METAL);
+    let json = serde_json::to_string(&config).unwrap();
+    assert_eq!(valid(&json), config);
+}
+
+#[test]
+fn a_hundred_thousand_tunnels_and_routes_are_read() {
+    let mut text = replace("    routes:\n      - {prefix: 198.51.100.0/24, via: dc1}\n", "");
+    for i in 0..100_000u32 {
+        text += &format!("      t{i}: {{endpoint: gw, remote: 192.0.2.77, key: {i}}}\n");
+    }
+    text += "    routes:\n";
+    for i in 0..100_000u32 {
+        let prefix = std::net::Ipv4Addr::from((10 << 24) + (i << 4));
+        text += &format!("      - {{prefix: {prefix}/28, via: t{i}}}\n");
+    }
+    let config = valid(&text);
+    assert_eq!(config.tenants["acme"].tunnels.len(), 100_001);
+    assert_eq!(config.tenants["acme"].routes.len(), 100_000);
+}

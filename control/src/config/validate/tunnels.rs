@@ -1,0 +1,100 @@
+//! `tenants.NAME.tunnels`: identity, families, sizes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use penstock_dataplane::tables::tunnel::gre_overhead;
+
+use super::Check;
+use super::prefixes::PrefixMap;
+use crate::config::name::Name;
+use crate::config::schema::{Auto, Mss, TunnelConfig};
+
+/// Smallest MTU that inner IPv6 can live with (RFC 8200 section 5), bytes.
+const MIN_IPV6_MTU: u16 = 1280;
+
+impl Check<'_> {
+    pub(super) fn tunnels(&mut self, owners: &PrefixMap<(Name, String)>) {
+        let config = self.config;
+        let mut identities: HashMap<(&str, IpAddr, Option<u32>), (&Name, &Name)> = HashMap::new();
+        let largest_link = config.ports.values().map(|port| port.mtu).max().unwrap_or(1500);
+        for (tenant_name, tenant) in &config.tenants {
+            let mut inner: HashMap<IpAddr, &Name> = HashMap::new();
+            for (name, tunnel) in &tenant.tunnels {
+                let path = || format!("tenants.{tenant_name}.tunnels.{name}");
+                let identity = (&*tunnel.endpoint, tunnel.remote, tunnel.key);
+                if let Some((other_tenant, other)) = identities.insert(identity, (tenant_name, name)) {
+                    let other = format!("tenants.{other_tenant}.tunnels.{other}");
+                    let line = self.line(&other).line;
+                    let message = format!("has the same endpoint, remote and key as {other} (line {line})");
+                    self.error(&path(), message, "received packets could be of either: give one another key");
+                }
+                for net in &tunnel.address {
+                    if let Some(other) = inner.insert(net.addr(), name) {
+                        let message = format!("{} is also an address of {other}", net.addr());
+                        self.error(&format!("{}.address", path()), message, "remove one of them");
+                    }
+                }
+                self.ends(&path, tunnel, owners);
+                self.sizes(&path, tunnel, largest_link);
+            }
+        }
+    }
+
+    fn ends(&mut self, path: &dyn Fn() -> String, tunnel: &TunnelConfig, owners: &PrefixMap<(Name, String)>) {
+        let config = self.config;
+        match config.endpoints.get(&tunnel.endpoint) {
+            None => {
+                let path = format!("{}.endpoint", path());
+                let names = config.endpoints.keys().map(|n| &**n);
+                self.unknown(&path, "endpoint", &tunnel.endpoint, "endpoints", names);
+            }
+            Some(endpoint) if endpoint.is_ipv4() != tunnel.remote.is_ipv4() => {
+                let family = |ip: &IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                let (far, near) = (family(&tunnel.remote), family(endpoint));
+                let message = format!("{} is {far}, endpoint {} is {near}", tunnel.remote, tunnel.endpoint);
+                let fitting = config.endpoints.iter().find(|(_, ip)| ip.is_ipv4() == tunnel.remote.is_ipv4());
+                let fix = match fitting {
+                    Some((name, _)) => format!("write the router's {near} address, or use endpoint: {name}"),
+                    None => format!("write the router's {near} address, or add an {far} endpoint"),
+                };
+                self.error(&format!("{}.remote", path()), message, fix);
+            }
+            Some(_) => {}
+        }
+        if self.is_ours(tunnel.remote) {
+            let message = format!("{} is an address of this gateway", tunnel.remote);
+            self.error(&format!("{}.remote", path()), message, "write the address of the customer's router");
+        } else if let Some((prefix, (_, owner))) = owners.covering(tunnel.remote, 128) {
+            let message =
+                format!("{} is inside {prefix} ({owner}), which is reached through tunnels", tunnel.remote);
+            let fix = "a tunnel cannot run inside itself: write an address of the router's own provider";
+            self.error(&format!("{}.remote", path()), message, fix);
+        }
+    }
+
+    fn sizes(&mut self, path: &dyn Fn() -> String, tunnel: &TunnelConfig, largest_link: u16) {
+        let overhead = gre_overhead(tunnel.remote.is_ipv6(), tunnel.key.is_some(), tunnel.checksum);
+        let fits = largest_link.saturating_sub(overhead);
+        let mtu = match tunnel.mtu {
+            Auto::Auto => fits,
+            Auto::Fixed(mtu) => mtu,
+        };
+        if mtu > fits {
+            let message =
+                format!("{mtu} and {overhead} bytes of headers are more than any port's MTU, {largest_link}");
+            self.warn(&format!("{}.mtu", path()), message, format!("write auto, or at most {fits}"));
+        }
+        if mtu < MIN_IPV6_MTU {
+            let message = format!("{mtu} is less than 1280: inner IPv6 is fragmented outside");
+            self.warn(&format!("{}.mtu", path()), message, "write auto, or at least 1280");
+        }
+        if let Mss::Bytes(mss) = tunnel.mss
+            && mss > mtu.saturating_sub(40)
+        {
+            let message =
+                format!("{mss} is more than the tunnel's MTU leaves for TCP, {}", mtu.saturating_sub(40));
+            self.warn(&format!("{}.mss", path()), message, "write auto");
+        }
+    }
+}
