@@ -9,9 +9,22 @@ use std::thread::JoinHandle;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use penstock_control::api::*;
-use penstock_control::config;
+use penstock_control::config::{diff, parse_str};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+/// The configuration that runs.
+const RUNNING: &str = "\
+node: {name: fra1-a}
+cores: {control: 0, workers: [1]}
+ports:
+  edge0: {device: net_null0, addresses: [192.0.2.1/24]}
+endpoints: {anycast4: 203.0.113.1}
+tenants:
+  acme:
+    tunnels:
+      dc1: {endpoint: anycast4, remote: 192.0.2.77, mtu: 1400}
+";
 
 struct Fake;
 
@@ -108,22 +121,15 @@ impl Gateway for Fake {
 
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         async move {
-            if request.config.is_some_and(|config| config.yaml.contains("bad")) {
-                return Err(ApiError::invalid_config("x.yaml", config::parse_str("node: 1").unwrap_err()));
-            }
-            let change = Change {
-                kind: ChangeKind::Changed,
-                path: "tenants.acme.tunnels.dc1.mtu".into(),
-                old: Some(1400.into()),
-                new: Some("auto".into()),
-                needs_restart: request.dry_run && self.needs_restart,
+            let Some(ConfigText { source, yaml }) = request.config else {
+                return Ok(ReloadReport { generation: 9, ..ReloadReport::default() });
             };
-            Ok(ReloadReport {
-                dry_run: request.dry_run,
-                generation: 10,
-                changes: vec![change],
-                ..ReloadReport::default()
-            })
+            let new = parse_str(&yaml).map_err(|problems| ApiError::invalid_config(&source, problems))?;
+            let difference = diff(&parse_str(RUNNING).unwrap(), &new);
+            if !request.dry_run {
+                difference.live()?;
+            }
+            Ok(ReloadReport::new(request.dry_run, 10, difference, &source, &new))
         }
         .boxed()
     }
@@ -229,26 +235,110 @@ fn json_has_exact_values() {
     }
 }
 
+/// A file with this text beside the socket.
+fn file(daemon: &Daemon, text: &str) -> String {
+    let path = daemon.directory.path().join("other.yaml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 #[test]
-fn reload_prints_the_difference_or_every_problem() {
+fn reload_prints_the_difference() {
     let daemon = Daemon::start();
-    let dry = daemon.output(&["reload", "--dry-run"]);
-    assert_eq!(
-        dry,
-        "~ tenants.acme.tunnels.dc1.mtu: 1400 -> auto\n1 difference; dry run, nothing was changed\n"
+    assert_eq!(daemon.output(&["reload"]), "no difference; generation 9 goes on\n");
+
+    let other_mtu = file(&daemon, &RUNNING.replace("1400", "1300"));
+    let change = "~ tenants.acme.tunnels.dc1.mtu: 1400 -> 1300\n1 difference; ";
+    let dry = daemon.output(&["reload", "--dry-run", "-c", &other_mtu]);
+    assert_eq!(dry, format!("{change}dry run, nothing was changed\n"));
+    let applied = daemon.output(&["reload", "-c", &other_mtu]);
+    assert_eq!(applied, format!("{change}applied; all workers have generation 10\n"));
+    let json = daemon.output(&["reload", "--json", "-c", &other_mtu]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["changes"][0]["new"], 1300);
+}
+
+#[test]
+fn a_reload_that_is_refused_is_exit_code_1_and_names_every_problem() {
+    let daemon = Daemon::start();
+    let reload = |arguments: &[&str]| {
+        let output = penstock(&daemon.socket(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        (String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+    };
+    let bad = file(&daemon, &RUNNING.replace("1400", "-1").replace("203.0.113.1", "nonsense"));
+    let (_, text) = reload(&["reload", "-c", &bad]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "penstock: the configuration has 2 problems, nothing was changed");
+    assert!(lines[1].starts_with(&format!("{bad}:5:")) && lines[1].contains("endpoints.anycast4"), "{text}");
+    assert!(lines[2].starts_with(&format!("{bad}:9:")) && lines[2].contains("dc1.mtu"), "{text}");
+
+    let other_device = file(&daemon, &RUNNING.replace("net_null0", "net_null1"));
+    let (difference, text) = reload(&["reload", "--dry-run", "-c", &other_device]);
+    assert!(
+        difference.contains("~ ports.edge0.device: net_null0 -> net_null1  (needs a restart)"),
+        "{difference}"
     );
-    let file = daemon.directory.path().join("bad.yaml");
-    std::fs::write(&file, "bad").unwrap();
-    let refused = penstock(&daemon.socket(), &["reload", "-c", file.to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert_eq!(
-        stderr(&refused),
-        "penstock: the configuration has 1 problem\n  \
-         x.yaml:4:1: tenants.acme: bad\n    fix: make it good\n"
-    );
-    let missing = penstock(&daemon.socket(), &["reload", "-c", "/nonexistent.yaml"]);
+    assert_eq!(text, "penstock: a reload would be refused: only a restart can change ports.edge0.device\n");
+    let (_, text) = reload(&["reload", "-c", &other_device]);
+    assert!(text.contains("nothing was changed: ports.edge0.device"), "{text}");
+
+    let (_, text) = reload(&["reload", "-c", "/nonexistent.yaml"]);
+    assert!(text.contains("cannot read /nonexistent.yaml"), "{text}");
+}
+
+#[test]
+fn check_passes_the_examples_of_the_documentation() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
+    let mut count = 0;
+    for example in std::fs::read_dir(examples).unwrap() {
+        let example = example.unwrap().path();
+        let output = check(&[example.to_str().unwrap()]);
+        assert_eq!(
+            (output.status.code(), stderr(&output)),
+            (Some(0), String::new()),
+            "{}",
+            example.display()
+        );
+        count += 1;
+    }
+    assert!(count >= 2, "examples are missing");
+}
+
+#[test]
+fn check_prints_all_problems_with_their_places() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bad.yaml");
+    let path = path.to_str().unwrap();
+    std::fs::write(path, RUNNING).unwrap();
+    let output = check(&[path]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let amounts = "1 port, 1 worker, 1 endpoint, 1 tenant, 1 tunnel, 0 routes";
+    assert_eq!(text, format!("{path} is valid: {amounts}\n"));
+
+    std::fs::write(path, RUNNING.replace("1400", "-1").replace("203.0.113.1", "nonsense")).unwrap();
+    let output = check(&[path]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with(&format!("{path}:5:")) && lines[0].contains("endpoints.anycast4"), "{text}");
+    assert!(lines[1].starts_with(&format!("{path}:9:")) && lines[1].contains("dc1.mtu"), "{text}");
+    assert_eq!(lines[2..], [format!("penstock: {path} has 2 problems")]);
+
+    let output = check(&[path, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["valid"], false);
+    assert_eq!(verdict["problems"][0]["line"], 5);
+
+    let missing = check(&["/nonexistent.yaml"]);
     assert_eq!(missing.status.code(), Some(1));
-    assert!(stderr(&missing).contains("cannot read /nonexistent.yaml"));
+    assert!(stderr(&missing).contains("/nonexistent.yaml"), "{}", stderr(&missing));
+}
+
+fn check(arguments: &[&str]) -> Output {
+    penstock(Path::new("/nonexistent"), &[&["check", "-c"], arguments].concat())
 }
 
 #[test]

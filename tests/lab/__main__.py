@@ -7,7 +7,8 @@ import sys
 from lab import plan
 from lab.counters import account
 from lab.gateway import base_config, tenant_config
-from lab.topology import STATE, Lab
+from lab.state import names
+from lab.topology import Lab
 from lab.traffic import MIB, tcp_copy
 
 PLACES = "client, server, router, twin (the gateway's kernel side), ports (its links) or switch"
@@ -39,8 +40,11 @@ def main():
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("scripts/lab makes network namespaces: run it as root (sudo scripts/lab ...)")
-    lab = Lab(arguments.name)
-    if arguments.command != "up" and not lab.directory.exists():
+    try:
+        lab = Lab(arguments.name)
+    except ValueError as error:
+        sys.exit(str(error))
+    if arguments.command not in ("up", "down") and not lab.directory.exists():
         sys.exit(f"no lab {arguments.name!r} is up; start it with: scripts/lab --name {arguments.name} up")
     return globals()[f"command_{arguments.command}"](lab, arguments)
 
@@ -76,12 +80,7 @@ def command_status(lab, _):
     answers = gateway.socket.exists() and gateway.ask("show", "ports", check=False).returncode == 0
     print(f"lab {lab.name}: the router is {kind}; penstock {'answers' if answers else 'is not running'}")
     print(f"  client {plan.CLIENT4} {plan.CLIENT6}   first server {plan.Tunnel(0).server(4)} {plan.Tunnel(0).server(6)}")
-    print(f"  configuration {gateway.config_file}   log {gateway.log}   others: {others(lab.name)}")
-
-
-def others(name):
-    """The names of the other labs that are up."""
-    return ", ".join(sorted(path.name for path in STATE.iterdir() if path.is_dir() and path.name != name)) or "none"
+    print(f"  configuration {gateway.config_file}   log {gateway.log}   all labs: {', '.join(names())}")
 
 
 def command_exec(lab, arguments):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-from lab.guest import stop_process
 from lab.netns import CommandFailed, run
 from lab.plan import CORE4, CORE6, EDGE4, EDGE6, ENDPOINT4, ENDPOINT6
 
@@ -129,19 +128,11 @@ class Gateway:
         return self.process is not None and self.process.poll() is None
 
     def stop(self):
-        """Ends it politely and returns its exit status (None if a later command stops a detached one)."""
-        if not self.pid_file.exists():
-            return None
-        pid = int(self.pid_file.read_text())
-        if self.process is None:
-            stop_process(pid, "penstock")
-        elif self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise CommandFailed("penstock ignored SIGTERM for 15 s and was killed") from None
-        self.pid_file.unlink()
-        return self.process.returncode if self.process else None
+        """Ends it politely and returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise CommandFailed("penstock ignored SIGTERM for 15 s and was killed") from None

@@ -70,7 +70,8 @@ class Guest:
             if process.poll() is not None:
                 raise RuntimeError("qemu ended early: " + (self.directory / "qemu.txt").read_text())
             time.sleep(0.05)
-        raise RuntimeError(f"the guest was not ready in {BOOT_LIMIT_S} s; its console is {self.console}")
+        said = self.console.read_text(errors="replace")[-2000:] if self.console.exists() else "nothing"
+        raise RuntimeError(f"the guest was not ready in {BOOT_LIMIT_S} s; its console says: {said}")
 
     def sh(self, text, check=True, timeout=60):
         """Runs shell text in the guest; returns a CompletedProcess like Namespace.sh."""
@@ -103,13 +104,6 @@ class Guest:
             link.sendall(text.encode())
             link.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: link.recv(65536), b"")).decode(errors="replace")
-
-    def stop(self):
-        """Ends this guest, and only it."""
-        if not self.pid_file.exists():
-            return
-        stop_process(int(self.pid_file.read_text()), "qemu-system-x86_64")
-        self.pid_file.unlink()
 
 
 def stop_process(pid, word, patience_s=10):

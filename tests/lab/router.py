@@ -109,9 +109,3 @@ class Router:
             f"ip rule add from {tunnel.remote} table {table}" if tunnel.outer == 4 else
             f"ip -6 rule add from {tunnel.remote} table {table}",
         ]
-
-    def stop(self):
-        """Ends the guest, if there is one, and removes the namespace."""
-        if self.guest:
-            self.guest.stop()
-        self.space.delete()

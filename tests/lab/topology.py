@@ -3,15 +3,12 @@
 import fcntl
 import json
 import os
-import shutil
-from pathlib import Path
 
 from lab import plan
 from lab.gateway import Gateway
 from lab.netns import Namespace, bridge, veth
 from lab.router import Router, kernel_has_gre
-
-STATE = Path("/run/penstock-lab")
+from lab.state import STATE, directory_of, remove
 
 
 class Lab:
@@ -19,7 +16,7 @@ class Lab:
 
     def __init__(self, name="lab", in_guest=None):
         self.name = name
-        self.directory = STATE / name
+        self.directory = directory_of(name)
         if in_guest is None and (self.directory / "lab.json").exists():
             in_guest = json.loads((self.directory / "lab.json").read_text())["in_guest"]
         self.in_guest = in_guest
@@ -30,7 +27,6 @@ class Lab:
         self.twin = Namespace(f"{name}-twin")
         self.gateway = Gateway(self.ports, self.twin, self.directory)
         self.routers = {}
-        self.extra = []
         if in_guest is not None:
             self.routers["router"] = Router(name, "router", self.directory, in_guest)
 
@@ -76,7 +72,6 @@ class Lab:
     def add_client(self, port, addresses, gateways):
         """A second client with a port of the gateway to itself."""
         space = Namespace(f"{self.name}-{port}-client").create()
-        self.extra.append(space)
         veth(space, "eth0", self.ports, port)
         for address in addresses:
             space.sh(f"ip address add {address} dev eth0" + (" nodad" if ":" in address else ""))
@@ -87,7 +82,6 @@ class Lab:
     def add_host(self, name, addresses=()):
         """One more namespace on the switch, for example a scapy peer; its link is eth0."""
         space = Namespace(f"{self.name}-{name}").create()
-        self.extra.append(space)
         veth(self.switch, name, space, "eth0")
         self.switch.sh(f"ip link set {name} master switch")
         for address in addresses:
@@ -97,7 +91,6 @@ class Lab:
     def add_router(self, name, tunnels, wan4, wan6):
         """A second customer's router with a server of its own behind it; returns (router, server)."""
         server = Namespace(f"{self.name}-{name}-server").create()
-        self.extra.append(server)
         router = self.routers[name] = Router(self.name, name, self.directory, self.in_guest)
         router.start(self.switch, server)
         router.configure(tunnels, wan4, wan6)
@@ -113,19 +106,8 @@ class Lab:
         return places[name]
 
     def down(self):
-        """Removes this lab and nothing else; works on a half-made one too."""
-        problem = None
-        try:
-            self.gateway.stop()
-        except Exception as error:  # the rest must go all the same
-            problem = error
-        for router in self.routers.values():
-            router.stop()
-        for space in [self.client, self.ports, self.switch, self.server, self.twin, *self.extra]:
-            space.delete()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        if problem:
-            raise problem
+        """Removes this lab and nothing else."""
+        remove(self.name)
 
     def __enter__(self):
         return self

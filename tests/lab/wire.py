@@ -9,7 +9,7 @@ import time
 
 from lab.gateway import Gateway
 from lab.netns import Namespace, veth
-from lab.topology import STATE
+from lab.state import directory_of, remove
 from lab.traffic import Capture, send_frames
 
 WEST_MAC, EDGE_MAC = "02:00:00:00:01:02", "02:00:00:00:01:01"
@@ -27,7 +27,8 @@ class WireLab:
     """Two silent neighbours around one gateway."""
 
     def __init__(self, name):
-        self.directory = STATE / name
+        self.name = name
+        self.directory = directory_of(name)
         self.ports = Namespace(f"{name}-ports")
         self.twin = Namespace(f"{name}-twin")
         self.spaces = {"west": Namespace(f"{name}-west"), "east": Namespace(f"{name}-east")}
@@ -70,13 +71,9 @@ class WireLab:
 
     def down(self):
         """Removes this lab and nothing else."""
-        try:
-            self.gateway.stop()
-        finally:
-            for capture in self.captures.values():
-                capture.socket.close()
-            for space in (*self.spaces.values(), self.ports, self.twin):
-                space.delete()
+        for capture in self.captures.values():
+            capture.socket.close()
+        remove(self.name)
 
     def __enter__(self):
         return self
