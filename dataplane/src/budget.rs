@@ -42,7 +42,8 @@ mod tests {
     #[test]
     fn spends_the_burst_then_the_rate() {
         let mut budget = Budget::new(10, 3, 1000, 0);
-        let spent = |budget: &mut Budget| std::iter::repeat_with(|| budget.take()).take_while(|ok| *ok).count();
+        let spent =
+            |budget: &mut Budget| std::iter::repeat_with(|| budget.take()).take_while(|ok| *ok).count();
         assert_eq!(spent(&mut budget), 3);
         budget.refill(250);
         assert_eq!(spent(&mut budget), 2);

@@ -205,13 +205,11 @@ pub(crate) fn is_invalid_source_v6(src: u128) -> bool {
 
 #[inline(always)]
 fn is_to(frame: &[u8; EthernetHeader::LEN], mac: u64) -> bool {
-    let start = u64::from_le_bytes([
-        frame[0], frame[1], frame[2], frame[3], frame[4], frame[5], frame[6], frame[7],
-    ]);
+    let start =
+        u64::from_le_bytes([frame[0], frame[1], frame[2], frame[3], frame[4], frame[5], frame[6], frame[7]]);
     start & MAC_MASK == mac
 }
 
 fn mac_as_u64(mac: [u8; 6]) -> u64 {
     u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
 }
-

@@ -27,7 +27,8 @@ impl<D: Driver> Pipeline<D> {
             if !decrement_ttl(packet, meta.v6) {
                 return Ok(Next::Expired);
             }
-            if meta.mss != MSS_OFF && clamp(packet, meta.v6, meta.mss)
+            if meta.mss != MSS_OFF
+                && clamp(packet, meta.v6, meta.mss)
                 && let Some(counters) = meta.tunnel_in().and_then(|id| cx.stats.tunnel(id))
             {
                 counters.clamped.add(1);

@@ -38,7 +38,8 @@ impl Publisher {
         let workers: Vec<_> = workers
             .into_iter()
             .map(|stats| {
-                let mailbox = Mailbox { updates: ArrayQueue::new(UPDATES), retired: ArrayQueue::new(RETIRED) };
+                let mailbox =
+                    Mailbox { updates: ArrayQueue::new(UPDATES), retired: ArrayQueue::new(RETIRED) };
                 (Arc::new(mailbox), stats)
             })
             .collect();

@@ -9,8 +9,8 @@ use crate::frame::{Buffer, Driver, Fragmentation, MAX_FRAGMENTS, Pool};
 use crate::icmp::{v4, v6};
 use crate::ids::{InterfaceId, VrfId};
 use crate::pipeline::{Context, Pipeline};
-use crate::tables::tunnel::MIN_PATH_MTU_V6;
 use crate::tables::Snapshot;
+use crate::tables::tunnel::MIN_PATH_MTU_V6;
 use crate::wire::ipv4::Ipv4Header;
 
 /// Longest ICMP error: 1280 bytes over IPv6 (RFC 4443 2.4).
@@ -140,7 +140,9 @@ fn reporter<A: Copy + Default + PartialEq>(
         .and_then(|id| tables.tunnels.get(id.index()))
         .map(of_tunnel)
         .filter(|address| *address != none)
-        .or_else(|| tables.interfaces.get(InterfaceId(meta.interface)).map(&of_interface).filter(|a| *a != none))
+        .or_else(|| {
+            tables.interfaces.get(InterfaceId(meta.interface)).map(&of_interface).filter(|a| *a != none)
+        })
         .or_else(|| tables.interfaces.iter().map(|(_, i)| of_interface(i)).find(|a| *a != none))
 }
 

@@ -56,7 +56,8 @@ impl<D: Driver> Pipeline<D> {
         let lane = self.lanes.take(Next::RouteV6);
         for i in lane.iter() {
             let vrf = self.meta[i].vrf;
-            let dst = self.slot(i).and_then(|p| Ipv6Header::view(p.data())).map_or(0, |header| header.dst.get());
+            let dst =
+                self.slot(i).and_then(|p| Ipv6Header::view(p.data())).map_or(0, |header| header.dst.get());
             let Some(routes) = current.get(tables, vrf) else {
                 self.kill(i, DropReason::NoRoute);
                 continue;

@@ -132,7 +132,12 @@ fn wrap_v4<D: Driver>(
 }
 
 #[inline(always)]
-fn wrap_v6<B: Buffer>(packet: &mut B, meta: &Meta, tunnel: &Tunnel, inner_len: usize) -> Result<(), DropReason> {
+fn wrap_v6<B: Buffer>(
+    packet: &mut B,
+    meta: &Meta,
+    tunnel: &Tunnel,
+    inner_len: usize,
+) -> Result<(), DropReason> {
     let (tos, ttl, _) = inner_fields(packet, meta.v6);
     // RFC 6438: the flow label carries the inner flow, for equal-cost paths on the way.
     let label = if meta.v6 { flow::hash_v6(packet.data()) } else { flow::hash_v4(packet.data()) };

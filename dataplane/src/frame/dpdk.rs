@@ -1,0 +1,119 @@
+//! The DPDK driver: mbufs, ethdev queues, mempool, `ip_frag`.
+
+use arrayvec::ArrayVec;
+use dpdk::{Mbuf, Mempool};
+
+use super::{BURST, Buffer, Driver, Fragmentation, MAX_FRAGMENTS, Pool, Reassembled, RxQueue, TxQueue};
+
+impl Buffer for Mbuf {
+    #[inline(always)]
+    fn data(&self) -> &[u8] {
+        Mbuf::data(self)
+    }
+
+    #[inline(always)]
+    fn data_mut(&mut self) -> &mut [u8] {
+        Mbuf::data_mut(self)
+    }
+
+    #[inline(always)]
+    fn total_len(&self) -> usize {
+        Mbuf::total_len(self)
+    }
+
+    #[inline(always)]
+    fn is_contiguous(&self) -> bool {
+        Mbuf::is_contiguous(self)
+    }
+
+    #[inline(always)]
+    fn prefetch(&self) {
+        self.prefetch_data();
+    }
+
+    #[inline(always)]
+    fn narrow(&mut self, front: usize, total_len: usize) -> bool {
+        if front + total_len > Mbuf::total_len(self) || front > self.len() {
+            return false;
+        }
+        self.trim_front(front) && self.truncate(total_len)
+    }
+
+    #[inline(always)]
+    fn restore(&mut self, front: usize) -> bool {
+        self.prepend(front).is_some()
+    }
+
+    #[inline(always)]
+    fn push_block<const N: usize>(&mut self, block: &[u8; N], len: usize) -> bool {
+        match self.prepend_array::<N>() {
+            Some(space) => {
+                *space = *block;
+                self.trim_front(N - len.min(N))
+            }
+            None => false,
+        }
+    }
+
+    fn pull_up(&mut self, len: usize) -> bool {
+        self.pullup(len.min(Mbuf::total_len(self)))
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        Mbuf::segments(self)
+    }
+}
+
+impl RxQueue<Mbuf> for dpdk::RxQueue {
+    #[inline(always)]
+    fn receive(&mut self, frames: &mut ArrayVec<Mbuf, BURST>) -> usize {
+        self.rx_burst(frames)
+    }
+}
+
+impl TxQueue<Mbuf> for dpdk::TxQueue {
+    #[inline(always)]
+    fn send(&mut self, frames: &mut ArrayVec<Mbuf, BURST>) -> usize {
+        self.tx_burst(frames)
+    }
+}
+
+impl Pool<Mbuf> for Mempool {
+    fn copy_of(&self, bytes: &[u8]) -> Option<Mbuf> {
+        self.alloc_copy(bytes)
+    }
+}
+
+/// Reassembly table and pool for the pieces of one worker.
+pub struct IpFrag {
+    reassembler: dpdk::Reassembler,
+    pool: Mempool,
+}
+
+impl IpFrag {
+    /// With its own table; pieces come from `pool`.
+    pub fn new(reassembler: dpdk::Reassembler, pool: Mempool) -> Self {
+        Self { reassembler, pool }
+    }
+}
+
+/// DPDK.
+pub struct Dpdk;
+
+impl Driver for Dpdk {
+    type Buffer = Mbuf;
+    type Rx = dpdk::RxQueue;
+    type Tx = dpdk::TxQueue;
+    type Pool = Mempool;
+    type Fragmentation = IpFrag;
+
+    #[inline(always)]
+    fn now() -> u64 {
+        dpdk::cycles::rdtsc()
+    }
+
+    #[inline(always)]
+    fn free(frames: &mut ArrayVec<Mbuf, BURST>) {
+        dpdk::free_bulk(frames);
+    }
+}
