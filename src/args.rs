@@ -31,6 +31,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check a configuration. Needs neither root nor a network card nor a running gateway.
+    Check(CheckArgs),
     /// Apply a changed configuration to the running gateway, without losing packets.
     Reload(ReloadArgs),
     /// Show what the running gateway does.
@@ -49,6 +51,16 @@ pub struct SocketArgs {
     /// Socket of the running gateway (`node.socket` of its configuration).
     #[arg(long, global = true, env = "PENSTOCK_SOCKET", default_value = DEFAULT_PATH, value_name = "PATH")]
     pub socket: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// The file to check.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print JSON: `valid`, `problems`, `warnings`.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

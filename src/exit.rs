@@ -21,7 +21,7 @@ pub fn code(done: anyhow::Result<()>) -> ExitCode {
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused(refusal)) => {
             for problem in &refusal.problems {
-                eprintln!("  {problem}");
+                eprintln!("{problem}");
             }
             ExitCode::from(FAILED)
         }

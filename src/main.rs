@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod check;
 mod completions;
 mod exit;
 mod reload;
@@ -19,6 +20,7 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
+        Command::Check(options) => check::check(&options),
         Command::Reload(options) => reload::reload(&options),
         Command::Show(options) => show::show(&options),
         Command::Completions { shell } => completions::print(shell),

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::path::{Path, absolute};
 
-use anyhow::Context;
-use penstock_control::api::{Change, ChangeAction, ConfigText, ReloadReport, ReloadRequest};
+use anyhow::{Context, bail};
+use penstock_control::api::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest};
+use serde_json::Value;
 
 use crate::args::ReloadArgs;
 use crate::ask::ask;
@@ -15,9 +16,20 @@ pub fn reload(args: &ReloadArgs) -> anyhow::Result<()> {
     let request = ReloadRequest { dry_run: args.dry_run, config };
     let report = ask(&args.socket, async |gateway| gateway.reload(&request).await)?;
     if args.json {
-        return terminal::print_json(&report);
+        terminal::print_json(&report)?;
+    } else {
+        terminal::print(&text(&report))?;
     }
-    terminal::print(&text(&report))
+    let fixed: Vec<&str> = report
+        .changes
+        .iter()
+        .filter(|change| change.needs_restart)
+        .map(|change| change.path.as_str())
+        .collect();
+    if !fixed.is_empty() {
+        bail!("a reload would be refused: only a restart can change {}", fixed.join(", "));
+    }
+    Ok(())
 }
 
 /// The text travels, not the path: the daemon may see other files, and must not read what the caller may not.
@@ -35,7 +47,6 @@ fn text(report: &ReloadReport) -> String {
     for change in &report.changes {
         let _ = writeln!(text, "{}", line(change));
     }
-    let restart = report.changes.iter().filter(|change| change.needs_restart).count();
     let count = match report.changes.len() {
         0 => "no difference".to_owned(),
         1 => "1 difference".to_owned(),
@@ -47,65 +58,59 @@ fn text(report: &ReloadReport) -> String {
         (false, _) => format!("applied; all workers have generation {}", report.generation),
     };
     let _ = writeln!(text, "{count}; {outcome}");
-    if restart > 0 {
-        let _ = writeln!(text, "{restart} of them take effect only when penstock is started again");
-    }
     text
 }
 
 fn line(change: &Change) -> String {
-    let Change { path, from, to, .. } = change;
-    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
-    let restart = if change.needs_restart { "  (needs a restart)" } else { "" };
-    let difference = match change.action {
-        ChangeAction::Added => match to {
-            Some(to) => format!("+ {path}: {to}"),
-            None => format!("+ {path}"),
-        },
-        ChangeAction::Removed => match from {
-            Some(from) => format!("- {path}: {from}"),
-            None => format!("- {path}"),
-        },
-        ChangeAction::Changed => format!("~ {path}: {} -> {}", value(from), value(to)),
+    let Change { kind, path, old, new, needs_restart } = change;
+    let sign = match kind {
+        ChangeKind::Added => '+',
+        ChangeKind::Changed => '~',
+        ChangeKind::Removed => '-',
     };
-    difference + restart
+    let value = match (old, new) {
+        (Some(old), Some(new)) => format!(": {} -> {}", plain(old), plain(new)),
+        (Some(value), None) | (None, Some(value)) => format!(": {}", plain(value)),
+        (None, None) => String::new(),
+    };
+    let restart = if *needs_restart { "  (needs a restart)" } else { "" };
+    format!("{sign} {path}{value}{restart}")
+}
+
+/// Strings as they stand in YAML, the rest as JSON on one line.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn change(action: ChangeAction, from: Option<&str>, to: Option<&str>) -> Change {
-        let path = "tenants.acme.tunnels.dc1.mtu".to_owned();
-        Change {
-            action,
-            path,
-            from: from.map(str::to_owned),
-            to: to.map(str::to_owned),
-            needs_restart: false,
-        }
+    fn change(kind: ChangeKind, old: Option<Value>, new: Option<Value>) -> Change {
+        Change { kind, path: "tenants.acme.tunnels.dc1.mtu".to_owned(), old, new, needs_restart: false }
     }
 
     #[test]
     fn each_difference_is_one_line() {
         let mut report = ReloadReport {
             dry_run: true,
-            generation: 3,
             changes: vec![
-                change(ChangeAction::Added, None, Some("1400")),
-                change(ChangeAction::Removed, None, None),
-                change(ChangeAction::Changed, Some("1400"), None),
+                change(ChangeKind::Added, None, Some(Value::from(1400))),
+                change(ChangeKind::Removed, Some(serde_json::json!({"ttl": 64})), None),
+                change(ChangeKind::Changed, Some(Value::from(1400)), Some(Value::from("auto"))),
             ],
-            warnings: Vec::new(),
+            ..ReloadReport::default()
         };
         report.changes[2].needs_restart = true;
         assert_eq!(
             text(&report),
             "+ tenants.acme.tunnels.dc1.mtu: 1400\n\
-             - tenants.acme.tunnels.dc1.mtu\n\
-             ~ tenants.acme.tunnels.dc1.mtu: 1400 -> (none)  (needs a restart)\n\
-             3 differences; dry run, nothing was changed\n\
-             1 of them take effect only when penstock is started again\n"
+             - tenants.acme.tunnels.dc1.mtu: {\"ttl\":64}\n\
+             ~ tenants.acme.tunnels.dc1.mtu: 1400 -> auto  (needs a restart)\n\
+             3 differences; dry run, nothing was changed\n"
         );
     }
 
@@ -113,7 +118,7 @@ mod tests {
     fn the_last_line_tells_what_happened() {
         let mut report = ReloadReport { generation: 3, ..ReloadReport::default() };
         assert_eq!(text(&report), "no difference; generation 3 goes on\n");
-        report.changes.push(change(ChangeAction::Removed, Some("1400"), None));
+        report.changes.push(change(ChangeKind::Removed, Some(Value::from(1400)), None));
         assert!(text(&report).ends_with("1 difference; applied; all workers have generation 3\n"));
     }
 }

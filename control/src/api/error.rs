@@ -7,8 +7,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-/// Largest request body: a configuration of 100 000 tunnels is about 30 MB.
-pub const MAX_BODY_BYTES: usize = 64 << 20;
+use crate::config::{self, MAX_TEXT_BYTES, NeedsRestart};
+
+/// Largest request body: the largest configuration, with room for what JSON adds to quote it.
+pub const MAX_BODY_BYTES: usize = MAX_TEXT_BYTES / 4 * 5;
 
 /// Why a request failed, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub enum ErrorCode {
     Timeout,
     /// The configuration has problems; nothing was changed.
     InvalidConfig,
+    /// The configuration is valid, but asks for what only a restart can do; nothing was changed.
+    NeedsRestart,
     /// The configuration is valid but could not be applied.
     ReloadFailed,
     /// A bug, or a code that this client is too old to know.
@@ -45,7 +49,7 @@ impl ErrorCode {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::ReloadFailed => StatusCode::CONFLICT,
+            Self::NeedsRestart | Self::ReloadFailed => StatusCode::CONFLICT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -77,11 +81,7 @@ impl fmt::Display for Problem {
         if !self.path.is_empty() {
             write!(f, ": {}", self.path)?;
         }
-        write!(f, ": {}", self.message)?;
-        if !self.fix.is_empty() {
-            write!(f, "\n    fix: {}", self.fix)?;
-        }
-        Ok(())
+        write!(f, ": {}; {}", self.message, self.fix)
     }
 }
 
@@ -110,9 +110,36 @@ impl ApiError {
         Self::new(ErrorCode::TooLarge, format!("a request's body may have at most {limit} MiB"))
     }
 
-    /// A configuration that was refused.
-    pub fn invalid_config(message: impl Into<String>, problems: Vec<Problem>) -> Self {
-        Self { code: ErrorCode::InvalidConfig, message: message.into(), problems }
+    /// A configuration that was refused; `source` names the text where the problems do not.
+    pub fn invalid_config(source: &str, problems: Vec<config::Problem>) -> Self {
+        let message = match problems.len() {
+            1 => "the configuration has a problem, nothing was changed".to_owned(),
+            many => format!("the configuration has {many} problems, nothing was changed"),
+        };
+        let problems = problems.into_iter().map(|problem| Problem::of(source, problem)).collect();
+        Self { code: ErrorCode::InvalidConfig, message, problems }
+    }
+}
+
+impl From<NeedsRestart> for ApiError {
+    fn from(refused: NeedsRestart) -> Self {
+        Self::new(ErrorCode::NeedsRestart, refused.to_string())
+    }
+}
+
+impl Problem {
+    /// A problem of the text that came from `source`.
+    pub fn of(source: &str, problem: config::Problem) -> Self {
+        let config::Problem { file, at, path, message, fix } = problem;
+        let known = |number: u32| (number > 0).then_some(number);
+        Self {
+            file: if file.is_empty() { source.to_owned() } else { file.to_string() },
+            line: known(at.line),
+            column: known(at.column),
+            path,
+            message,
+            fix,
+        }
     }
 }
 

@@ -148,7 +148,7 @@ async fn read<T: Serialize>(
 }
 
 async fn reload(State(api): State<Api>, body: Body) -> Result<Json<ReloadReport>, ApiError> {
-    let body = receive(body).await?;
+    let body = receive(body, MAX_BODY_BYTES).await?;
     let request: ReloadRequest = if body.is_empty() {
         ReloadRequest::default()
     } else {
@@ -163,12 +163,12 @@ async fn reload(State(api): State<Api>, body: Body) -> Result<Json<ReloadReport>
     task.await.map_err(|failed| internal("the reload", &failed))?.map(Json)
 }
 
-async fn receive(body: Body) -> Result<Bytes, ApiError> {
+async fn receive(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     // What announces itself as too large is refused at once, what turns out so while it is read.
-    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+    if body.size_hint().lower() > limit as u64 {
         return Err(ApiError::too_large());
     }
-    let whole = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await.map_err(|_| {
+    let whole = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await.map_err(|_| {
         let seconds = BODY_TIMEOUT.as_secs();
         ApiError::new(ErrorCode::Timeout, format!("the request's body did not arrive within {seconds} s"))
     })?;
@@ -205,8 +205,13 @@ async fn wrong_method(request: Request) -> ApiError {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use super::may_ask;
+    use axum::body::Body;
+    use futures_util::stream;
+
+    use super::{may_ask, receive};
+    use crate::api::ErrorCode;
 
     #[test]
     fn only_the_owner_and_root_may_ask() {
@@ -214,5 +219,21 @@ mod tests {
         assert!(may_ask(0, 1000));
         assert!(!may_ask(1001, 1000));
         assert!(!may_ask(1000, 0));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_bounded_whether_it_announces_its_length_or_not() {
+        let piece = || Ok::<_, std::io::Error>("12345");
+        let chunked = |pieces: usize| Body::from_stream(stream::iter((0..pieces).map(move |_| piece())));
+        assert_eq!(receive(chunked(2), 10).await.unwrap(), "1234512345");
+        assert_eq!(receive(chunked(3), 10).await.unwrap_err().code, ErrorCode::TooLarge);
+        assert_eq!(receive(Body::from("1234567890"), 10).await.unwrap(), "1234567890");
+        assert_eq!(receive(Body::from("12345678901"), 10).await.unwrap_err().code, ErrorCode::TooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_given_up() {
+        let never = Body::from_stream(stream::pending::<Result<&str, std::io::Error>>());
+        assert_eq!(receive(never, 10).await.unwrap_err().code, ErrorCode::Timeout);
     }
 }

@@ -13,7 +13,7 @@ mod tunnel;
 
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
 pub use port::{Link, PortCounters, PortRow};
-pub use reload::{Change, ChangeAction, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
+pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};
 pub use status::{LastReload, Status, UpCount};
 pub use tunnel::{Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState};

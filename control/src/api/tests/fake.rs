@@ -8,6 +8,20 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::api::*;
+use crate::config::{diff, parse_str};
+
+/// The configuration that runs.
+pub(super) const RUNNING: &str = "\
+node: {name: fra1-a}
+cores: {control: 0, workers: [1]}
+ports:
+  edge0: {device: net_null0, addresses: [192.0.2.1/24]}
+endpoints: {anycast4: 203.0.113.1}
+tenants:
+  acme:
+    tunnels:
+      dc1: {endpoint: anycast4, remote: 192.0.2.77, mtu: 1400}
+";
 
 #[derive(Default)]
 pub(super) struct Fake {
@@ -138,23 +152,18 @@ impl Gateway for Fake {
             self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
             tokio::time::sleep(self.reload_takes).await;
             self.reloading_now.fetch_sub(1, Ordering::SeqCst);
-            let dry_run = request.dry_run;
-            let refused = request.config.as_ref().is_some_and(|config| config.yaml.contains("bad"));
-            let crash = request.config.as_ref().is_some_and(|config| config.yaml.contains("crash"));
-            assert!(!crash, "asked to");
-            self.reloads.lock().unwrap().push(request);
-            if refused {
-                let problem = Problem {
-                    file: "x.yaml".into(),
-                    line: Some(4),
-                    column: Some(3),
-                    path: "tenants.acme".into(),
-                    message: "bad".into(),
-                    fix: "make it good".into(),
-                };
-                return Err(ApiError::invalid_config("the configuration has 1 problem", vec![problem]));
+            self.reloads.lock().unwrap().push(request.clone());
+
+            let Some(ConfigText { source, yaml }) = request.config else {
+                return Ok(ReloadReport::default());
+            };
+            assert!(yaml != "crash", "asked to");
+            let new = parse_str(&yaml).map_err(|problems| ApiError::invalid_config(&source, problems))?;
+            let difference = diff(&parse_str(RUNNING).unwrap(), &new);
+            if !request.dry_run {
+                difference.live()?;
             }
-            Ok(ReloadReport { dry_run, generation: 10, ..ReloadReport::default() })
+            Ok(ReloadReport::new(request.dry_run, 10, difference, &source, &new))
         }
         .boxed()
     }

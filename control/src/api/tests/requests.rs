@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::Running;
-use super::fake::{Fake, tunnels};
+use super::fake::{Fake, RUNNING, tunnels};
 use crate::api::*;
 
 #[tokio::test]
@@ -68,30 +68,55 @@ async fn status_says_what_needs_attention() {
 }
 
 #[tokio::test]
-async fn reload_carries_the_text_and_brings_back_every_problem() {
+async fn reload_carries_the_text_and_brings_back_the_difference_or_every_problem() {
     let fake = Arc::new(Fake::default());
     let running = Running::start(fake.clone());
     let client = Client::new(running.socket());
+    let request = |dry_run, yaml: &str| ReloadRequest {
+        dry_run,
+        config: Some(ConfigText { source: "x.yaml".into(), yaml: yaml.into() }),
+    };
 
-    let text = |yaml: &str| Some(ConfigText { source: "x.yaml".into(), yaml: yaml.into() });
-    let dry = ReloadRequest { dry_run: true, config: text("good") };
-    assert!(client.reload(&dry).await.unwrap().dry_run);
-    assert_eq!(fake.reloads.lock().unwrap().as_slice(), [dry]);
+    let other_mtu = RUNNING.replace("1400", "1300");
+    let report = client.reload(&request(true, &other_mtu)).await.unwrap();
+    assert_eq!(fake.reloads.lock().unwrap().as_slice(), [request(true, &other_mtu)]);
+    assert!(report.dry_run);
+    let expected = Change {
+        kind: ChangeKind::Changed,
+        path: "tenants.acme.tunnels.dc1.mtu".into(),
+        old: Some(1400.into()),
+        new: Some(1300.into()),
+        needs_restart: false,
+    };
+    assert_eq!(report.changes, [expected]);
 
-    let refused = client.reload(&ReloadRequest { dry_run: false, config: text("bad") }).await.unwrap_err();
-    let ClientError::Refused(error) = refused else { unreachable!("{refused}") };
+    let bad = RUNNING.replace("1400", "-1").replace("203.0.113.1", "nonsense");
+    let ClientError::Refused(error) = client.reload(&request(false, &bad)).await.unwrap_err() else {
+        unreachable!()
+    };
     assert_eq!(error.code, ErrorCode::InvalidConfig);
-    assert_eq!(error.problems[0].to_string(), "x.yaml:4:3: tenants.acme: bad\n    fix: make it good");
+    let places: Vec<_> = error.problems.iter().map(|problem| (problem.file.as_str(), problem.line)).collect();
+    assert_eq!(places, [("x.yaml", Some(5)), ("x.yaml", Some(9))], "{:?}", error.problems);
+    assert!(error.problems[1].to_string().starts_with("x.yaml:9:"), "{}", error.problems[1]);
 
-    let large = "x".repeat(3 << 20);
-    client.reload(&ReloadRequest { dry_run: true, config: text(&large) }).await.unwrap();
-    let too_large = "x".repeat(MAX_BODY_BYTES + 1);
-    let refused =
-        client.reload(&ReloadRequest { dry_run: true, config: text(&too_large) }).await.unwrap_err();
-    assert!(
-        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::TooLarge),
-        "a body beyond the limit: {refused}"
-    );
+    let other_device = RUNNING.replace("net_null0", "net_null1");
+    assert!(client.reload(&request(true, &other_device)).await.unwrap().changes[0].needs_restart);
+    let ClientError::Refused(error) = client.reload(&request(false, &other_device)).await.unwrap_err() else {
+        unreachable!()
+    };
+    assert_eq!(error.code, ErrorCode::NeedsRestart);
+    assert!(error.message.contains("ports.edge0.device"), "{error}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_of_several_megabytes_arrives_whole() {
+    let fake = Arc::new(Fake::default());
+    let running = Running::start(fake.clone());
+    let yaml = format!("{RUNNING}# {}\n", "\"x\"\t".repeat(1 << 20));
+    let request = ReloadRequest { dry_run: true, config: Some(ConfigText { source: "x".into(), yaml }) };
+    assert_eq!(Client::new(running.socket()).reload(&request).await.unwrap().changes, []);
+    assert_eq!(fake.reloads.lock().unwrap().as_slice(), [request]);
     running.stop().await;
 }
 

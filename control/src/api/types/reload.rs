@@ -1,8 +1,10 @@
 //! `POST /v1/reload` and `show config`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::api::Problem;
+use crate::config::{self, Difference, ValidConfig};
 
 /// A request to make another configuration the running one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +29,7 @@ pub struct ConfigText {
 }
 
 /// What a reload changed, or would change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReloadReport {
     /// Nothing was touched.
     pub dry_run: bool,
@@ -41,31 +43,57 @@ pub struct ReloadReport {
 }
 
 /// One difference between two configurations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// What happens to it.
-    pub action: ChangeAction,
-    /// Where, for example `tenants.acme.tunnels.dc1.mtu`.
+    pub kind: ChangeKind,
+    /// The key, for example `tenants.acme.tunnels.dc1.mtu`.
     pub path: String,
     /// Value before.
-    pub from: Option<String>,
+    pub old: Option<Value>,
     /// Value after.
-    pub to: Option<String>,
-    /// It takes effect only when the daemon is started again.
-    #[serde(default)]
+    pub new: Option<Value>,
+    /// Only a restart can do it: a reload with such a difference is refused.
     pub needs_restart: bool,
 }
 
 /// What happens to a piece of configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ChangeAction {
-    /// New.
+pub enum ChangeKind {
+    /// It is new.
     Added,
-    /// Gone.
-    Removed,
-    /// Another value.
+    /// It has another value.
     Changed,
+    /// It is gone.
+    Removed,
+}
+
+impl From<config::Change> for Change {
+    fn from(change: config::Change) -> Self {
+        let config::Change { kind, path, old, new, needs_restart } = change;
+        let kind = match kind {
+            config::ChangeKind::Added => ChangeKind::Added,
+            config::ChangeKind::Changed => ChangeKind::Changed,
+            config::ChangeKind::Removed => ChangeKind::Removed,
+        };
+        Self { kind, path, old, new, needs_restart }
+    }
+}
+
+impl ReloadReport {
+    /// The report about going over to `valid` by `difference`.
+    pub fn new(
+        dry_run: bool,
+        generation: u64,
+        difference: Difference,
+        source: &str,
+        valid: &ValidConfig,
+    ) -> Self {
+        let warnings = valid.warnings().iter().map(|warning| Problem::of(source, warning.clone())).collect();
+        let changes = difference.changes.into_iter().map(Into::into).collect();
+        Self { dry_run, generation, changes, warnings }
+    }
 }
 
 /// The configuration that runs.

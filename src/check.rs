@@ -1,0 +1,60 @@
+//! `penstock check`: every problem of a configuration at once, one a line, each with place and fix.
+
+use anyhow::bail;
+use penstock_control::api::Problem;
+use penstock_control::config::{self, ValidConfig};
+use serde::Serialize;
+
+use crate::args::CheckArgs;
+use crate::terminal;
+
+#[derive(Serialize)]
+struct Verdict {
+    valid: bool,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    let file = args.config.display().to_string();
+    let rows =
+        |list: &[config::Problem]| list.iter().map(|one| Problem::of(&file, one.clone())).collect::<Vec<_>>();
+    let checked = config::load(&args.config);
+    let verdict = match &checked {
+        Ok(valid) => Verdict { valid: true, problems: Vec::new(), warnings: rows(valid.warnings()) },
+        Err(problems) => Verdict { valid: false, problems: rows(problems), warnings: Vec::new() },
+    };
+    if args.json {
+        terminal::print_json(&verdict)?;
+    } else {
+        for warning in &verdict.warnings {
+            eprintln!("{warning} (warning)");
+        }
+        for problem in &verdict.problems {
+            eprintln!("{problem}");
+        }
+    }
+    match (checked, verdict.problems.len()) {
+        (Ok(_), _) if args.json => Ok(()),
+        (Ok(valid), _) => terminal::print(&format!("{file} is valid: {}\n", summary(&valid))),
+        (Err(_), 1) => bail!("{file} has a problem"),
+        (Err(_), many) => bail!("{file} has {many} problems"),
+    }
+}
+
+/// How much there is of what, so that an empty or wrong file does not pass unnoticed.
+fn summary(valid: &ValidConfig) -> String {
+    let of_tenants =
+        |count: fn(&config::TenantConfig) -> usize| valid.tenants.values().map(count).sum::<usize>();
+    let amounts = [
+        (valid.ports.len(), "port"),
+        (valid.cores.workers.len(), "worker"),
+        (valid.endpoints.len(), "endpoint"),
+        (valid.tenants.len(), "tenant"),
+        (of_tenants(|tenant| tenant.tunnels.len()), "tunnel"),
+        (valid.routes.len() + of_tenants(|tenant| tenant.routes.len()), "route"),
+    ];
+    let words =
+        amounts.map(|(amount, what)| format!("{amount} {what}{}", if amount == 1 { "" } else { "s" }));
+    words.join(", ")
+}
