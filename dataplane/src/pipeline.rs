@@ -159,9 +159,15 @@ impl<D: Driver> Pipeline<D> {
 
     /// Frees fragments whose datagram did not complete in time.
     pub fn expire_fragments(&mut self) {
-        let expired = self.cx.fragmentation.expire(self.cx.now);
-        self.cx.stats.merged.sub(expired);
-        self.cx.stats.drop_add(DropReason::ReassemblyTimeout, expired);
+        self.cx.fragmentation.expire(self.cx.now);
+        self.count_lost_fragments(DropReason::ReassemblyTimeout);
+    }
+
+    /// Fragments that were taken for merging and then freed are drops after all.
+    pub(crate) fn count_lost_fragments(&mut self, reason: DropReason) {
+        let lost = self.cx.fragmentation.take_dropped();
+        self.cx.stats.merged.sub(lost);
+        self.cx.stats.drop_add(reason, lost);
     }
 
     /// Receives one burst and carries it all the way. Returns how many frames came.

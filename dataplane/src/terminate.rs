@@ -30,18 +30,15 @@ impl<D: Driver> Pipeline<D> {
     #[inline(never)]
     fn reassemble(&mut self) {
         self.each_taken(Next::Reassemble, |this, i, fragment| {
-            match this.cx.fragmentation.reassemble(fragment, this.cx.now) {
+            match this.cx.fragmentation.reassemble(fragment, this.meta[i].v6, this.cx.now) {
                 Reassembled::Complete(datagram) => {
                     this.put(i, datagram);
                     this.lanes.push(Next::Endpoint, i);
                 }
-                Reassembled::Stored => this.cx.stats.merged.add(1),
-                Reassembled::Failed(fragments) => {
-                    this.cx.stats.merged.sub(fragments.saturating_sub(1));
-                    this.cx.stats.drop_add(DropReason::ReassemblyFailed, fragments);
-                }
+                Reassembled::Taken => this.cx.stats.merged.add(1),
             }
         });
+        self.count_lost_fragments(DropReason::ReassemblyFailed);
     }
 }
 

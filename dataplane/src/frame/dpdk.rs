@@ -88,12 +88,47 @@ impl Pool<Mbuf> for Mempool {
 pub struct IpFrag {
     reassembler: dpdk::Reassembler,
     pool: Mempool,
+    next_id: u32,
 }
 
 impl IpFrag {
     /// With its own table; pieces come from `pool`.
     pub fn new(reassembler: dpdk::Reassembler, pool: Mempool) -> Self {
-        Self { reassembler, pool }
+        Self { reassembler, pool, next_id: dpdk::cycles::rdtsc() as u32 }
+    }
+}
+
+impl Fragmentation<Mbuf> for IpFrag {
+    fn reassemble(&mut self, fragment: Mbuf, v6: bool, now: u64) -> Reassembled<Mbuf> {
+        let result = if v6 {
+            self.reassembler.reassemble_v6(fragment, now)
+        } else {
+            self.reassembler.reassemble_v4(fragment, now)
+        };
+        match result {
+            dpdk::Reassembled::Complete(datagram) => Reassembled::Complete(datagram),
+            _ => Reassembled::Taken,
+        }
+    }
+
+    fn expire(&mut self, now: u64) {
+        self.reassembler.expire(now);
+    }
+
+    fn take_dropped(&mut self) -> u64 {
+        self.reassembler.take_dropped()
+    }
+
+    fn fragment(&mut self, mut packet: Mbuf, mtu: usize, pieces: &mut ArrayVec<Mbuf, MAX_FRAGMENTS>) -> bool {
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        let v6 = Mbuf::data(&packet).first().is_some_and(|byte| byte >> 4 == 6);
+        let cut = if v6 {
+            self.next_id = self.next_id.wrapping_add(1);
+            dpdk::fragment_v6(&mut packet, mtu, self.next_id, &self.pool, pieces)
+        } else {
+            dpdk::fragment_v4(&mut packet, mtu, &self.pool, pieces)
+        };
+        cut.is_ok()
     }
 }
 

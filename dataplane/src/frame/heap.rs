@@ -129,17 +129,23 @@ impl Pool<HeapBuffer> for HeapPool {
     }
 }
 
-/// Neither reassembles nor fragments: those are DPDK's `ip_frag`, tested with the DPDK driver.
+/// Neither reassembles nor fragments: those are DPDK's `ip_frag`, tested with the DPDK driver. Every
+/// fragment counts as dropped.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoFragmentation;
+pub struct NoFragmentation {
+    dropped: u64,
+}
 
 impl Fragmentation<HeapBuffer> for NoFragmentation {
-    fn reassemble(&mut self, _fragment: HeapBuffer, _now: u64) -> Reassembled<HeapBuffer> {
-        Reassembled::Failed(1)
+    fn reassemble(&mut self, _fragment: HeapBuffer, _v6: bool, _now: u64) -> Reassembled<HeapBuffer> {
+        self.dropped += 1;
+        Reassembled::Taken
     }
 
-    fn expire(&mut self, _now: u64) -> u64 {
-        0
+    fn expire(&mut self, _now: u64) {}
+
+    fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     fn fragment(

@@ -45,20 +45,20 @@ pub trait Buffer: Sized {
 pub enum Reassembled<B> {
     /// The whole datagram, without fragment fields.
     Complete(B),
-    /// Kept until the rest comes.
-    Stored,
-    /// Given up, with so many fragments freed (this one and those stored before).
-    Failed(u64),
+    /// Kept until the rest comes, or given up and counted.
+    Taken,
 }
 
 /// Reassembly and fragmentation of one worker.
 pub trait Fragmentation<B> {
     /// Takes a fragment whose data starts at its IP header. `now` is in cycles.
-    fn reassemble(&mut self, fragment: B, now: u64) -> Reassembled<B>;
-    /// Frees datagrams whose fragments did not come in time; returns how many fragments that were.
-    fn expire(&mut self, now: u64) -> u64;
+    fn reassemble(&mut self, fragment: B, v6: bool, now: u64) -> Reassembled<B>;
+    /// Frees datagrams whose fragments did not come in time.
+    fn expire(&mut self, now: u64);
+    /// Fragments freed since the last call, this one's and those kept before.
+    fn take_dropped(&mut self) -> u64;
     /// Cuts an IP packet into pieces of at most `mtu` bytes, IPv6 with a fragment header. On failure
-    /// the packet is freed and nothing is added to `pieces`.
+    /// nothing is added to `pieces`. The packet is freed.
     fn fragment(&mut self, packet: B, mtu: usize, pieces: &mut ArrayVec<B, MAX_FRAGMENTS>) -> bool;
 }
 
