@@ -1,5 +1,5 @@
 //! A worker on heap buffers with two ports and one tenant, and frames to feed it.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part, and fails by panic")]
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl Lab {
         let parts = Parts {
             tx: vec![Some(edge.clone()), Some(core.clone())],
             pool: HeapPool,
-            fragmentation: NoFragmentation,
+            fragmentation: NoFragmentation::default(),
             punt,
             events: Arc::clone(&events),
             stats: Arc::clone(&stats),
