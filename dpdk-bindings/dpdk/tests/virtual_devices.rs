@@ -1,18 +1,17 @@
-//! Every kind of virtual device can really be made, started, polled and removed.
+//! Every kind of virtual device without a kernel interface can be made, started, polled and removed.
 
 use arrayvec::ArrayVec;
 use dpdk::testing::{assert_no_leak, eal, pool};
-use dpdk::{Mbuf, Port, PortConfig, PortError, RxQueue, TxQueue, free_bulk};
+use dpdk::{Mbuf, Mempool, Port, PortConfig, PortError, RxQueue, TxQueue, free_bulk};
+use std::time::{Duration, Instant};
 
 type Burst = ArrayVec<Mbuf, 32>;
 
-fn started(device: &str, pool: &dpdk::Mempool) -> (Port, RxQueue, TxQueue) {
-    let mut port = Port::attach(device).unwrap_or_else(|error| panic!("{error}"));
-    port.configure(&PortConfig::default(), std::slice::from_ref(pool))
-        .unwrap_or_else(|error| panic!("{error}"));
-    let (mut rx, mut tx) = port.start().unwrap_or_else(|error| panic!("{error}"));
-    let (rx, tx) = (rx.remove(0), tx.remove(0));
-    (port, rx, tx)
+fn started(device: &str, pool: &Mempool) -> (Port, RxQueue, TxQueue) {
+    let mut port = Port::attach(device).expect(device);
+    port.configure(&PortConfig::default(), std::slice::from_ref(pool)).expect(device);
+    let (mut rx, mut tx) = port.start().expect(device);
+    (port, rx.remove(0), tx.remove(0))
 }
 
 #[test]
@@ -36,19 +35,72 @@ fn null_device_gives_and_takes() {
 }
 
 #[test]
-fn ring_device_loops_back_in_order() {
+fn reception_fills_the_room_that_is_left() {
+    let pool = pool("room", 511);
+    {
+        let (_port, mut rx, _tx) = started("net_null1", &pool);
+        let mut burst = Burst::new();
+        burst.push(pool.alloc_copy(b"first").expect("a buffer"));
+        assert_eq!(rx.rx_burst(&mut burst), 31);
+        assert_eq!(burst[0].data(), b"first");
+        assert_eq!(rx.rx_burst(&mut burst), 0);
+    }
+    assert_no_leak(&pool);
+}
+
+#[test]
+fn ring_device_loops_back_in_order_and_keeps_what_it_cannot_send() {
     let pool = pool("ring", 4095);
     {
+        // The driver's ring takes 1023 packets.
         let (_port, mut rx, mut tx) = started("net_ring0", &pool);
+        let mut sent = 0u32;
         let mut burst = Burst::new();
-        for number in 0..20u8 {
-            burst.push(pool.alloc_copy(&[number; 60]).expect("a buffer"));
+        loop {
+            let start = sent + u32::try_from(burst.len()).expect("small");
+            for number in (start..).take(burst.remaining_capacity()) {
+                burst.push(pool.alloc_copy(&number.to_be_bytes()).expect("a buffer"));
+            }
+            let count = tx.tx_burst(&mut burst);
+            sent += u32::try_from(count).expect("small");
+            if count < 32 {
+                break;
+            }
         }
-        assert_eq!(tx.tx_burst(&mut burst), 20);
-        assert_eq!(rx.rx_burst(&mut burst), 20);
-        for (number, packet) in (0..).zip(&burst) {
-            assert_eq!(packet.data(), [number; 60]);
+        assert_eq!(sent, 1023);
+        assert_eq!(burst.len(), 1, "1024 were made, 1023 sent");
+        assert_eq!(burst[0].data(), 1023u32.to_be_bytes());
+        burst.clear();
+
+        let mut next = 0u32;
+        while rx.rx_burst(&mut burst) > 0 {
+            for packet in burst.drain(..) {
+                assert_eq!(packet.data(), next.to_be_bytes());
+                next += 1;
+            }
         }
+        assert_eq!(next, sent);
+    }
+    assert_no_leak(&pool);
+}
+
+#[test]
+fn memif_carries_packets_between_two_ports() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("memif.sock");
+    let socket = socket.display();
+    let pool = pool("memif", 8191);
+    {
+        let server = format!("net_memif0,role=server,socket={socket},socket-abstract=no,id=1");
+        let client = format!("net_memif1,role=client,socket={socket},socket-abstract=no,id=1");
+        let (a, mut a_rx, _a_tx) = started(&server, &pool);
+        let (b, _b_rx, mut b_tx) = started(&client, &pool);
+        wait("the link", || a.link().is_ok_and(|link| link.up) && b.link().is_ok_and(|link| link.up));
+        let mut burst = Burst::new();
+        burst.push(pool.alloc_copy(&[7; 900]).expect("a buffer"));
+        assert_eq!(b_tx.tx_burst(&mut burst), 1);
+        wait("the packet", || a_rx.rx_burst(&mut burst) == 1);
+        assert_eq!(burst[0].data(), [7; 900]);
     }
     assert_no_leak(&pool);
 }
@@ -67,4 +119,14 @@ fn an_unknown_device_says_what_a_device_is() {
     let _eal = eal();
     let error = Port::attach("eth0").expect_err("no such driver").to_string();
     assert!(error.contains("PCI address"), "{error}");
+    let error = Port::attach("0000:ff:1f.7").expect_err("no such device").to_string();
+    assert!(error.contains("lspci"), "{error}");
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < end, "{what} did not come in 10 s");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
