@@ -24,6 +24,7 @@ TUNNELS = [
     Tunnel(5, outer=6, key=9),
     Tunnel(6, outer=6, encap_limit=True),
     Tunnel(7, vlan=VLAN),
+    Tunnel(8, outer_fragments=True),
 ]
 
 

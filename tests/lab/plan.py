@@ -26,6 +26,7 @@ class Tunnel:
     key: int | None = None
     checksum: bool = False
     encap_limit: bool = False  # Linux's default for ip6gre: an RFC 2473 option in front of GRE
+    outer_fragments: bool = False  # the router's device has an MTU of 1500: its kernel fragments outer packets
     prefix_of: int | None = None  # leads to the same prefix as tunnel number ...: tenants may overlap
     vlan: int | None = None  # the router's outer address is on this VLAN
 
@@ -36,6 +37,7 @@ class Tunnel:
         words += ["key"] if self.key is not None else []
         words += ["csum"] if self.checksum else []
         words += ["limit"] if self.encap_limit else []
+        words += ["fragments"] if self.outer_fragments else []
         words += [f"vlan{self.vlan}"] if self.vlan is not None else []
         return "-".join(words)
 
@@ -67,8 +69,8 @@ class Tunnel:
 
     @property
     def router_mtu(self):
-        """The MTU of the router's device: the option takes eight bytes more."""
-        return self.inner_mtu - 8 * self.encap_limit
+        """The MTU of the router's device: the encapsulation limit takes eight bytes more."""
+        return 1500 if self.outer_fragments else self.inner_mtu - 8 * self.encap_limit
 
     def gateway_address(self, family):
         """Our interface address inside the tunnel."""

@@ -67,6 +67,7 @@ class Router:
         options = f" key {tunnel.key}" if tunnel.key is not None else ""
         options += " csum" if tunnel.checksum else ""
         options += "" if tunnel.outer == 4 or tunnel.encap_limit else " encaplimit none"
+        options += " nopmtudisc ignore-df" if tunnel.outer_fragments else ""
         table = 100 + tunnel.number
         return Router._outer_address_lines(tunnel) + [
             f"ip link add {tunnel.device} type {kind} local {tunnel.remote} remote {tunnel.endpoint} ttl 64{options}",

@@ -198,7 +198,7 @@ class Sweep:
     `results` maps each payload size to (outcome, MTU named in the ICMP error or None).
     """
 
-    def __init__(self, space, target, sizes, df, window=32, tries=4, patience_s=0.6):
+    def __init__(self, space, target, sizes, df, source="", window=32, tries=4, patience_s=0.6):
         self.six, self.df = ":" in target, df
         self.target, self.sizes, self.window, self.tries, self.patience_s = target, list(sizes), window, tries, patience_s
         self.identifier = int.from_bytes(os.urandom(2), "big")
@@ -209,6 +209,8 @@ class Sweep:
                 socket.AF_INET6 if self.six else socket.AF_INET, socket.SOCK_RAW,
                 socket.IPPROTO_ICMPV6 if self.six else socket.IPPROTO_ICMP)
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 * MIB)
+        if source:
+            self.socket.bind((source, 0))
         mode = _PMTUDISC_PROBE if df else _PMTUDISC_DONT
         if not self.six:
             self.socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, mode)
