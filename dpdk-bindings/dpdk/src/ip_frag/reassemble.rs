@@ -12,7 +12,8 @@
 //! So: given = Σ segments of complete packets + held + dropped. A fragment that does not fit its datagram
 //! takes the whole datagram with it (RFC 5722 demands it for IPv6; the library does it for both).
 //!
-//! The library's key for IPv4 is source, destination and ID, without the protocol of RFC 791.
+//! The key of DPDK 22.11 for IPv4 is source, destination and ID, without the protocol of RFC 791: two
+//! protocols that use one ID at the same time spoil each other's datagram, which their checksums catch.
 
 use super::{IPV6_FRAGMENT_HEADER, IPV6_HEADER, Ipv4, be16, write_ipv4_checksum};
 use crate::eal::{EalError, Running};
@@ -216,8 +217,7 @@ impl Reassembler {
     /// Books what the library did with `given`: it is now in `whole`, in the table or on the death row, and
     /// others may have left the table too.
     fn settle(&mut self, given: *mut rte_mbuf, whole: *mut rte_mbuf) -> Reassembled {
-        let dead = self.death_row.cnt as usize;
-        let refused = self.death_row.row.iter().take(dead).any(|one| *one == given);
+        let refused = self.dead().any(|one| std::ptr::eq(one, given));
         let buried = self.bury();
         self.held = (self.held + 1).saturating_sub(buried);
         match NonNull::new(whole) {
@@ -232,13 +232,24 @@ impl Reassembler {
         }
     }
 
+    /// The fragments on the death row. Where fragments overlap, the library finds out with some of them
+    /// chained already, so one entry can be several fragments.
+    fn dead(&self) -> impl Iterator<Item = &rte_mbuf> {
+        let entries = &self.death_row.row[..self.death_row.cnt as usize];
+        // SAFETY: the row holds `cnt` valid chains, ours until they are freed.
+        let head = |entry: &*mut rte_mbuf| unsafe { entry.as_ref() };
+        // SAFETY: null or the next valid segment of such a chain.
+        let next = |segment: &&rte_mbuf| unsafe { segment.next.as_ref() };
+        entries.iter().flat_map(move |entry| std::iter::successors(head(entry), next))
+    }
+
     /// Frees and counts the death row.
     fn bury(&mut self) -> usize {
-        let dead = self.death_row.cnt;
-        self.dropped += u64::from(dead);
+        let dead = self.dead().count();
+        self.dropped += dead as u64;
         // SAFETY: the row holds `cnt` packets that the library gave up.
         unsafe { dpdk_sys::rte_ip_frag_free_death_row(&mut *self.death_row, 0) };
-        dead as usize
+        dead
     }
 }
 
