@@ -8,11 +8,8 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use penstock_control::api::{DEFAULT_LIMIT, DEFAULT_PATH, TunnelState};
 
-/// Version of the package, and the stamp of the build where there is one.
-pub const VERSION: &str = match option_env!("PENSTOCK_VERSION") {
-    Some(stamp) => stamp,
-    None => env!("CARGO_PKG_VERSION"),
-};
+/// Version of the package and the commit it was built from; `build.rs` stamps it.
+pub const VERSION: &str = env!("PENSTOCK_VERSION");
 
 const EXIT_CODES: &str = "\
 Exit codes:
