@@ -1,7 +1,15 @@
 //! What the table needs to know about an address: IPv4 as `u32`, IPv6 as `u128`, both in host order.
+//!
+//! The part of an address that a range node compares at once is its *key*: all of an IPv4 address, half of an IPv6
+//! one. A key is kept in the table as 32-bit words, low word first.
 
 use core::fmt::Debug;
 use core::hash::Hash;
+
+use arrayvec::ArrayVec;
+
+/// How many keys are compared side by side: one AVX2 register of IPv4 keys, two of IPv6 keys.
+pub(super) const LANES: usize = 8;
 
 mod sealed {
     pub trait Sealed {}
@@ -13,6 +21,10 @@ mod sealed {
 pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     /// Length of the address in bits.
     const BITS: u8;
+    /// Length of a key in bits.
+    const KEY_BITS: u8;
+    /// Length of a key in 32-bit words.
+    const KEY_WORDS: usize;
     /// The lowest address.
     const MIN: Self;
 
@@ -20,9 +32,6 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     fn top(self, bits: u8) -> usize;
     /// The lowest address whose first `bits` bits are `top`.
     fn from_top(top: usize, bits: u8) -> Self;
-    /// The lowest address of slot number `slot`, where the region of the first `len` bits of `self` is cut in
-    /// `2^stride` slots. Near the end of the address only each 2nd, 4th, ... slot starts an address: `None` else.
-    fn slot(self, slot: usize, len: u8, stride: u8) -> Option<Self>;
     /// The address without its first `bits` bits, the rest moved up; `bits` is at most 31.
     fn after(self, bits: u8) -> Self;
     /// The first address of the prefix of length `len` around this address.
@@ -31,33 +40,35 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     fn last_of(self, len: u8) -> Self;
     /// The address after this one, or `None` after the last.
     fn next(self) -> Option<Self>;
+    /// The lowest address of slot number `slot`, where the region of the first `len` bits of `self` is cut in
+    /// `2^stride` slots. Near the end of the address only each 2nd, 4th, ... slot starts an address: `None` else.
+    fn slot(self, slot: usize, len: u8, stride: u8) -> Option<Self>;
+
+    /// The address without its first key.
+    fn after_key(self) -> Self;
+    /// The words of the key that follows the first `len` bits.
+    fn key_words(self, len: u8) -> ArrayVec<u32, 2>;
+    /// How many of the keys in `keys` are at most the key at the head of this address.
+    /// `keys` holds a multiple of [`LANES`] keys.
+    fn rank(self, keys: &[u32]) -> usize;
 }
 
 macro_rules! address {
-    ($int:ty) => {
+    ($int:ty, { $($key:item)* }) => {
         impl Address for $int {
             const BITS: u8 = <$int>::BITS as u8;
             const MIN: Self = 0;
 
             #[inline(always)]
             fn top(self, bits: u8) -> usize {
-                // In two steps, as a shift by the whole width is not defined.
-                ((self >> 1) >> ((<$int>::BITS - 1) - u32::from(bits & 31))) as usize
+                // The head as a 64-bit number, so that a shift by 32 - 0 is defined.
+                let head = (self >> (<$int>::BITS - 32)) as u64;
+                (head >> (32 - u32::from(bits & 31))) as usize
             }
 
             #[inline]
             fn from_top(top: usize, bits: u8) -> Self {
                 (top as $int).checked_shl(<$int>::BITS - u32::from(bits)).unwrap_or(0)
-            }
-
-            #[inline]
-            fn slot(self, slot: usize, len: u8, stride: u8) -> Option<Self> {
-                let (slot, end) = (slot as $int, u32::from(len + stride));
-                if end <= <$int>::BITS {
-                    return Some(self | slot << (<$int>::BITS - end));
-                }
-                let below = end - <$int>::BITS;
-                (slot & ((1 << below) - 1) == 0).then_some(self | slot >> below)
             }
 
             #[inline(always)]
@@ -79,9 +90,72 @@ macro_rules! address {
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
             }
+
+            #[inline]
+            fn slot(self, slot: usize, len: u8, stride: u8) -> Option<Self> {
+                let (slot, end) = (slot as $int, u32::from(len + stride));
+                if end <= <$int>::BITS {
+                    return Some(self | slot << (<$int>::BITS - end));
+                }
+                let below = end - <$int>::BITS;
+                (slot & ((1 << below) - 1) == 0).then_some(self | slot >> below)
+            }
+
+            $($key)*
         }
     };
 }
 
-address!(u32);
-address!(u128);
+address!(u32, {
+    const KEY_BITS: u8 = 32;
+    const KEY_WORDS: usize = 1;
+
+    #[inline(always)]
+    fn after_key(self) -> Self {
+        0
+    }
+
+    #[inline]
+    fn key_words(self, len: u8) -> ArrayVec<u32, 2> {
+        ArrayVec::from_iter([self.checked_shl(u32::from(len)).unwrap_or(0)])
+    }
+
+    #[inline(always)]
+    fn rank(self, keys: &[u32]) -> usize {
+        let mut at_most = [0u32; LANES];
+        for chunk in keys.as_chunks::<LANES>().0 {
+            for (count, key) in at_most.iter_mut().zip(chunk) {
+                *count += u32::from(*key <= self);
+            }
+        }
+        at_most.iter().sum::<u32>() as usize
+    }
+});
+
+address!(u128, {
+    const KEY_BITS: u8 = 64;
+    const KEY_WORDS: usize = 2;
+
+    #[inline(always)]
+    fn after_key(self) -> Self {
+        self << 64
+    }
+
+    #[inline]
+    fn key_words(self, len: u8) -> ArrayVec<u32, 2> {
+        let key = self.checked_shl(u32::from(len)).unwrap_or(0) >> 64;
+        ArrayVec::from([key as u32, (key >> 32) as u32])
+    }
+
+    #[inline(always)]
+    fn rank(self, keys: &[u32]) -> usize {
+        let head = (self >> 64) as u64;
+        let mut at_most = [0u64; LANES];
+        for chunk in keys.as_chunks::<{ 2 * LANES }>().0 {
+            for (count, [low, high]) in at_most.iter_mut().zip(chunk.as_chunks::<2>().0) {
+                *count += u64::from((u64::from(*low) | u64::from(*high) << 32) <= head);
+            }
+        }
+        at_most.iter().sum::<u64>() as usize
+    }
+});

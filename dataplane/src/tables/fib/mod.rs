@@ -1,25 +1,26 @@
 //! Longest-prefix match: from a destination address to an opaque 32-bit value (a packed `Hop`).
 //!
 //! A [`Fib`] is immutable. Control builds a new one when the routes of a VRF change; workers only look up.
-//! The routes are first flattened into disjoint address intervals (`intervals`), then laid out as a trie whose
-//! nodes resolve six bits at a time and keep only the places where the value changes (`trie`). What a lookup costs
-//! and why this layout was chosen is measured in `docs/longest-prefix-match.md`.
+//! The routes are first flattened into disjoint address intervals (`intervals`), then laid out as a shallow trie
+//! (`build`) whose nodes keep only the places where the value changes (`table`). What a lookup costs and why this
+//! layout was chosen is measured in `docs/longest-prefix-match.md`.
 //!
 //! - Value 0 means "no route". It is the answer where nothing matches, and a route may carry it on purpose.
-//! - Values from [`MAX_VALUE`]` + 1` upwards are refused: the table needs them for its own links.
+//! - Values have 31 bits ([`MAX_VALUE`]); the table needs the top bit for its own links.
 //! - When a prefix is given twice, the later one wins.
 
 mod address;
+mod build;
 mod intervals;
 mod prefix;
-mod trie;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub use address::Address;
 pub use prefix::{Prefix, Prefix4, Prefix6};
-pub use trie::Fib;
+pub use table::Fib;
 
 /// The IPv4 table.
 pub type Fib4 = Fib<u32>;
@@ -27,7 +28,7 @@ pub type Fib4 = Fib<u32>;
 pub type Fib6 = Fib<u128>;
 
 /// The largest value a route can carry.
-pub const MAX_VALUE: u32 = trie::LINK - 1;
+pub const MAX_VALUE: u32 = table::LINK - 1;
 
 /// Why a table or a prefix cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,6 @@ pub enum FibError {
         value: u32,
     },
     /// The routes need more nodes than the table can number.
-    #[error("the routes need more than {max} words of table: split them over several VRFs", max = trie::MAX_WORDS)]
+    #[error("the routes need more than {max} words of table: split them over several VRFs", max = table::MAX_WORDS)]
     TooManyRoutes,
 }

@@ -263,18 +263,6 @@ proptest! {
     }
 
     #[test]
-    fn a_burst_is_single_lookups(
-        routes in prop::collection::vec((any::<u32>(), 0u8..=32, 1u32..6), 0..300),
-        addrs in prop::array::uniform32(any::<u32>()),
-    ) {
-        let routes: Vec<_> = routes.into_iter().map(|(a, l, v)| (Prefix4::new(a, l).unwrap(), v)).collect();
-        let fib = Fib4::build(&routes).unwrap();
-        let mut values = [0; 32];
-        fib.lookup_burst(&addrs, &mut values);
-        prop_assert_eq!(values, addrs.map(|addr| fib.lookup(addr)));
-    }
-
-    #[test]
     fn any_prefix_is_made_or_refused(addr in any::<u128>(), len in any::<u8>()) {
         match Prefix6::new(addr, len) {
             Ok(prefix) => {
