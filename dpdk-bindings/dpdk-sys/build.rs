@@ -48,6 +48,7 @@ fn main() {
     println!("cargo::rerun-if-changed=shim.h");
     println!("cargo::rerun-if-changed=shim.c");
     println!("cargo::rerun-if-changed=measure.h");
+    println!("cargo::rerun-if-changed=measure.c");
     if let Err(problem) = build() {
         println!("cargo::error={problem}; {PACKAGES}");
     }
@@ -67,7 +68,7 @@ fn build() -> Result<(), String> {
     let out = PathBuf::from(env::var("OUT_DIR").map_err(|error| error.to_string())?);
 
     bind(&cflags, &out, measure)?;
-    compile_shim(&cflags)?;
+    compile_shim(&cflags, measure)?;
 
     for path in &library.link_paths {
         println!("cargo::rustc-link-search=native={}", path.display());
@@ -118,6 +119,7 @@ fn bind(cflags: &[String], out: &std::path::Path, measure: bool) -> Result<(), S
         .prepend_enum_name(false)
         .derive_default(true)
         .layout_tests(true)
+        .wrap_unsafe_ops(true)
         .generate_comments(false)
         .use_core()
         .rust_edition(bindgen::RustEdition::Edition2024);
@@ -125,7 +127,10 @@ fn bind(cflags: &[String], out: &std::path::Path, measure: bool) -> Result<(), S
         builder = builder.allowlist_function(name);
     }
     if measure {
-        builder = builder.header("measure.h").allowlist_type("rte_(fib|fib6|lpm|lpm6)_.*");
+        builder = builder
+            .header("measure.h")
+            .allowlist_type("rte_(fib|fib6|lpm|lpm6)_.*")
+            .opaque_type("rte_lpm_tbl_entry");
         for name in MEASURE_FUNCTIONS {
             builder = builder.allowlist_function(name);
         }
@@ -134,9 +139,12 @@ fn bind(cflags: &[String], out: &std::path::Path, measure: bool) -> Result<(), S
     fs::write(out.join("bindings.rs"), bindings.to_string()).map_err(|error| error.to_string())
 }
 
-fn compile_shim(cflags: &[String]) -> Result<(), String> {
+fn compile_shim(cflags: &[String], measure: bool) -> Result<(), String> {
     let mut compiler = cc::Build::new();
     compiler.file("shim.c").opt_level(3).warnings(true).extra_warnings(true);
+    if measure {
+        compiler.file("measure.c");
+    }
     for flag in cflags {
         // DPDK's own headers are no business of our warnings.
         match flag.strip_prefix("-I") {

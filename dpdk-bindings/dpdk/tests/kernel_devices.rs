@@ -130,6 +130,14 @@ fn a_lost_link_is_seen() {
     let mut port = attach("net_af_packet5,iface=left");
     let _queues = start(&mut port, &PortConfig::default(), &pool);
     assert!(port.link().expect("link").up);
+    ip("link set right down");
+    // Asked by a thread of another namespace, as control does.
+    let port = std::thread::spawn(|| (port.link().expect("link").up, port)).join().expect("no panic");
+    assert!(!port.0, "the other end is down");
+    ip("link set right up");
+    assert!(port.1.link().expect("link").up);
+    ip("link delete left");
+    assert!(!port.1.link().expect("link").up, "the interface is gone");
 }
 
 #[test]

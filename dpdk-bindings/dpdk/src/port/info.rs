@@ -1,6 +1,7 @@
 //! What a port is and how it fares: for operators, not for the data path.
 
 use super::error::PortError;
+use super::kernel_link::KernelLink;
 use super::{Port, attach};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -115,7 +116,7 @@ impl Port {
         let link: dpdk_sys::rte_eth_link = unsafe { link.assume_init() };
         let speed = link.link_speed;
         Ok(Link {
-            up: link.link_status() != 0,
+            up: link.link_status() != 0 && self.device.kernel_link.as_ref().is_none_or(KernelLink::is_up),
             speed_mbps: (speed != 0 && speed != dpdk_sys::PENSTOCK_SPEED_UNKNOWN).then_some(speed),
             full_duplex: link.link_duplex() != 0,
         })

@@ -9,6 +9,7 @@ mod attach;
 mod configure;
 mod error;
 mod info;
+mod kernel_link;
 mod queue;
 
 pub use configure::PortConfig;
@@ -19,7 +20,8 @@ pub use queue::{RxQueue, TxQueue};
 use crate::eal::Running;
 use crate::errno::Errno;
 use crate::mempool::Mempool;
-use std::sync::Arc;
+use kernel_link::KernelLink;
+use std::sync::{Arc, Mutex};
 
 /// A port's control side.
 #[derive(Debug)]
@@ -46,7 +48,9 @@ pub(crate) struct Device {
     /// The string it was attached by.
     text: String,
     /// The pools its queues use, kept until it is closed.
-    pools: std::sync::Mutex<Vec<Mempool>>,
+    pools: Mutex<Vec<Mempool>>,
+    /// Where the driver does not see the link itself.
+    kernel_link: Option<KernelLink>,
     _eal: Arc<Running>,
 }
 
@@ -59,7 +63,13 @@ impl Port {
     pub fn attach(device: &str) -> Result<Self, PortError> {
         let eal = Running::share()?;
         let id = attach::attach(device)?;
-        let device = Device { id, text: device.to_owned(), pools: std::sync::Mutex::default(), _eal: eal };
+        let device = Device {
+            id,
+            text: device.to_owned(),
+            pools: Mutex::default(),
+            kernel_link: KernelLink::of_device(device),
+            _eal: eal,
+        };
         Ok(Self { device: Arc::new(device), configured: None, running: false })
     }
 
