@@ -25,7 +25,8 @@ impl<A: Address> Run<A> {
 }
 
 type Runs<A> = ArrayVec<Run<A>, { MAX_RUNS }>;
-const MAX_RUNS: usize = 64;
+/// The most runs of a range node: beyond, comparing all keys costs more than another step.
+pub(super) const MAX_RUNS: usize = 64;
 
 pub(super) struct Builder<'a, A> {
     starts: &'a [Start<A>],
@@ -35,9 +36,6 @@ pub(super) struct Builder<'a, A> {
 }
 
 impl<'a, A: Address> Builder<'a, A> {
-    /// The most runs of a range node: beyond, comparing all keys costs more than another step.
-    pub(super) const MAX_RUNS: usize = MAX_RUNS;
-
     pub(super) fn new(starts: &'a [Start<A>]) -> Self {
         Self { starts, at: 0, words: Vec::new() }
     }

@@ -21,7 +21,7 @@
 use core::marker::PhantomData;
 
 use super::address::LANES;
-use super::build::Builder;
+use super::build::{Builder, MAX_RUNS};
 use super::intervals::flatten;
 use super::{Address, FibError, MAX_VALUE, Prefix};
 
@@ -114,8 +114,8 @@ impl<A: Address> Default for Fib<A> {
 /// six bits to a /24, and large tables pay for a large root.
 fn root_bits(intervals: usize) -> u8 {
     match intervals {
-        0..=Builder::<u32>::MAX_RUNS => 0,
-        ..=16_384 => 12,
+        n if n <= MAX_RUNS => 0,
+        n if n <= 16_384 => 12,
         _ => 18,
     }
 }
