@@ -12,10 +12,10 @@ use support::*;
 #[test]
 fn forwards_with_one_hop_less() {
     let mut lab = Lab::new();
-    let out = lab.to_edge(&frame(&Ip4::default().build("192.0.2.66", "1.2.3.4", &udp(5))));
+    let out = lab.leaves_by_edge(&frame(&Ip4::default().build("192.0.2.66", "1.2.3.4", &udp(5))));
     assert_eq!(out[8], 63);
     assert_eq!(checksum::sum(&out[..20]), 0xffff);
-    let out = lab.to_edge(&frame(&ip6(17, 0, 64, "2001:db8:9::9", "2001:db8:8::8", &udp(5))));
+    let out = lab.leaves_by_edge(&frame(&ip6(17, 0, 64, "2001:db8:9::9", "2001:db8:8::8", &udp(5))));
     assert_eq!(out[7], 63);
 }
 
@@ -24,7 +24,7 @@ fn padding_of_short_frames_is_removed() {
     let mut lab = Lab::new();
     let mut short = frame(&Ip4::default().build(CLIENT, INSIDE, &udp(1)));
     short.resize(60, 0xee);
-    let out = lab.to_core(&short);
+    let out = lab.leaves_by_core(&short);
     assert_eq!(out.len(), 24 + 29);
 }
 
@@ -32,7 +32,7 @@ fn padding_of_short_frames_is_removed() {
 fn expired_packets_are_told_to_their_sender() {
     let mut lab = Lab::new();
     let packet = Ip4 { ttl: 1, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(100));
-    let out = lab.to_edge(&frame(&packet));
+    let out = lab.leaves_by_edge(&frame(&packet));
     assert_eq!(out[9], 1);
     assert_eq!(out[12..20], [192, 0, 2, 1, 8, 8, 8, 8]);
     assert_eq!(out[20..22], [11, 0]);
@@ -41,7 +41,7 @@ fn expired_packets_are_told_to_their_sender() {
     assert_eq!(lab.stats.drops(DropReason::TtlExpired), 1);
     // From inside the tunnel: the tunnel's own address, back through the tunnel.
     let packet = Ip4 { ttl: 1, ..Ip4::default() }.build(INSIDE, CLIENT, &udp(100));
-    let out = lab.to_core(&frame(&from_remote(&gre(0, &[], &packet))));
+    let out = lab.leaves_by_core(&frame(&from_remote(&gre(0, &[], &packet))));
     assert_eq!(out[36..44], [10, 255, 0, 0, 198, 51, 100, 5]);
     lab.assert_balanced();
 }
@@ -50,12 +50,12 @@ fn expired_packets_are_told_to_their_sender() {
 fn too_big_is_told_with_the_tunnels_mtu() {
     let mut lab = Lab::new();
     let fits = request(1476 - 28);
-    assert_eq!(lab.to_core(&frame(&fits)).len(), 1500);
-    let out = lab.to_edge(&frame(&request(1477 - 28)));
+    assert_eq!(lab.leaves_by_core(&frame(&fits)).len(), 1500);
+    let out = lab.leaves_by_edge(&frame(&request(1477 - 28)));
     assert_eq!(out[20..22], [3, 4]);
     assert_eq!(u16::from_be_bytes([out[26], out[27]]), 1476);
     let big = ip6(17, 0, 64, "2001:db8:9::9", "2001:db8:100::5", &udp(1477 - 48));
-    let out = lab.to_edge(&frame(&big));
+    let out = lab.leaves_by_edge(&frame(&big));
     assert_eq!(out[40..42], [2, 0]);
     assert_eq!(u32::from_be_bytes(out[44..48].try_into().unwrap()), 1476);
     assert_eq!(lab.stats.drops(DropReason::TooBig), 2);
@@ -92,7 +92,7 @@ fn routes_to_nowhere() {
     let mut lab = Lab::new();
     lab.dies(&frame(&Ip4::default().build(CLIENT, "100.64.1.1", &udp(1))), DropReason::Blackhole);
     let lost = Ip4::default().build(INSIDE, "172.31.0.1", &udp(1));
-    let out = lab.to_core(&frame(&from_remote(&gre(0, &[], &lost))));
+    let out = lab.leaves_by_core(&frame(&from_remote(&gre(0, &[], &lost))));
     assert_eq!(out[44..46], [3, 0]);
     assert_eq!(lab.stats.drops(DropReason::NoRoute), 1);
     lab.change(|tables| tables.set_vrf(TENANT, table(&[("0.0.0.0/0", Hop::vrf(TENANT))], &[])));
@@ -175,13 +175,13 @@ fn vlans_belong_to_their_tenant() {
     let mut lab = Lab::new();
     let mut tagged = ethernet(0x8100, &[0, 100, 8, 0]);
     tagged.extend_from_slice(&Ip4::default().build("10.1.0.9", INSIDE, &udp(3)));
-    let out = lab.to_core(&tagged);
+    let out = lab.leaves_by_core(&tagged);
     assert_eq!(out[9], 47);
     tagged[15] = 99;
     lab.dies(&tagged, DropReason::VlanUnknown);
     // A priority tag is an untagged frame.
     tagged[15] = 0;
-    lab.to_core(&tagged);
+    lab.leaves_by_core(&tagged);
     lab.change(|tables| {
         let tagged = Adjacency::resolved(InterfaceId(2), PortId(0), Some(100), PEER_MAC, OUR_MAC, 1500);
         tables.set_adjacency(AdjacencyId(0), tagged);

@@ -28,7 +28,7 @@ fn one_hop_less(packet: &[u8]) -> Vec<u8> {
 fn encapsulates_in_plain_gre() {
     let mut lab = Lab::new();
     let inner = request(100);
-    let out = lab.to_core(&frame(&inner));
+    let out = lab.leaves_by_core(&frame(&inner));
     // RFC 2784: IPv4, DF, ID 0 (atomic, RFC 6864), TTL 64, protocol 47, then four bytes of GRE.
     assert_eq!(out[..2], [0x45, 0]);
     assert_eq!(u16::from_be_bytes([out[2], out[3]]) as usize, inner.len() + 24);
@@ -46,7 +46,7 @@ fn encapsulates_in_plain_gre() {
 fn encapsulates_ipv6_with_key_and_checksum() {
     let mut lab = Lab::with(&TunnelSpec { key: Some(0xdead_beef), checksum: true, mtu: 1468, ..spec() });
     let inner = ip6(17, 0, 9, "2001:db8:9::9", "2001:db8:100::5", &udp(33));
-    let out = lab.to_core(&frame(&inner));
+    let out = lab.leaves_by_core(&frame(&inner));
     assert_eq!(out[20..24], [0xa0, 0, 0x86, 0xdd]);
     assert_eq!(out[28..32], [0xde, 0xad, 0xbe, 0xef]);
     assert_eq!(checksum::sum(&out[20..]), 0xffff, "the GRE checksum covers header and payload");
@@ -63,7 +63,7 @@ fn encapsulates_over_ipv6() {
     };
     let mut lab = Lab::with(&tunnel);
     let inner = request(100);
-    let out = lab.to_core(&frame(&inner));
+    let out = lab.leaves_by_core(&frame(&inner));
     assert_eq!(out[0] >> 4, 6);
     assert_eq!(u16::from_be_bytes([out[4], out[5]]) as usize, inner.len() + 4);
     assert_eq!(out[6..8], [47, 64]);
@@ -74,7 +74,7 @@ fn encapsulates_over_ipv6() {
     // RFC 6438: a flow label of the inner flow, the same for every packet of it.
     let label = |packet: &[u8]| u32::from_be_bytes(packet[..4].try_into().unwrap()) & 0xf_ffff;
     assert_ne!(label(&out), 0);
-    assert_eq!(label(&out), label(&lab.to_core(&frame(&request(10)))));
+    assert_eq!(label(&out), label(&lab.leaves_by_core(&frame(&request(10)))));
 }
 
 #[test]
@@ -97,12 +97,12 @@ fn decapsulates_every_combination_of_options() {
             let sum = checksum::checksum(&packet);
             packet[4..6].copy_from_slice(&sum.to_be_bytes());
         }
-        assert_eq!(lab.to_edge(&frame(&from_remote(&packet))), one_hop_less(&inner), "{flags:04x}");
+        assert_eq!(lab.leaves_by_edge(&frame(&from_remote(&packet))), one_hop_less(&inner), "{flags:04x}");
         // Bits 6 to 12 are ignored on receipt (RFC 2784 2.3), in another checksum if there is one.
         if flags & 0x8000 == 0 {
             packet[1] |= 0xf8;
             packet[0] |= 0x03;
-            assert_eq!(lab.to_edge(&frame(&from_remote(&packet))), one_hop_less(&inner));
+            assert_eq!(lab.leaves_by_edge(&frame(&from_remote(&packet))), one_hop_less(&inner));
         } else {
             packet[30] ^= 1;
             lab.dies(&frame(&from_remote(&packet)), DropReason::GreChecksum);
@@ -157,11 +157,11 @@ fn source_filter_accepts_only_the_tenants_prefixes() {
         let yes = Hop::LOCAL;
         tables.set_filter(FilterId(3), table(&[("198.51.100.0/24", yes)], &[("2001:db8:100::/48", yes)]));
     });
-    lab.to_edge(&frame(&from_remote(&gre(0, &[], &reply(4)))));
+    lab.leaves_by_edge(&frame(&from_remote(&gre(0, &[], &reply(4)))));
     let spoofed = Ip4::default().build("198.51.101.5", CLIENT, &udp(4));
     lab.dies(&frame(&from_remote(&gre(0, &[], &spoofed))), DropReason::SourceFilter);
     let six = ip6(17, 0, 64, "2001:db8:100::5", "2001:db8:9::9", &udp(4));
-    lab.to_edge(&frame(&from_remote(&gre(0, &[], &six))));
+    lab.leaves_by_edge(&frame(&from_remote(&gre(0, &[], &six))));
     let spoofed = ip6(17, 0, 64, "2001:db8:101::5", "2001:db8:9::9", &udp(4));
     lab.dies(&frame(&from_remote(&gre(0, &[], &spoofed))), DropReason::SourceFilter);
 }
@@ -188,13 +188,13 @@ fn ecn_crosses_the_tunnel_as_rfc_6040_says() {
             match expected {
                 None => lab.dies(&frame(&outer_packet), DropReason::EcnCongestion),
                 Some(ecn) => {
-                    let out = lab.to_edge(&frame(&outer_packet));
+                    let out = lab.leaves_by_edge(&frame(&outer_packet));
                     assert_eq!(out[1], 0xb8 | ecn, "inner {inner} outer {outer}");
                     assert_eq!(checksum::sum(&out[..20]), 0xffff);
                 }
             }
             // Normal mode on the way in: copied.
-            let out = lab.to_core(&frame(&Ip4 { tos: 0x48 | inner, ..Ip4::default() }.build(
+            let out = lab.leaves_by_core(&frame(&Ip4 { tos: 0x48 | inner, ..Ip4::default() }.build(
                 CLIENT,
                 INSIDE,
                 &udp(4),
@@ -208,14 +208,17 @@ fn ecn_crosses_the_tunnel_as_rfc_6040_says() {
 fn dscp_and_ttl_follow_the_tunnels_model() {
     let tunnel = TunnelSpec { dscp: Dscp::Fixed(10), ttl: Ttl::Inherit, ..spec() };
     let mut lab = Lab::with(&tunnel);
-    let out =
-        lab.to_core(&frame(&Ip4 { tos: 0xb9, ttl: 33, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(4))));
+    let out = lab.leaves_by_core(&frame(&Ip4 { tos: 0xb9, ttl: 33, ..Ip4::default() }.build(
+        CLIENT,
+        INSIDE,
+        &udp(4),
+    )));
     assert_eq!((out[1], out[8]), (10 << 2 | 1, 32));
     assert_eq!(checksum::sum(&out[..20]), 0xffff);
     let mut lab = Lab::with(&TunnelSpec { dscp: Dscp::Uniform, ..spec() });
     let marked =
         Ip4 { tos: 0x28, protocol: 47, ..Ip4::default() }.build(REMOTE, ENDPOINT, &gre(0, &[], &reply(4)));
-    let out = lab.to_edge(&frame(&marked));
+    let out = lab.leaves_by_edge(&frame(&marked));
     assert_eq!(out[1], 0x28);
     assert_eq!(checksum::sum(&out[..20]), 0xffff);
 }
@@ -232,7 +235,7 @@ fn df_copy_and_clear() {
         let mut ids = Vec::new();
         for _ in 0..3 {
             let packet = Ip4 { flags: inner_flags, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(4));
-            let out = lab.to_core(&frame(&packet));
+            let out = lab.leaves_by_core(&frame(&packet));
             assert_eq!(out[6] & 0x40 != 0, outer_df);
             assert_eq!(checksum::sum(&out[..20]), 0xffff);
             ids.push([out[4], out[5]]);
@@ -249,7 +252,7 @@ fn keepalives_are_answered_and_replies_noted() {
     // The peer's request: inner packet from our endpoint to the peer, GRE with protocol type 0.
     let len = keepalive::write_v4(&mut request, v4(REMOTE), v4(ENDPOINT), None).unwrap();
     let inner = request[..len].to_vec();
-    let answer = lab.to_core(&frame(&from_remote(&gre(0, &[], &inner))));
+    let answer = lab.leaves_by_core(&frame(&from_remote(&gre(0, &[], &inner))));
     assert_eq!(answer[12..20], inner[12..20]);
     assert_eq!(answer[20..], inner[20..]);
     assert_eq!(lab.stats.tunnel(TUNNEL).unwrap().keepalives_answered.get(), 1);
@@ -264,7 +267,7 @@ fn tunnel_address_answers_ping_in_both_families() {
     let sum = checksum::checksum(&echo);
     echo[2..4].copy_from_slice(&sum.to_be_bytes());
     let ping = Ip4 { protocol: 1, ..Ip4::default() }.build(INSIDE, "10.255.0.0", &echo);
-    let out = lab.to_core(&frame(&from_remote(&gre(0, &[], &ping))));
+    let out = lab.leaves_by_core(&frame(&from_remote(&gre(0, &[], &ping))));
     let reply = &out[24..];
     assert_eq!(reply[12..20], [10, 255, 0, 0, 198, 51, 100, 5]);
     assert_eq!(reply[20], 0);
@@ -277,7 +280,7 @@ fn tunnel_address_answers_ping_in_both_families() {
 #[test]
 fn too_big_about_our_outer_packet_reaches_control() {
     let mut lab = Lab::new();
-    let sent = lab.to_core(&frame(&request(1000)));
+    let sent = lab.leaves_by_core(&frame(&request(1000)));
     let mut icmp = vec![3, 4, 0, 0, 0, 0, 0x05, 0x14];
     icmp.extend_from_slice(&sent[..28]);
     let sum = checksum::checksum(&icmp);
@@ -321,7 +324,8 @@ fn mss_is_clamped_to_the_table() {
         sum.add_bytes(&syn);
         let sum = sum.finish();
         syn[16..18].copy_from_slice(&sum.to_be_bytes());
-        let out = lab.to_core(&frame(&Ip4 { protocol: 6, ..Ip4::default() }.build(CLIENT, INSIDE, &syn)));
+        let out =
+            lab.leaves_by_core(&frame(&Ip4 { protocol: 6, ..Ip4::default() }.build(CLIENT, INSIDE, &syn)));
         let tcp = &out[44..];
         assert_eq!(u16::from_be_bytes([tcp[22], tcp[23]]), expected);
         let mut sum = pseudo;

@@ -77,6 +77,9 @@ fn lowers_a_syn_and_a_syn_ack_only() {
         let mut packet = before.clone();
         assert_eq!(may_be_syn_v4(&packet), expected == Clamp::Clamped);
         assert_eq!(clamp_v4(&mut packet, 1436), expected);
+        let mut six = v6(protocol::TCP, &[], tcp(flags, &LINUX, b""));
+        assert_eq!(may_be_syn_v6(&six), expected == Clamp::Clamped);
+        assert_eq!(clamp_v6(&mut six, 1416), expected);
         if expected == Clamp::NotSyn {
             assert_eq!(packet, before);
             continue;

@@ -139,15 +139,15 @@ impl Lab {
     }
 
     /// Feeds a frame that must come out alone by the core port, and returns its layer 3.
-    pub fn to_core(&mut self, frame: &[u8]) -> Vec<u8> {
+    pub fn leaves_by_core(&mut self, frame: &[u8]) -> Vec<u8> {
         let (edge, core) = self.feed(frame);
         assert!(edge.is_empty() && core.len() == 1, "{:?}", self.all_drops());
         assert_eq!(&core[0][..6], &PEER_MAC);
         core[0][14..].to_vec()
     }
 
-    /// As `to_core`, by the edge port.
-    pub fn to_edge(&mut self, frame: &[u8]) -> Vec<u8> {
+    /// As `leaves_by_core`, by the edge port.
+    pub fn leaves_by_edge(&mut self, frame: &[u8]) -> Vec<u8> {
         let (edge, core) = self.feed(frame);
         assert!(core.is_empty() && edge.len() == 1, "{:?}", self.all_drops());
         edge[0][14..].to_vec()

@@ -1,0 +1,214 @@
+//! What a worker never does: allocate, or call the system. Over real DPDK devices, with every kind of
+//! packet: forwarded, encapsulated, decapsulated, clamped, punted, answered, reported, dropped.
+#![cfg(feature = "dpdk")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use dpdk::ip_frag::Limits;
+use dpdk::{Port, PortConfig, Reassembler, lcore, testing};
+use penstock_dataplane::drop_reason::DropReason;
+use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
+use penstock_dataplane::ids::*;
+use penstock_dataplane::pipeline::Parts;
+use penstock_dataplane::publish::Publisher;
+use penstock_dataplane::punt::{inject_queue, punt_queue};
+use penstock_dataplane::stats::WorkerStats;
+use penstock_dataplane::worker::Worker;
+use support::*;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: passes every call on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is ours.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is ours.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Turns of the worker between the first and the last look.
+const TURNS: usize = 20_000;
+
+fn mixed_frames() -> Vec<Vec<u8>> {
+    let mut syn = vec![0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 0x02, 0xff, 0xff, 0, 0, 0, 0];
+    syn.extend_from_slice(&[2, 4, 0x05, 0xb4]);
+    let cut = {
+        let mut packet =
+            Ip4 { protocol: 47, flags: 0x2000, ..Ip4::default() }.build(REMOTE, ENDPOINT, &[0; 64]);
+        packet.truncate(84);
+        packet
+    };
+    vec![
+        frame(&Ip4::default().build(CLIENT, "1.2.3.4", &udp(30))),
+        frame(&request(400)),
+        frame(&Ip4 { protocol: 6, ..Ip4::default() }.build(CLIENT, INSIDE, &syn)),
+        frame(&from_remote(&gre(0, &[], &reply(100)))),
+        frame(&from_remote(&gre(0x2000, &[0, 0, 0, 1], &reply(100)))),
+        frame(&Ip4 { ttl: 1, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(9))),
+        frame(&request(1460)),
+        frame(&Ip4 { flags: 0, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(1470))),
+        frame(&ip6(17, 0, 64, "2001:db8:9::9", "2001:db8:100::5", &udp(64))),
+        frame(&Ip4::default().build(CLIENT, "192.0.2.200", &udp(4))),
+        frame(&Ip4 { protocol: 1, ..Ip4::default() }.build(CLIENT, "192.0.2.1", &[8, 0, 0, 0])),
+        frame(&cut),
+        vec![1, 2, 3],
+    ]
+}
+
+fn write_pcap(path: &std::path::Path, frames: &[Vec<u8>]) {
+    let mut file = std::fs::File::create(path).unwrap();
+    // Classic pcap: magic, 2.4, zone, accuracy, snap length, Ethernet.
+    for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        file.write_all(&word.to_le_bytes()).unwrap();
+    }
+    for frame in frames {
+        for word in [0, 0, frame.len() as u32, frame.len() as u32] {
+            file.write_all(&word.to_le_bytes()).unwrap();
+        }
+        file.write_all(frame).unwrap();
+    }
+}
+
+/// From here on any system call of this thread kills the process.
+fn forbid_system_calls() {
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        filter: *const [u16; 4],
+    }
+    // One instruction: BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS.
+    let kill = [[0x06u16, 0, 0x0000, 0x8000]];
+    let program = Program { len: 1, filter: kill.as_ptr() };
+    // SAFETY: both calls take plain numbers and a pointer to a filter that lives through the call.
+    let refused = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
+    };
+    assert!(!refused, "the kernel lacks seccomp filters: {}", std::io::Error::last_os_error());
+}
+
+/// Names the process that runs the worker; it cannot end like a test, so the test is its parent.
+const CHILD: &str = "PENSTOCK_HOT_PATH_CHILD";
+const PASSED: &str = "no allocation and no system call in 20000 turns";
+
+#[test]
+fn a_worker_neither_allocates_nor_calls_the_system() {
+    if std::env::var_os(CHILD).is_some() {
+        return run_worker();
+    }
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_worker_neither_allocates_nor_calls_the_system", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && said.contains(PASSED), "{}\n{said}\n{errors}", child.status);
+}
+
+fn run_worker() {
+    let _eal = testing::eal();
+    let pool = testing::pool("hot_path", 8191);
+    let directory = tempfile::tempdir().unwrap();
+    let pcap = directory.path().join("in.pcap");
+    write_pcap(&pcap, &mixed_frames());
+
+    let attach = |device: &str, rx: u16| {
+        let mut port = Port::attach(device).unwrap();
+        let config = PortConfig { rx_queues: rx, ..PortConfig::default() };
+        port.configure(&config, &vec![pool.clone(); usize::from(rx)]).unwrap();
+        let (rx, tx) = port.start().unwrap();
+        (port, rx, tx)
+    };
+    let source = format!("net_pcap_hot,rx_pcap={},infinite_rx=1", pcap.display());
+    let (_source, mut rx, mut edge) = attach(&source, 1);
+    let (_sink, _, mut core) = attach("net_null_hot", 1);
+
+    let stats = Arc::new(WorkerStats::new(2, 16));
+    let (mut publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
+    let mut tables = Lab::new().tables;
+    tables.limits.icmp_rate = 1_000_000_000;
+    tables.limits.icmp_burst = 1_000_000;
+    tables.limits.punt_rate = 1_000_000_000;
+    tables.limits.punt_burst = 1_000_000;
+    publisher.publish(&tables);
+    let (punt, mut punted) = punt_queue();
+    let (_injector, injected) = inject_queue(pool.clone());
+    let hz = dpdk::cycles::tsc_hz();
+    let limits = Limits { datagrams: 64, timeout_cycles: hz / 1000, socket: None };
+    let parts = Parts::<Dpdk> {
+        tx: vec![edge.pop(), core.pop()],
+        pool: pool.clone(),
+        fragmentation: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
+        punt,
+        events: Arc::new(ArrayQueue::new(16)),
+        stats: Arc::clone(&stats),
+        hz,
+    };
+    let mut worker = Worker::new(parts, vec![(PortId(0), rx.remove(0))], injected, subscribers.remove(0));
+
+    // The number of allocations, once the turns are over.
+    let done = Arc::new(AtomicU64::new(u64::MAX));
+    let report = Arc::clone(&done);
+    let core_of_test = std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
+    let _detached = lcore::spawn(core_of_test, "hot-path", move || {
+        for _ in 0..1000 {
+            worker.turn();
+        }
+        forbid_system_calls();
+        let before = ALLOCATIONS.get();
+        for _ in 0..TURNS {
+            worker.turn();
+        }
+        report.store(ALLOCATIONS.get() - before, Ordering::Release);
+        // Even ending would be a system call.
+        loop {
+            std::hint::spin_loop();
+        }
+    })
+    .unwrap();
+    let started = std::time::Instant::now();
+    while done.load(Ordering::Acquire) == u64::MAX {
+        assert!(started.elapsed().as_secs() < 120, "the worker does not come to an end");
+        punted.drain(4096, |_, _| {});
+        std::thread::yield_now();
+    }
+    for reason in
+        [DropReason::TtlExpired, DropReason::TooBig, DropReason::GreKeyWrong, DropReason::FrameTruncated]
+    {
+        assert!(stats.drops(reason) > 0, "{reason:?} did not occur");
+    }
+    let tunnel = stats.tunnel(TUNNEL).unwrap();
+    for counter in
+        [&tunnel.encap_packets, &tunnel.decap_packets, &tunnel.clamped, &stats.icmp_sent, &stats.merged]
+    {
+        assert!(counter.get() > 0);
+    }
+    assert!(stats.port(PortId(0)).unwrap().punted.get() > 0);
+    assert_eq!(done.load(Ordering::Acquire), 0, "allocations");
+    // The worker's thread cannot be joined any more: leave as a whole, successfully.
+    println!("{PASSED}");
+    std::process::exit(0);
+}
