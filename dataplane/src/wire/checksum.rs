@@ -182,6 +182,18 @@ mod tests {
     }
 
     #[test]
+    fn every_carry_of_a_fold_counts() {
+        // The carry of the last step appears in few sums: 0001 + 0000 + ffff + ffff is one.
+        assert_eq!(fold(0x0001_0000_ffff_ffff), 1);
+        assert_eq!(fold(u64::MAX), 0xffff);
+        assert_eq!(fold(0), 0);
+        for shift in 0..64 {
+            let sum = (u64::MAX >> shift) - 1;
+            assert_eq!(u64::from(fold(sum)) % 0xffff, sum % 0xffff, "{sum:#x}");
+        }
+    }
+
+    #[test]
     fn all_ones_at_the_edges() {
         let edges = [0xfffe, 0xffff, 0x1_0000, 0x1_fffe, 0xffff_ffff, 0x1_0000_0000, 5 * 0xffff_ffff];
         for sum in edges.into_iter().chain([u64::MAX - 1, u64::MAX]) {
