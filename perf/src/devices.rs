@@ -1,0 +1,88 @@
+//! DPDK's devices for a scenario, and the packet buffers behind them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use dpdk::eal::LogLevel;
+use dpdk::{Eal, EalOptions, Mempool, Port, PortConfig, RxQueue, TxQueue};
+
+use crate::scenario::{Machine, Scenario};
+
+/// Buffers that a core keeps for itself.
+const CACHE: u32 = 512;
+/// Buffers on their way, for each worker.
+const IN_FLIGHT: usize = 4096;
+/// What a buffer takes beside its data: header, headroom, the pool's own.
+const BUFFER_OVERHEAD: usize = 384;
+/// For everything that is not packet buffers.
+const OTHER_MIB: usize = 64;
+
+/// A port with its queues, alive as long as it is held.
+pub struct Device {
+    _port: Port,
+    pub rx: Vec<RxQueue>,
+    pub tx: Vec<TxQueue>,
+}
+
+/// Packet buffers that a scenario needs: each replaying device keeps one for every frame, and every worker
+/// has two of those.
+fn buffers(scenario: &Scenario, machine: &Machine) -> usize {
+    machine.cores.len() * (2 * scenario.flows + IN_FLIGHT) + scenario.flows
+}
+
+/// Starts DPDK with memory for the scenario.
+pub fn start(scenario: &Scenario, machine: &Machine) -> Result<Eal> {
+    let bytes = buffers(scenario, machine) * (usize::from(machine.mbuf_size) + BUFFER_OVERHEAD);
+    // A fifth more: DPDK rounds pools up and cannot use every page to its end.
+    let memory_mib = (bytes + bytes / 5) / (1 << 20) + OTHER_MIB;
+    let options = EalOptions {
+        hugepages: machine.hugepages,
+        memory_mib: u32::try_from(memory_mib).context("more memory than DPDK can be asked for")?,
+        main_core: machine.cores.first().copied(),
+        log_level: LogLevel::Error,
+        ..EalOptions::default()
+    };
+    Ok(Eal::init(&options)?)
+}
+
+/// The pool of all packet buffers.
+pub fn pool(scenario: &Scenario, machine: &Machine) -> Result<Mempool> {
+    let count = u32::try_from(buffers(scenario, machine)).context("too many packet buffers")?;
+    Ok(Mempool::new("frames", count, CACHE, machine.mbuf_size, None)?)
+}
+
+/// A device that replays the frames for ever.
+pub fn replay(name: &str, frames: &Path, pool: &Mempool) -> Result<Device> {
+    open(&format!("net_pcap{name},rx_pcap={},infinite_rx=1", frames.display()), 1, 0, pool)
+}
+
+/// A device that gives each frame once, and writes down what is sent.
+pub fn record(name: &str, frames: &Path, out: &Path, pool: &Mempool) -> Result<Device> {
+    let device = format!("net_pcap{name},rx_pcap={},tx_pcap={}", frames.display(), out.display());
+    open(&device, 1, 1, pool)
+}
+
+/// A device that takes everything, with so many queues.
+pub fn sink(queues: usize, pool: &Mempool) -> Result<Device> {
+    open("net_null_sink,no-rx=1", 0, queues, pool)
+}
+
+fn open(device: &str, rx_queues: u16, tx_queues: usize, pool: &Mempool) -> Result<Device> {
+    let mut port = Port::attach(device)?;
+    let config = PortConfig {
+        rx_queues,
+        tx_queues: u16::try_from(tx_queues).context("too many queues")?,
+        ..PortConfig::default()
+    };
+    port.configure(&config, &vec![pool.clone(); usize::from(rx_queues)])?;
+    let (rx, tx) = port.start()?;
+    Ok(Device { _port: port, rx, tx })
+}
+
+/// The only queue of a list.
+pub fn only<Q>(queues: &mut Vec<Q>) -> Result<Q> {
+    match queues.pop() {
+        Some(queue) if queues.is_empty() => Ok(queue),
+        _ => bail!("a device has another number of queues than asked for"),
+    }
+}
