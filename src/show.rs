@@ -21,7 +21,7 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<()> {
     match &args.table {
         Table::Status => {
             let status = ask(socket, async |gateway| gateway.status().await)?;
-            print(args, &status, |status| status::text(status))
+            print(args, &status, status::text)
         }
         Table::Ports { detail } => {
             let page = ask(socket, async |gateway| gateway.ports().await)?;

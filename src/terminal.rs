@@ -8,6 +8,12 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement};
 use serde::Serialize;
 
+/// Spaces between columns.
+const GAP: u16 = 2;
+
+/// Where less is left for the last column, the terminal breaks the lines better than we would.
+const NARROWEST_LAST_COLUMN: u16 = 20;
+
 /// Prints to standard output.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -54,14 +60,17 @@ impl Table {
         self.inner.add_row(cells);
     }
 
-    /// The table as text, wrapped to a terminal of `width` columns where that is given.
+    /// The table as text, its last column wrapped to a terminal of `width` columns where that is given and
+    /// leaves room for a few words.
     pub fn text(mut self, width: Option<u16>) -> String {
-        if let Some(width) = width {
+        let last = self.columns.len().saturating_sub(1);
+        let contents = self.inner.column_max_content_widths();
+        let others: u16 = contents.iter().take(last).map(|width| width + GAP).sum();
+        if let Some(width) = width.filter(|width| width.saturating_sub(others) >= NARROWEST_LAST_COLUMN) {
             self.inner.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
-        let last = self.columns.len().saturating_sub(1);
         for (index, (column, kind)) in self.inner.column_iter_mut().zip(&self.columns).enumerate() {
-            column.set_padding((0, if index == last { 0 } else { 2 }));
+            column.set_padding((0, if index == last { 0 } else { GAP }));
             if matches!(kind, Column::Number(_)) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -184,8 +193,9 @@ mod tests {
              a_long_name        7  one two three four five six seven\n\
              b              12345  x\n"
         );
-        let narrow = table().text(Some(40));
-        assert!(narrow.lines().all(|line| line.len() <= 40), "{narrow}");
+        let narrow = table().text(Some(42));
+        assert!(narrow.lines().all(|line| line.len() <= 42), "{narrow}");
         assert!(narrow.contains("a_long_name        7  one two three four\n"), "{narrow}");
+        assert_eq!(table().text(Some(30)), table().text(None), "no room to wrap in");
     }
 }

@@ -198,7 +198,7 @@ fn every_table_is_printed() {
     contains(&["show", "ports"], &["PORT", "edge0", "down", "0000:3b:00.0"]);
     contains(&["show", "ports", "--detail"], &["lost, ring full  0\n"]);
     contains(&["show", "cores"], &["8 of 9"]);
-    contains(&["show", "tunnels"], &["1472  1432/1412       1.23M", "no route to 192.0.2.77; path MTU 1400"]);
+    contains(&["show", "tunnels"], &["1472  1432/1412  1.23M", "no route to 192.0.2.77; path MTU 1400"]);
     contains(&["show", "tunnels", "--detail"], &["encapsulated       1234567 packets, 1 bytes\n"]);
     contains(&["show", "routes"], &["acme    10.0.0.0/8  tunnel  dc1   100       1  yes     config"]);
     contains(&["show", "neighbors"], &["192.0.2.254  -    incomplete        2"]);
@@ -349,7 +349,7 @@ fn a_daemon_that_does_not_run_is_exit_code_3_and_says_what_to_do() {
         let output = penstock(&socket, arguments);
         assert_eq!(output.status.code(), Some(3));
         let text = stderr(&output);
-        assert!(text.contains("penstock is not running"), "{text}");
+        assert!(text.contains("the gateway is not running"), "{text}");
         assert!(text.contains("penstock run -c FILE"), "{text}");
         assert!(text.contains(socket.to_str().unwrap()), "{text}");
     }

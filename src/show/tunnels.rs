@@ -15,9 +15,9 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
         Text("REMOTE"),
         Number("MTU"),
         Text("MSS"),
-        Number("ENCAP PKTS"),
+        Number("ENCAP"),
         Number("BYTES"),
-        Number("DECAP PKTS"),
+        Number("DECAP"),
         Number("BYTES"),
         Number("DROPS"),
         Number("SYNS"),
@@ -90,7 +90,7 @@ fn note(tunnel: &TunnelRow) -> String {
     let keepalives_lost = tunnel.keepalive.is_some_and(|keepalive| keepalive.state == KeepaliveState::Down);
     [
         tunnel.reason.clone(),
-        tunnel.path_mtu.map(path_mtu),
+        tunnel.path_mtu.map(|path| format!("path MTU {}", path.outer)),
         keepalives_lost.then(|| "keepalives lost".to_owned()).filter(|_| tunnel.reason.is_none()),
     ]
     .into_iter()

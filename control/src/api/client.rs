@@ -31,9 +31,8 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
 pub enum ClientError {
     /// Nobody listens.
     #[error(
-        "penstock is not running: nothing listens on {}\n  \
-         fix: start it with `penstock run -c FILE` (or `systemctl start penstock`); if it runs with another \
-         node.socket, name that one with --socket",
+        "the gateway is not running: nothing listens on {}\n  \
+         fix: start it with `penstock run -c FILE`; if it has another node.socket, name that one with --socket",
         path.display()
     )]
     NotRunning {
@@ -50,7 +49,7 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// It listens but does not answer.
-    #[error("penstock did not answer within {seconds} s; its log tells what it is busy with")]
+    #[error("the gateway did not answer within {seconds} s; its log tells what it is busy with")]
     Timeout {
         /// The patience.
         seconds: u64,

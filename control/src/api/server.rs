@@ -205,7 +205,6 @@ async fn wrong_method(request: Request) -> ApiError {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use axum::body::Body;
     use futures_util::stream;

@@ -1,5 +1,4 @@
 //! Server and client over a real socket, in front of a gateway that is made up.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fake;
 mod requests;
