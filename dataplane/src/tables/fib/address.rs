@@ -8,9 +8,6 @@ use core::hash::Hash;
 
 use arrayvec::ArrayVec;
 
-/// How many keys are compared side by side: one AVX2 register of IPv4 keys, two of IPv6 keys.
-pub(super) const LANES: usize = 8;
-
 mod sealed {
     pub trait Sealed {}
     impl Sealed for u32 {}
@@ -25,6 +22,9 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     const KEY_BITS: u8;
     /// Length of a key in 32-bit words.
     const KEY_WORDS: usize;
+    /// How many keys are compared side by side, without a loop. IPv4: all keys of a table of ten routes, which is
+    /// four AVX2 registers. IPv6: two registers; more cost more than the loop does, as most range nodes are small.
+    const LANES: usize;
     /// The lowest address.
     const MIN: Self;
 
@@ -49,7 +49,7 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     /// The words of the key that follows the first `len` bits.
     fn key_words(self, len: u8) -> ArrayVec<u32, 2>;
     /// How many of the keys in `keys` are at most the key at the head of this address.
-    /// `keys` holds a multiple of [`LANES`] keys.
+    /// `keys` holds a multiple of [`Self::LANES`] keys.
     fn rank(self, keys: &[u32]) -> usize;
 }
 
@@ -109,6 +109,7 @@ macro_rules! address {
 address!(u32, {
     const KEY_BITS: u8 = 32;
     const KEY_WORDS: usize = 1;
+    const LANES: usize = 32;
 
     #[inline(always)]
     fn after_key(self) -> Self {
@@ -122,8 +123,8 @@ address!(u32, {
 
     #[inline(always)]
     fn rank(self, keys: &[u32]) -> usize {
-        let mut at_most = [0u32; LANES];
-        for chunk in keys.as_chunks::<LANES>().0 {
+        let mut at_most = [0u32; Self::LANES];
+        for chunk in keys.as_chunks::<{ Self::LANES }>().0 {
             for (count, key) in at_most.iter_mut().zip(chunk) {
                 *count += u32::from(*key <= self);
             }
@@ -135,6 +136,7 @@ address!(u32, {
 address!(u128, {
     const KEY_BITS: u8 = 64;
     const KEY_WORDS: usize = 2;
+    const LANES: usize = 8;
 
     #[inline(always)]
     fn after_key(self) -> Self {
@@ -150,8 +152,8 @@ address!(u128, {
     #[inline(always)]
     fn rank(self, keys: &[u32]) -> usize {
         let head = (self >> 64) as u64;
-        let mut at_most = [0u64; LANES];
-        for chunk in keys.as_chunks::<{ 2 * LANES }>().0 {
+        let mut at_most = [0u64; Self::LANES];
+        for chunk in keys.as_chunks::<{ 2 * Self::LANES }>().0 {
             for (count, [low, high]) in at_most.iter_mut().zip(chunk.as_chunks::<2>().0) {
                 *count += u64::from((u64::from(*low) | u64::from(*high) << 32) <= head);
             }

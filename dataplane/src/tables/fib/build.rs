@@ -2,7 +2,6 @@
 
 use arrayvec::ArrayVec;
 
-use super::address::LANES;
 use super::intervals::Start;
 use super::table::{LINK, MAP, MAX_WORDS, RANGE_ALIGN, STRIDE};
 use super::{Address, FibError};
@@ -117,9 +116,9 @@ impl<'a, A: Address> Builder<'a, A> {
                 Run::Node(first) => self.region(first, len + A::KEY_BITS)?,
             });
         }
-        let chunks = runs.len().div_ceil(LANES);
+        let chunks = runs.len().div_ceil(A::LANES);
         // Unused lanes: the highest key, which only the highest address reaches, and the last run's word.
-        let padding = chunks * LANES - runs.len();
+        let padding = chunks * A::LANES - runs.len();
         let last_word = words.last().copied().unwrap_or(0);
 
         let node = self.words.len().next_multiple_of(RANGE_ALIGN);
@@ -152,10 +151,10 @@ impl<'a, A: Address> Builder<'a, A> {
 
     /// Whether any node can be put there.
     fn check_room(&self, node: usize) -> Result<(), FibError> {
-        const LARGEST_NODE: usize = 3 * MAX_RUNS + 2;
+        const LARGEST_NODE: usize = 3 * MAX_RUNS + RANGE_ALIGN;
         if node + LARGEST_NODE > MAX_WORDS { Err(FibError::TooManyRoutes) } else { Ok(()) }
     }
 }
 
 // The length of a range node fits the low bits of its link.
-const _: () = assert!(MAX_RUNS / LANES < RANGE_ALIGN);
+const _: () = assert!(MAX_RUNS / u32::LANES < RANGE_ALIGN && MAX_RUNS / u128::LANES < RANGE_ALIGN);

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! map node    | map low | map high | word of run 0 | word of run 1 | ...
-//! range node  | key 0 | key 1 | ... | key 8n-1 | word 0 | word 1 | ... | word 8n-1
+//! range node  | key 0 | key 1 | ... | key m-1 | word 0 | word 1 | ... | word m-1
 //! ```
 //!
 //! A **map node** resolves the next six bits. Bit `i` of its 64-bit map is set where slot `i` has another word than
@@ -20,7 +20,6 @@
 
 use core::marker::PhantomData;
 
-use super::address::LANES;
 use super::build::{Builder, MAX_RUNS};
 use super::intervals::flatten;
 use super::{Address, FibError, MAX_VALUE, Prefix};
@@ -28,7 +27,7 @@ use super::{Address, FibError, MAX_VALUE, Prefix};
 /// Set in a word that links to a node.
 pub(super) const LINK: u32 = 1 << 31;
 /// Set in a link to a map node; the bits below are its place. In a link to a range node they are its place, which is
-/// a multiple of [`RANGE_ALIGN`], and in the low bits its length in units of [`LANES`] keys.
+/// a multiple of [`RANGE_ALIGN`], and in the low bits its length in units of [`Address::LANES`] keys.
 pub(super) const MAP: u32 = LINK | 1 << 30;
 /// Range nodes start at multiples of so many words.
 pub(super) const RANGE_ALIGN: usize = 16;
@@ -124,7 +123,8 @@ fn root_bits(intervals: usize) -> u8 {
 #[inline(always)]
 fn through_map<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
     let node = (link - MAP) as usize;
-    let map = u64::from(word(words, node)) | u64::from(word(words, node + 1)) << 32;
+    let Some(&[low, high]) = words.get(node..node + 2) else { return (0, rest) };
+    let map = u64::from(low) | u64::from(high) << 32;
     let up_to_slot = map << (63 - rest.top(STRIDE));
     (word(words, node + 1 + up_to_slot.count_ones() as usize), rest.after(STRIDE))
 }
@@ -134,7 +134,7 @@ fn through_map<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
 fn through_ranges<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
     let link = (link - LINK) as usize;
     let (node, chunks) = (link & !(RANGE_ALIGN - 1), link & (RANGE_ALIGN - 1));
-    let values = node + chunks * LANES * A::KEY_WORDS;
+    let values = node + chunks * A::LANES * A::KEY_WORDS;
     let rank = rest.rank(words.get(node..values).unwrap_or(&[]));
     (word(words, (values + rank).wrapping_sub(1)), rest.after_key())
 }
