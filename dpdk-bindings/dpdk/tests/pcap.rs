@@ -48,7 +48,8 @@ fn forwards_every_packet_unchanged_jumbo_chains_too() {
     {
         let device = format!("net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
         let mut port = Port::attach(&device).expect("net_pcap");
-        port.configure(&PortConfig::default(), std::slice::from_ref(&pool)).expect("configured");
+        let config = PortConfig { mtu: 9000, ..PortConfig::default() };
+        port.configure(&config, std::slice::from_ref(&pool)).expect("configured");
         let (mut rx, mut tx) = port.start().expect("started");
         let mut burst = ArrayVec::<Mbuf, 32>::new();
         while rx[0].rx_burst(&mut burst) > 0 {

@@ -106,6 +106,61 @@ fn memif_carries_packets_between_two_ports() {
 }
 
 #[test]
+fn a_port_stops_with_all_its_queues_and_takes_another_configuration() {
+    let pool = pool("restart", 2047);
+    let pools = [pool.clone(), pool.clone()];
+    {
+        let mut port = Port::attach("net_null2").expect("net_null2");
+        assert!(matches!(port.start(), Err(PortError::NotConfigured { .. })));
+        let mut config = PortConfig { rx_queues: 2, tx_queues: 2, ..PortConfig::default() };
+        assert!(matches!(port.configure(&config, &pools[..1]), Err(PortError::Pools { .. })));
+        port.configure(&config, &pools).expect("configured");
+        let (rx, tx) = port.start().expect("started");
+        assert_eq!((rx.len(), tx.len(), rx[1].queue_id(), tx[1].queue_id()), (2, 2, 1, 1));
+        assert!(matches!(port.start(), Err(PortError::Running { .. })));
+        assert!(matches!(port.configure(&config, &pools), Err(PortError::Running { .. })));
+        port.stop(rx, tx).expect("stopped");
+
+        config.rx_queues = 1;
+        port.configure(&config, &pools[..1]).expect("configured anew");
+        let (mut rx, tx) = port.start().expect("started again");
+        let mut burst = Burst::new();
+        assert_eq!(rx[0].rx_burst(&mut burst), 32);
+        rx.clear();
+        assert!(matches!(port.stop(rx, tx), Err(PortError::QueuesMissing { .. })));
+    }
+    assert_no_leak(&pool);
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_errors_before_they_are_packets() {
+    let pool = pool("sizes", 511);
+    let mut port = Port::attach("net_null3").expect("net_null3");
+    let mut configure = |mtu| {
+        let config = PortConfig { mtu, ..PortConfig::default() };
+        port.configure(&config, std::slice::from_ref(&pool)).map_err(|error| error.to_string())
+    };
+    let error = configure(9000).expect_err("no chains on this device");
+    assert!(error.contains("memory.mbuf_size to at least 9022"), "{error}");
+    let error = configure(10).expect_err("less than IPv4 needs");
+    assert!(error.contains("change the port's mtu"), "{error}");
+    configure(1500).expect("fits");
+}
+
+#[test]
+fn queues_outlive_their_port() {
+    let pool = pool("outlive", 511);
+    {
+        let (port, mut rx, _tx) = started("net_null4", &pool);
+        drop(port);
+        let mut burst = Burst::new();
+        assert_eq!(rx.rx_burst(&mut burst), 32);
+    }
+    drop(Port::attach("net_null4").expect("free again"));
+    assert_no_leak(&pool);
+}
+
+#[test]
 fn a_name_can_be_taken_once_and_again_later() {
     let _eal = eal();
     let first = Port::attach("net_null7").expect("net_null7");

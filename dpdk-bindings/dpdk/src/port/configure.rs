@@ -5,6 +5,7 @@
 //! packet of a queue to be from one pool and in one segment, which a gateway's queue cannot promise.
 
 use super::error::PortError;
+use super::info::driver_name;
 use super::{Configured, Port};
 use crate::errno::Errno;
 use crate::mempool::Mempool;
@@ -126,7 +127,8 @@ impl Port {
             return Err(PortError::Mtu { device: device(), mtu, min: info.min_mtu, max: info.max_mtu });
         }
         let frame = u32::from(mtu) + L2_OVERHEAD;
-        let scatter = info.rx_offload_capa & dpdk_sys::PENSTOCK_RX_OFFLOAD_SCATTER != 0;
+        let scatter =
+            info.rx_offload_capa & dpdk_sys::PENSTOCK_RX_OFFLOAD_SCATTER != 0 || chains_unasked(info);
         match pools.iter().map(Mempool::data_room).min() {
             Some(data_room) if u32::from(data_room) < frame && !scatter => {
                 Err(PortError::Buffer { device: device(), mtu, frame, data_room })
@@ -223,6 +225,11 @@ fn device_conf(config: &PortConfig, info: &rte_eth_dev_info, pools: &[Mempool]) 
     conf
 }
 
+/// Whether the driver spreads large frames over buffers without an offload for it.
+fn chains_unasked(info: &rte_eth_dev_info) -> bool {
+    matches!(driver_name(info).as_ref(), "net_pcap" | "net_ring" | "net_memif")
+}
+
 /// Headers to hash, of those on offer: addresses and ports, ESP's SPI, and inside tunnels where possible.
 fn rss_fields(offered: u64) -> u64 {
     use dpdk_sys::{PENSTOCK_RSS_ESP, PENSTOCK_RSS_IP, PENSTOCK_RSS_TCP, PENSTOCK_RSS_UDP};
@@ -236,8 +243,7 @@ fn rss_fields(offered: u64) -> u64 {
 
 /// How to get more queues out of a device.
 fn queue_hint(device: &str, needed: u16) -> String {
-    let driver = device.trim_end_matches(|c: char| c.is_ascii_digit());
-    let name = device.split(',').next().unwrap_or(driver);
+    let name = device.split(',').next().unwrap_or_default();
     let fix = match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
         "net_af_packet" => format!("add ',qpairs={needed}' to the device"),
         "net_af_xdp" => format!("add ',queue_count={needed}' to the device"),

@@ -3,6 +3,7 @@
 use super::error::PortError;
 use super::kernel_link::KernelLink;
 use super::{Port, attach};
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
@@ -65,6 +66,15 @@ pub struct PortStats {
     pub rx_no_buffer: u64,
 }
 
+/// The driver's own name.
+pub(super) fn driver_name(info: &dpdk_sys::rte_eth_dev_info) -> Cow<'static, str> {
+    if info.driver_name.is_null() {
+        return Cow::Borrowed("unknown");
+    }
+    // SAFETY: a driver's name is a static C string.
+    unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy()
+}
+
 impl Port {
     /// What the driver says about it.
     ///
@@ -72,16 +82,10 @@ impl Port {
     /// What the device says.
     pub fn info(&self) -> Result<PortInfo, PortError> {
         let info = self.raw_info()?;
-        let driver = if info.driver_name.is_null() {
-            String::from("unknown")
-        } else {
-            // SAFETY: the driver's name is a static C string.
-            unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned()
-        };
         // SAFETY: a valid port.
         let socket = unsafe { dpdk_sys::rte_eth_dev_socket_id(self.id()) };
         Ok(PortInfo {
-            driver,
+            driver: driver_name(&info).into_owned(),
             socket: u32::try_from(socket).ok(),
             max_rx_queues: info.max_rx_queues,
             max_tx_queues: info.max_tx_queues,

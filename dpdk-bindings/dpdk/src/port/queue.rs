@@ -3,6 +3,11 @@
 //! Architecture invariant: one queue, one thread. A queue can be moved to a thread (`Send`) but not shared
 //! (`!Sync`), and its operations take `&mut self`. Holding one keeps the device alive; nothing is counted
 //! or locked per burst.
+//!
+//! ```compile_fail,E0277
+//! fn shared_between_threads<T: Sync>() {}
+//! shared_between_threads::<dpdk::RxQueue>();
+//! ```
 
 use super::Device;
 use crate::mbuf::Mbuf;
