@@ -80,6 +80,8 @@ mod tests {
         let ethernet = EthernetHeader::parse(&frame).expect("long enough");
         assert_eq!(ethernet.ethertype.get(), ETHERTYPE_VLAN);
         assert!(ethernet.to_group());
+        let unicast = EthernetHeader { dst: [0x02, 0xff, 0xff, 0xff, 0xff, 0xff], ..*ethernet };
+        assert!(!unicast.to_group());
         let tag = VlanTag::parse(&frame[EthernetHeader::LEN..]).expect("long enough");
         assert_eq!(tag.vid(), 100);
         assert_eq!(tag.ethertype.get(), ETHERTYPE_IPV6);
