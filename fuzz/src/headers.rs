@@ -1,0 +1,41 @@
+//! Every parser, on any bytes: no panic, and what it returns is within the packet.
+
+use penstock_dataplane::icmp::too_big::TooBig;
+use penstock_dataplane::wire::ethernet::{EthernetHeader, VlanTag};
+use penstock_dataplane::wire::gre::Gre;
+use penstock_dataplane::wire::icmp::IcmpHeader;
+use penstock_dataplane::wire::ipv4::Ipv4Header;
+use penstock_dataplane::wire::ipv6::{self, Ipv6Header};
+use penstock_dataplane::wire::tcp::TcpHeader;
+use penstock_dataplane::wire::{gre, keepalive};
+
+/// Parses `data` as everything that it could be.
+pub fn headers(data: &[u8]) {
+    let _ = EthernetHeader::parse(data).map(|header| header.to_group());
+    let _ = VlanTag::parse(data).map(|tag| tag.vid());
+    let _ = IcmpHeader::view(data);
+    let _ = TcpHeader::view(data).map(|header| (header.header_len(), header.is_syn()));
+    let _ = gre::checksum_is_valid([data]);
+    if let Ok(header) = Ipv4Header::parse(data) {
+        assert!(header.header_len() <= usize::from(header.total_len.get()));
+        assert!(usize::from(header.total_len.get()) <= data.len());
+        let _ = keepalive::is_request_v4(data, header.src.get(), header.dst.get());
+    }
+    if let Ok(header) = Ipv6Header::parse(data) {
+        assert!(header.packet_len() <= data.len());
+        let _ = keepalive::is_request_v6(data, header.src.get(), header.dst.get());
+    }
+    if let Some(transport) = ipv6::transport(data) {
+        assert!(transport.offset <= data.len());
+    }
+    if let Ok(gre) = Gre::parse(data) {
+        assert!(gre.header_len <= data.len());
+        let mut again = [0; 16];
+        if let Some(len) = gre.write(&mut again) {
+            assert_eq!(len, gre.header_len);
+        }
+    }
+    if let Some(report) = TooBig::parse(data) {
+        assert!(report.mtu >= 68);
+    }
+}

@@ -1,0 +1,12 @@
+//! What the fuzz targets check, as plain functions: the same code runs under libFuzzer and, over the committed
+//! inputs of `regressions/`, in `cargo test`.
+
+mod headers;
+mod pipeline;
+mod rewrites;
+#[path = "../../dataplane/tests/support/mod.rs"]
+mod support;
+
+pub use headers::headers;
+pub use pipeline::pipeline;
+pub use rewrites::rewrites;

@@ -1,0 +1,38 @@
+//! Replays every committed input: seeds that reach far, and inputs that once broke something.
+
+use std::fs;
+use std::path::Path;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions").join(target);
+    let mut files: Vec<_> = fs::read_dir(&directory)
+        .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        println!("{}", file.display());
+        let data = fs::read(&file).expect("readable");
+        run(&data);
+        // Every beginning of it too: truncation is the commonest damage.
+        for end in 0..data.len().min(256) {
+            run(&data[..end]);
+        }
+    }
+}
+
+#[test]
+fn pipeline() {
+    replay("pipeline", penstock_fuzz::pipeline);
+}
+
+#[test]
+fn headers() {
+    replay("headers", penstock_fuzz::headers);
+}
+
+#[test]
+fn rewrites() {
+    replay("rewrites", penstock_fuzz::rewrites);
+}
