@@ -115,6 +115,9 @@ fn route_hint(source: &io::Error) -> &'static str {
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL) => {
             "; the next hop must be inside the prefix of an address of one of the ports"
         }
+        Some(libc::EEXIST) => {
+            "; another route to it with this metric is there already: remove that one or give this one a metric"
+        }
         Some(libc::ENETDOWN) => "; the interface is down: set it up with 'ip link set ... up'",
         _ => "",
     }

@@ -324,7 +324,7 @@ mod tests {
     }
 
     fn joined(pieces: Option<[IoSlice<'_>; 2]>) -> Option<Vec<u8>> {
-        pieces.map(|p| p.concat())
+        pieces.map(|[a, b]| [&*a, &*b].concat())
     }
 
     #[test]

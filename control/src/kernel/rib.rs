@@ -4,7 +4,7 @@
 //! those of the same prefix, so that the right one takes over when the best one goes. Everything is idempotent: events
 //! that a dump already showed may be applied again.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
 use ipnet::IpNet;
 
@@ -15,9 +15,18 @@ use super::state::{NextHop, Route, RouteKind};
 pub(crate) struct Candidate {
     pub(crate) metric: u32,
     pub(crate) kind: RouteKind,
-    /// Sorted; empty if none is usable, or if `kind` needs none.
-    pub(crate) nexthops: Vec<NextHop>,
+    /// Sorted; empty if `kind` needs none.
+    pub(crate) ways: Vec<Way>,
     pub(crate) protocol: u8,
+    /// The next-hop object that it uses, if it uses one.
+    pub(crate) object: Option<u32>,
+}
+
+/// A next hop, and whether the kernel uses it now. Dead ones are kept, because a route is known by all it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    pub(crate) hop: NextHop,
+    pub(crate) is_alive: bool,
 }
 
 /// Where a new route goes among those of the same prefix and metric.
@@ -32,51 +41,73 @@ pub(crate) enum Placement {
 #[derive(Debug, Default)]
 pub(crate) struct Rib {
     prefixes: BTreeMap<IpNet, Vec<Candidate>>,
+    /// How many routes use each next-hop object.
+    objects: HashMap<u32, usize>,
 }
 
 impl Rib {
     /// Puts a route in. Of two with the same metric the earlier one wins, as in the kernel.
-    pub(crate) fn add(&mut self, prefix: IpNet, new: Candidate, placement: Placement) {
-        let candidates = self.prefixes.entry(prefix).or_default();
-        let same_metric = |c: &Candidate| c.metric == new.metric;
-        // 1. Replace: the first of this metric goes.
-        if placement == Placement::Replace
-            && let Some(at) = candidates.iter().position(same_metric)
-        {
-            candidates.remove(at);
-        }
-        // 2. A route that the new one contains is the same one, told again or grown by a next hop (IPv6 sends the
-        //    whole set each time). Where it stands is where it stays, unless it was replaced.
-        let known = candidates.iter().position(|c| same_metric(c) && new.covers(c));
-        candidates.retain(|c| !(same_metric(c) && new.covers(c)));
-        // 3. IPv6 has no order of its own: the kernel puts a new route behind its equals.
-        let last = placement == Placement::Last || matches!(prefix, IpNet::V6(_));
-        let at = match known {
-            Some(at) if placement != Placement::Replace => at,
-            _ if placement != Placement::Replace && last => {
+    pub(crate) fn add(&mut self, prefix: IpNet, mut new: Candidate, placement: Placement) {
+        let Self { prefixes, objects } = self;
+        let candidates = prefixes.entry(prefix).or_default();
+        let is_ipv6 = prefix.addr().is_ipv6();
+        // 1. Where. IPv6 has no order of its own: the kernel puts a new route behind its equals.
+        let replaced = match placement {
+            Placement::Replace => position_to_replace(candidates, &new, is_ipv6),
+            Placement::First | Placement::Last => None,
+        };
+        let mut at = match replaced {
+            Some(at) => at,
+            None if is_ipv6 || placement == Placement::Last => {
                 candidates.partition_point(|c| c.metric <= new.metric)
             }
-            _ => candidates.partition_point(|c| c.metric < new.metric),
+            None => candidates.partition_point(|c| c.metric < new.metric),
         };
+        if let Some(at) = replaced {
+            release(objects, &candidates.remove(at));
+        }
+        // 2. A route that the new one contains is the same one, told again or grown by a next hop. It stays where it
+        //    stands, unless something was replaced.
+        let is_same: Vec<bool> = candidates.iter().map(|c| new.is_again(c, is_ipv6)).collect();
+        match is_same.iter().position(|same| *same) {
+            Some(known) if replaced.is_none() => {
+                at = known;
+                // IPv6 tells the whole set with the protocol of the newest; the route has that of the oldest.
+                new.protocol = candidates[known].protocol;
+            }
+            _ => at -= is_same.iter().take(at).filter(|same| **same).count(),
+        }
+        let mut same = is_same.into_iter();
+        candidates.retain(|c| {
+            let goes = same.next().unwrap_or(false);
+            if goes {
+                release(objects, c);
+            }
+            !goes
+        });
+        // 3. In.
+        if let Some(object) = new.object {
+            *objects.entry(object).or_default() += 1;
+        }
         candidates.insert(at, new);
     }
 
     /// Takes a route out, or some of its next hops: IPv6 tells of those one by one, IPv4 never does.
     pub(crate) fn remove(&mut self, prefix: IpNet, gone: &Candidate) {
-        let Entry::Occupied(mut entry) = self.prefixes.entry(prefix) else { return };
+        let Self { prefixes, objects } = self;
+        let Entry::Occupied(mut entry) = prefixes.entry(prefix) else { return };
         let candidates = entry.get_mut();
-        let matching = |c: &Candidate| c.metric == gone.metric && c.kind == gone.kind;
-        let exact = candidates.iter().position(|c| matching(c) && c.same_nexthops(gone));
-        let part = candidates.iter().position(|c| matching(c) && c.covers(gone));
-        match (exact, part) {
-            (None, Some(at)) if prefix.addr().is_ipv6() && !gone.nexthops.is_empty() => {
-                candidates[at].nexthops.retain(|hop| !gone.nexthops.iter().any(|g| same_way(g, hop)));
-            }
-            // Without an exact match some next hops were dead when we heard of it: it is the first of its metric.
-            _ => {
-                let at = exact.or_else(|| candidates.iter().position(matching));
-                at.map(|at| candidates.remove(at));
-            }
+        let is_ipv6 = prefix.addr().is_ipv6();
+        let matching = |c: &Candidate| {
+            c.metric == gone.metric && c.kind == gone.kind && (is_ipv6 || c.protocol == gone.protocol)
+        };
+        // No match at all: it was gone already when everything was read.
+        if let Some(at) = candidates.iter().position(|c| matching(c) && c.has_same_ways(gone)) {
+            release(objects, &candidates.remove(at));
+        } else if is_ipv6
+            && let Some(candidate) = candidates.iter_mut().find(|c| matching(c) && c.covers(gone))
+        {
+            candidate.ways.retain(|way| !gone.ways.iter().any(|g| is_same_way(g, way)));
         }
         if candidates.is_empty() {
             entry.remove();
@@ -86,14 +117,20 @@ impl Rib {
     /// The route that packets to this prefix take: the first by metric that has a way out.
     pub(crate) fn best(&self, prefix: IpNet) -> Option<Route> {
         let candidates = self.prefixes.get(&prefix)?;
-        let best = candidates.iter().find(|c| c.kind != RouteKind::Unicast || !c.nexthops.is_empty())?;
+        let has_way = |c: &&Candidate| c.kind != RouteKind::Unicast || c.ways.iter().any(|way| way.is_alive);
+        let best = candidates.iter().find(has_way)?;
         Some(Route {
             prefix,
             kind: best.kind,
-            nexthops: best.nexthops.clone(),
+            nexthops: best.ways.iter().filter(|way| way.is_alive).map(|way| way.hop).collect(),
             metric: best.metric,
             protocol: best.protocol,
         })
+    }
+
+    /// Some route uses this next-hop object.
+    pub(crate) fn uses_object(&self, object: u32) -> bool {
+        self.objects.contains_key(&object)
     }
 
     /// All prefixes, in order.
@@ -101,9 +138,16 @@ impl Rib {
         self.prefixes.keys().copied()
     }
 
-    /// Keeps the prefixes for which `keep` says so.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&IpNet) -> bool) {
-        self.prefixes.retain(|prefix, _| keep(prefix));
+    /// Forgets all IPv4 or all IPv6 routes.
+    pub(crate) fn clear(&mut self, is_ipv4: bool) {
+        let Self { prefixes, objects } = self;
+        prefixes.retain(|prefix, candidates| {
+            let stays = prefix.addr().is_ipv4() != is_ipv4;
+            if !stays {
+                candidates.iter().for_each(|c| release(objects, c));
+            }
+            stays
+        });
     }
 
     /// How many prefixes there are.
@@ -120,17 +164,55 @@ impl Rib {
 }
 
 impl Candidate {
-    /// Every way out of `other` is one of this route's.
-    fn covers(&self, other: &Self) -> bool {
-        let mine = |hop: &NextHop| self.nexthops.iter().any(|mine| same_way(mine, hop));
-        self.kind == other.kind && other.nexthops.iter().all(mine)
+    /// `older` is this route, as it was told before. IPv6 has one route for each metric and set of next hops, and tells
+    /// the whole set when one is added; IPv4 may have several that differ in anything.
+    fn is_again(&self, older: &Self, is_ipv6: bool) -> bool {
+        let is_same = if is_ipv6 { self.covers(older) } else { self.has_same_ways(older) };
+        self.metric == older.metric
+            && self.kind == older.kind
+            && is_same
+            && (is_ipv6 || self.protocol == older.protocol)
     }
 
-    fn same_nexthops(&self, other: &Self) -> bool {
-        self.nexthops.len() == other.nexthops.len() && self.covers(other)
+    /// Both have the same next hops with the same weights, or the same next-hop object, whatever it holds now.
+    fn has_same_ways(&self, other: &Self) -> bool {
+        match (self.object, other.object) {
+            (None, None) => self.ways.iter().map(|way| way.hop).eq(other.ways.iter().map(|way| way.hop)),
+            (mine, theirs) => mine == theirs,
+        }
+    }
+
+    /// Every way out of `other` is one of this route's.
+    fn covers(&self, other: &Self) -> bool {
+        let mine = |way: &Way| self.ways.iter().any(|mine| is_same_way(mine, way));
+        self.kind == other.kind && other.ways.iter().all(mine)
+    }
+
+    /// IPv6 joins routes into one if all have a router (`rt6_qualify_for_ecmp`).
+    fn is_joinable(&self) -> bool {
+        self.object.is_none() && !self.ways.is_empty() && self.ways.iter().all(|way| way.hop.via.is_some())
     }
 }
 
-fn same_way(a: &NextHop, b: &NextHop) -> bool {
-    (a.via, a.interface) == (b.via, b.interface)
+/// Which route a replacement takes the place of: the first of its metric, in IPv6 preferably one of the same sort
+/// (`fib6_add_rt2node`).
+fn position_to_replace(candidates: &[Candidate], new: &Candidate, is_ipv6: bool) -> Option<usize> {
+    let same_metric = |c: &Candidate| c.metric == new.metric;
+    let same_sort = |c: &Candidate| same_metric(c) && c.is_joinable() == new.is_joinable();
+    let best = candidates.iter().position(same_sort).filter(|_| is_ipv6);
+    best.or_else(|| candidates.iter().position(same_metric))
+}
+
+fn release(objects: &mut HashMap<u32, usize>, gone: &Candidate) {
+    let Some(object) = gone.object else { return };
+    if let Some(users) = objects.get_mut(&object) {
+        *users -= 1;
+        if *users == 0 {
+            objects.remove(&object);
+        }
+    }
+}
+
+fn is_same_way(a: &Way, b: &Way) -> bool {
+    (a.hop.via, a.hop.interface) == (b.hop.via, b.hop.interface)
 }

@@ -82,7 +82,7 @@ async fn read(dumps: &mut NetlinkSocket) -> Result<Vec<Installed>, KernelError> 
         let take = &mut |message| {
             if let RouteNetlinkMessage::NewRoute(message) = message
                 && message.header.protocol == RouteProtocol::from(PROTOCOL)
-                && let Some((prefix, route)) = convert::whole_route(&message)
+                && let Some((prefix, route)) = convert::route(&message)
             {
                 installed.push(Installed { prefix, route, message });
             }
@@ -107,13 +107,13 @@ fn is_as_planned(route: &Candidate, plan: &RoutePlan, index_of: impl Fn(&str) ->
     let is_multipath = hops.len() > 1;
     let has = |hop: &NextHopPlan| {
         let interface = hop.interface.as_deref().map(&index_of);
-        route.nexthops.iter().any(|installed| {
+        route.ways.iter().map(|way| way.hop).any(|installed| {
             installed.via == hop.via
                 && interface.is_none_or(|index| index == Some(installed.interface))
                 && (!is_multipath || installed.weight == hop.weight)
         })
     };
-    route.kind == RouteKind::Unicast && route.nexthops.len() == hops.len() && hops.iter().all(has)
+    route.kind == RouteKind::Unicast && route.ways.len() == hops.len() && hops.iter().all(has)
 }
 
 /// The netlink message that makes a route.

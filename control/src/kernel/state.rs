@@ -35,6 +35,8 @@ pub struct Link {
     pub admin_up: bool,
     /// The link has a carrier (`IFF_LOWER_UP`).
     pub carrier: bool,
+    /// The kernel has drawn the consequences of both (`IFF_RUNNING`); it may take it a second to.
+    pub running: bool,
     /// It is the loopback interface.
     pub loopback: bool,
 }
@@ -42,7 +44,7 @@ pub struct Link {
 impl Link {
     /// Packets can leave by this interface now.
     pub fn is_up(&self) -> bool {
-        self.admin_up && self.carrier
+        self.admin_up && self.carrier && self.running
     }
 }
 

@@ -32,6 +32,9 @@ const NAMESPACE: &[(&str, &str)] = &[
     // Ask for neighbours with an address of the link, never with an anycast endpoint that sits on lo.
     ("ipv4/conf/all/arp_announce", "2"),
     ("ipv4/conf/default/arp_announce", "2"),
+    // Taking an address off leaves the others of its network on.
+    ("ipv4/conf/all/promote_secondaries", "1"),
+    ("ipv4/conf/default/promote_secondaries", "1"),
     // A next hop behind a port without link is no next hop (the mirror leaves it out as well).
     ("ipv4/conf/all/ignore_routes_with_linkdown", "1"),
     ("ipv4/conf/default/ignore_routes_with_linkdown", "1"),

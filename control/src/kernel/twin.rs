@@ -139,10 +139,12 @@ impl Twins {
                 continue;
             }
             self.taps.remove(&name);
-            if let Some(link) = link
-                && let Err(error) = self.handle.link().del(link.index.0).execute().await
-            {
-                problems.push(interface_error(&name, "remove it".to_owned(), io_error(error)));
+            let Some(link) = link else { continue };
+            match self.handle.link().del(link.index.0).execute().await.map_err(io_error) {
+                // Nobody else held the file: it went when that was closed.
+                Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(e) => problems.push(interface_error(&name, "remove it".to_owned(), e)),
+                Ok(()) => {}
             }
         }
     }

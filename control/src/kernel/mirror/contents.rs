@@ -10,7 +10,7 @@ use super::super::netlink::convert::{self, Event};
 use super::super::netlink::dump::{self, Kind, dump};
 use super::super::netlink::socket::NetlinkSocket;
 use super::super::rib::Rib;
-use super::super::state::{IfIndex, KernelState, NeighbourState, Route, RouteKind};
+use super::super::state::{IfIndex, KernelState, Link, NeighbourState, Route, RouteKind};
 
 /// How often an interrupted dump of one kind is tried again before what it gave is taken.
 const TRIES: usize = 4;
@@ -39,12 +39,11 @@ impl Contents {
     pub(crate) fn apply(&mut self, event: Event) -> Effect {
         match event {
             Event::Link(link) => {
-                let was_up = self.state.links.get(&link.index).is_some_and(super::super::state::Link::is_up);
-                let is_up = link.is_up();
+                let way = |link: &Link| (link.admin_up, link.carrier, link.running);
                 match self.state.links.insert(link.index, link.clone()) {
                     Some(old) if old == link => Effect::None,
-                    _ if was_up != is_up => Effect::RoutesUncertain,
-                    _ => Effect::Changed,
+                    Some(old) if way(&old) == way(&link) => Effect::Changed,
+                    _ => Effect::RoutesUncertain,
                 }
             }
             Event::LinkGone(index) => match self.state.links.remove(&index) {
@@ -73,6 +72,9 @@ impl Contents {
                 self.rib.remove(prefix, &candidate);
                 changed(before != self.rib.best(prefix))
             }
+            // When one goes, its routes go without a word; when a group shrinks, so do its routes.
+            Event::NextHopObject(object) if self.rib.uses_object(object) => Effect::RoutesUncertain,
+            Event::NextHopObject(_) => Effect::None,
         }
     }
 
@@ -121,9 +123,7 @@ impl Contents {
             Kind::Neighbours(family) => {
                 self.state.neighbours.retain(|(_, ip), _| ip.is_ipv4() != (family == AddressFamily::Inet));
             }
-            Kind::Routes(family) => {
-                self.rib.retain(|prefix| prefix.addr().is_ipv4() != (family == AddressFamily::Inet))
-            }
+            Kind::Routes(family) => self.rib.clear(family == AddressFamily::Inet),
         }
     }
 }

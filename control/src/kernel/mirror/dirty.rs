@@ -27,6 +27,7 @@ impl Dirty {
             Event::Address(address, _) => drop(self.addresses.insert(*address)),
             Event::Neighbour(n) => drop(self.neighbours.insert((n.interface, n.ip))),
             Event::NeighbourGone(interface, ip) => drop(self.neighbours.insert((*interface, *ip))),
+            Event::NextHopObject(_) => {}
             Event::Route(prefix, ..) | Event::RouteGone(prefix, _) => drop(self.routes.insert(*prefix)),
         }
     }

@@ -28,13 +28,14 @@ use super::resolve::NeighbourKey;
 use super::state::KernelUpdate;
 
 /// Groups of events that the mirror follows.
-const GROUPS: [MulticastGroup; 6] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Nexthop,
 ];
 
 /// Knobs; the defaults are for production.

@@ -190,6 +190,8 @@ impl Task {
         } else {
             tracing::error!(%error, "netlink event socket failed; reading everything again");
         }
+        // What still waits is older than what was lost: put on top of a new reading it would bring back what is gone.
+        self.events.drain();
         // What is being read now may miss what was lost.
         self.replay = None;
         self.resync_by(Instant::now());
@@ -273,6 +275,7 @@ impl Task {
 async fn receive(socket: &mut NetlinkSocket, counters: &Counters, batch: &mut Vec<Event>) -> io::Result<()> {
     let take = &mut |received| match received {
         Received::Message(message, flags) => batch.extend(convert::event(&message, flags)),
+        Received::NextHopObject(object) => batch.push(Event::NextHopObject(object)),
         Received::Unreadable(kind) => {
             counters.unreadable.fetch_add(1, Relaxed);
             tracing::debug!(kind, "netlink event that cannot be read");

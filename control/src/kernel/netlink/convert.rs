@@ -18,7 +18,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::super::rib::{Candidate, Placement};
+use super::super::rib::{Candidate, Placement, Way};
 use super::super::state::{Address, IfIndex, Link, Neighbour, NeighbourState, NextHop, RouteKind};
 
 /// Metric that an IPv6 route has when none is given (`IP6_RT_PRIO_USER`).
@@ -34,6 +34,8 @@ pub(crate) enum Event {
     NeighbourGone(IfIndex, IpAddr),
     Route(IpNet, Candidate, Placement),
     RouteGone(IpNet, Candidate),
+    /// A next-hop object changed or went.
+    NextHopObject(u32),
 }
 
 /// Reads one message; `flags` are those of its netlink header.
@@ -50,17 +52,10 @@ pub(crate) fn event(message: &RouteNetlinkMessage, flags: u16) -> Option<Event> 
             Some(neighbour(m, interface, ip).map_or(Event::NeighbourGone(interface, ip), Event::Neighbour))
         }
         RouteNetlinkMessage::DelNeighbour(m) => neighbour_key(m).map(|(i, ip)| Event::NeighbourGone(i, ip)),
-        RouteNetlinkMessage::NewRoute(m) => {
-            route(m, Dead::Skip).map(|(p, c)| Event::Route(p, c, placement(flags)))
-        }
-        RouteNetlinkMessage::DelRoute(m) => whole_route(m).map(|(p, c)| Event::RouteGone(p, c)),
+        RouteNetlinkMessage::NewRoute(m) => route(m).map(|(p, c)| Event::Route(p, c, placement(flags))),
+        RouteNetlinkMessage::DelRoute(m) => route(m).map(|(p, c)| Event::RouteGone(p, c)),
         _ => None,
     }
-}
-
-/// Reads a route of the main table with all its next hops, also those that the kernel does not use now.
-pub(crate) fn whole_route(message: &RouteMessage) -> Option<(IpNet, Candidate)> {
-    route(message, Dead::Keep)
 }
 
 fn placement(flags: u16) -> Placement {
@@ -97,6 +92,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         mtu_bytes: mtu_bytes?,
         admin_up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
+        running: flags.contains(LinkFlags::Running),
         loopback: flags.contains(LinkFlags::Loopback),
     })
 }
@@ -148,7 +144,7 @@ fn neighbour(message: &NeighbourMessage, interface: IfIndex, ip: IpAddr) -> Opti
 }
 
 /// Reads a route of the main table. Steps: is it one that forwarding uses; where to; how; by which next hops.
-fn route(message: &RouteMessage, dead: Dead) -> Option<(IpNet, Candidate)> {
+pub(crate) fn route(message: &RouteMessage) -> Option<(IpNet, Candidate)> {
     let header = &message.header;
     let attributes = &message.attributes;
     if !is_main_table(message)
@@ -187,12 +183,16 @@ fn route(message: &RouteMessage, dead: Dead) -> Option<(IpNet, Candidate)> {
     let mut candidate = Candidate {
         metric: metric.unwrap_or(default_metric),
         kind: RouteKind::Unicast,
-        nexthops: Vec::new(),
+        ways: Vec::new(),
         protocol: header.protocol.into(),
+        object: find(attributes, |a| match a {
+            RouteAttribute::NhId(id) => Some(*id),
+            _ => None,
+        }),
     };
     candidate.kind = match header.kind {
         RouteType::Unicast => {
-            candidate.nexthops = nexthops(header, attributes, dead);
+            candidate.ways = ways(header, attributes);
             // A route that wants an encapsulation (MPLS, SRv6) is left to the kernel.
             if is_encapsulated(attributes) { RouteKind::Local } else { RouteKind::Unicast }
         }
@@ -202,7 +202,7 @@ fn route(message: &RouteMessage, dead: Dead) -> Option<(IpNet, Candidate)> {
         _ => return None,
     };
     if candidate.kind != RouteKind::Unicast {
-        candidate.nexthops.clear();
+        candidate.ways.clear();
     }
     Some((prefix, candidate))
 }
@@ -227,47 +227,46 @@ fn is_encapsulated(attributes: &[RouteAttribute]) -> bool {
     })
 }
 
-/// What to do with next hops that the kernel does not use now. A route that goes is recognised by all it has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dead {
-    Keep,
-    Skip,
-}
-
 /// The next hops, sorted, each once.
-fn nexthops(header: &RouteHeader, attributes: &[RouteAttribute], dead: Dead) -> Vec<NextHop> {
+fn ways(header: &RouteHeader, attributes: &[RouteAttribute]) -> Vec<Way> {
     let multipath = attributes.iter().find_map(|a| match a {
         RouteAttribute::MultiPath(hops) => Some(hops),
         _ => None,
     });
-    let mut nexthops: Vec<NextHop> = match multipath {
-        Some(hops) => hops.iter().filter_map(|hop| path(hop, dead)).collect(),
-        None => single(header, attributes, dead).into_iter().collect(),
+    let mut ways: Vec<Way> = match multipath {
+        Some(hops) => hops.iter().filter_map(path).collect(),
+        None => single(header, attributes).into_iter().collect(),
     };
-    nexthops.sort_unstable();
-    nexthops.dedup_by_key(|hop| (hop.via, hop.interface));
-    nexthops
+    ways.sort_unstable();
+    // One that is named twice has both shares.
+    ways.dedup_by(|next, way| {
+        let is_same = (next.hop.via, next.hop.interface) == (way.hop.via, way.hop.interface);
+        if is_same {
+            way.hop.weight = way.hop.weight.saturating_add(next.hop.weight);
+        }
+        is_same
+    });
+    ways
 }
 
-fn single(header: &RouteHeader, attributes: &[RouteAttribute], dead: Dead) -> Option<NextHop> {
-    if dead == Dead::Skip && header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown) {
-        return None;
-    }
+fn single(header: &RouteHeader, attributes: &[RouteAttribute]) -> Option<Way> {
     let interface = find(attributes, |a| match a {
         RouteAttribute::Oif(index) => Some(IfIndex(*index)),
         _ => None,
     })?;
-    Some(NextHop { via: gateway(attributes), interface, weight: 1 })
+    let is_alive = !header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown);
+    Some(Way { hop: NextHop { via: gateway(attributes), interface, weight: 1 }, is_alive })
 }
 
-fn path(hop: &RouteNextHop, dead: Dead) -> Option<NextHop> {
-    let is_dead = hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown);
-    if hop.interface_index == 0 || (is_dead && dead == Dead::Skip) {
+fn path(hop: &RouteNextHop) -> Option<Way> {
+    if hop.interface_index == 0 {
         return None;
     }
+    let is_alive = !hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown);
     // rtnh_hops is the weight less one.
     let weight = u16::from(hop.hops) + 1;
-    Some(NextHop { via: gateway(&hop.attributes), interface: IfIndex(hop.interface_index), weight })
+    let interface = IfIndex(hop.interface_index);
+    Some(Way { hop: NextHop { via: gateway(&hop.attributes), interface, weight }, is_alive })
 }
 
 fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {

@@ -59,7 +59,7 @@ pub(crate) async fn dump(
                 dumped.interrupted |= flags & NLM_F_DUMP_INTR != 0;
                 take(message);
             }
-            Received::Unreadable(_) => dumped.unreadable += 1,
+            Received::Unreadable(_) | Received::NextHopObject(_) => dumped.unreadable += 1,
             Received::Done(error) | Received::Reply(error) => end = Some(error),
         };
         socket.receive(receive).await.map_err(fail)?;

@@ -6,12 +6,13 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
     socket, sockopt,
 };
 use rtnetlink::MulticastGroup;
-use rtnetlink::packet_core::{NetlinkDeserializable, NetlinkHeader};
+use rtnetlink::packet_core::{NetlinkDeserializable, NetlinkHeader, NlasIterator};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::io::unix::AsyncFd;
 
@@ -22,6 +23,13 @@ const HEADER_LEN: usize = 16;
 /// No netlink datagram is larger: the kernel fills dumps up to 32 KiB.
 const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
 
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_DELNEXTHOP: u16 = 105;
+const NHMSG_LEN: usize = 8;
+const NHA_ID: u16 = 1;
+/// Datagrams that are thrown away at once, at most. More than fit in any receive buffer.
+const DRAIN_MAX: usize = 1 << 20;
+
 /// What the header of a message says, and the message if it could be read.
 pub(crate) enum Received {
     /// A message about an object, with the header's flags.
@@ -30,7 +38,9 @@ pub(crate) enum Received {
     Reply(Option<io::Error>),
     /// The end of a dump, with its error if it ended early.
     Done(Option<io::Error>),
-    /// A message that the library cannot read; its type.
+    /// News of a next-hop object; its number.
+    NextHopObject(u32),
+    /// A message that cannot be read; its type.
     Unreadable(u16),
 }
 
@@ -95,8 +105,13 @@ impl NetlinkSocket {
     pub(crate) fn drain(&mut self) -> usize {
         let mut refused = 0;
         let count = &mut |received| refused += usize::from(matches!(received, Received::Reply(Some(_))));
-        while let Ok(length) = recv(self.fd.get_ref().as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
-            split(self.buffer.get(..length).unwrap_or_default(), count);
+        for _ in 0..DRAIN_MAX {
+            match recv(self.fd.get_ref().as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => split(self.buffer.get(..length).unwrap_or_default(), count),
+                // What was lost has been told; what is left in the queue comes next.
+                Err(Errno::ENOBUFS) => {}
+                Err(_) => break,
+            }
         }
         refused
     }
@@ -126,12 +141,22 @@ fn read(kind: u16, flags: u16, payload: &[u8]) -> Received {
     if i32::from(kind) == libc::NLMSG_DONE {
         return Received::Done(error());
     }
+    // linux/nexthop.h. The library does not know these messages.
+    if (RTM_NEWNEXTHOP..=RTM_DELNEXTHOP).contains(&kind) {
+        return next_hop_object(payload).map_or(Received::Unreadable(kind), Received::NextHopObject);
+    }
     let mut header = NetlinkHeader::default();
     header.message_type = kind;
     match RouteNetlinkMessage::deserialize(&header, payload) {
         Ok(message) => Received::Message(message, flags),
         Err(_) => Received::Unreadable(kind),
     }
+}
+
+/// Finds `NHA_ID` behind the `struct nhmsg`.
+fn next_hop_object(payload: &[u8]) -> Option<u32> {
+    let attributes = NlasIterator::new(payload.get(NHMSG_LEN..)?);
+    attributes.flatten().find(|nla| nla.kind() == NHA_ID).map(|nla| u32_at(nla.value(), 0))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
