@@ -12,6 +12,7 @@
 //! Invariants: an `Mbuf` has one owner; a burst moves between an [`arrayvec::ArrayVec`] and the device
 //! without an allocation; nothing here logs, locks or allocates per packet.
 
+mod affinity;
 pub mod cycles;
 pub mod eal;
 pub mod errno;

@@ -235,7 +235,9 @@ impl Drop for Inner {
 
 fn hint(cause: Errno) -> &'static str {
     match cause.0 {
-        libc::ENOMEM => "reserve more memory (memory.size_mib) or use fewer or smaller buffers",
+        libc::ENOMEM | libc::ENOBUFS => {
+            "reserve more memory (memory.size_mib) or use fewer or smaller buffers"
+        }
         libc::EEXIST => "a pool of this name exists already",
         libc::ENAMETOOLONG => "the name is too long",
         _ => "see DPDK's own message above",

@@ -7,7 +7,12 @@
 //! Invariant: an `Mbuf` is the only owner of its chain. All accessors are plain loads and stores on the
 //! header's fields; only freeing and copying call into DPDK.
 
-use crate::mempool::Mempool;
+mod chain;
+mod metadata;
+
+pub use chain::Segments;
+pub use metadata::IpChecksum;
+
 use arrayvec::ArrayVec;
 use dpdk_sys::rte_mbuf;
 use std::ptr::NonNull;
@@ -23,17 +28,6 @@ pub struct Mbuf {
 unsafe impl Send for Mbuf {}
 // SAFETY: through &Mbuf fields and bytes are only read.
 unsafe impl Sync for Mbuf {}
-
-/// What the device found of the IPv4 header checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IpChecksum {
-    /// Not looked at.
-    Unknown,
-    /// Right.
-    Good,
-    /// Wrong.
-    Bad,
-}
 
 impl Mbuf {
     /// Takes over a packet.
@@ -119,13 +113,6 @@ impl Mbuf {
         self.head().nb_segs == 1
     }
 
-    /// The bytes of each segment, first to last.
-    #[inline]
-    #[must_use]
-    pub fn segments(&self) -> Segments<'_> {
-        Segments { next: Some(self.head()) }
-    }
-
     /// Free bytes in front of the first segment's data.
     #[inline(always)]
     #[must_use]
@@ -151,7 +138,8 @@ impl Mbuf {
         head.data_off -= count as u16;
         head.data_len += count as u16;
         head.pkt_len += count as u32;
-        Some(&mut self.data_mut()[..count])
+        // SAFETY: the first `count` bytes of the data, which now has them; the buffer is ours alone.
+        Some(unsafe { slice::from_raw_parts_mut(start(head), count) })
     }
 
     /// Grows the packet at its front by a header of known size.
@@ -186,7 +174,8 @@ impl Mbuf {
         // Fits u16: not above the tailroom.
         head.data_len += count as u16;
         head.pkt_len += count as u32;
-        Some(&mut self.data_mut()[old..])
+        // SAFETY: the last `count` bytes of the data, which now has them; the buffer is ours alone.
+        Some(unsafe { slice::from_raw_parts_mut(start(head).add(old), count) })
     }
 
     /// Cuts the packet to its first `len` bytes. False, and nothing done, if it is shorter.
@@ -221,92 +210,12 @@ impl Mbuf {
         true
     }
 
-    #[cold]
-    fn truncate_chain(&mut self, len: usize) {
-        let mut left = len;
-        let mut kept: u16 = 1;
-        let mut segment: *mut rte_mbuf = self.raw.as_ptr();
-        // SAFETY: walks the chain, ours alone, from valid segment to valid segment; stops before its end
-        // because `len` is at most the sum of their lengths. The cut-off rest is a chain of its own with
-        // no other owner.
-        unsafe {
-            while left > usize::from((*segment).data_len) {
-                left -= usize::from((*segment).data_len);
-                segment = (*segment).next;
-                kept += 1;
-            }
-            // Fits u16: not above this segment's data_len.
-            (*segment).data_len = left as u16;
-            let rest = std::mem::replace(&mut (*segment).next, std::ptr::null_mut());
-            free_segments(rest);
-        }
-        let head = self.head_mut();
-        head.nb_segs = kept;
-        head.pkt_len = len as u32;
-    }
-
-    /// Adds `tail` behind this packet. Gives it back if the chain would be too long.
-    ///
-    /// # Errors
-    /// `tail`, unchanged.
-    pub fn chain(&mut self, tail: Self) -> Result<(), Self> {
-        let Some(segments) = self.segment_count().checked_add(tail.segment_count()) else { return Err(tail) };
-        let Some(total) = self.head().pkt_len.checked_add(tail.head().pkt_len) else { return Err(tail) };
-        let mut last: *mut rte_mbuf = self.raw.as_ptr();
-        // SAFETY: walks the chain, ours alone, to its last segment, and links another chain that was ours.
-        unsafe {
-            while !(*last).next.is_null() {
-                last = (*last).next;
-            }
-            (*last).next = tail.into_raw().as_ptr();
-        }
-        let head = self.head_mut();
-        head.nb_segs = segments;
-        head.pkt_len = total;
-        Ok(())
-    }
-
     /// Brings the first `count` bytes of the packet into the first segment. False, and nothing done, if the
     /// packet is shorter or the first buffer too small.
     #[inline(always)]
     #[must_use = "false means that the bytes are not there"]
     pub fn pullup(&mut self, count: usize) -> bool {
         count <= self.len() || self.pullup_chain(count)
-    }
-
-    #[cold]
-    fn pullup_chain(&mut self, count: usize) -> bool {
-        let missing = count - self.len();
-        if count > self.total_len() || missing > self.tailroom() {
-            return false;
-        }
-        let mut left = missing;
-        let head: *mut rte_mbuf = self.raw.as_ptr();
-        // SAFETY: all segments are valid and ours alone. `missing` bytes fit behind the head's data (checked)
-        // and the segments behind it hold that many (total_len checked), so the loop ends within the chain.
-        // Source and target are different buffers. An emptied segment is unlinked before it is freed.
-        unsafe {
-            let mut to = start(&*head).add(usize::from((*head).data_len));
-            while left > 0 {
-                let segment = (*head).next;
-                let take = left.min(usize::from((*segment).data_len));
-                std::ptr::copy_nonoverlapping(start(&*segment), to, take);
-                to = to.add(take);
-                left -= take;
-                // Fits u16: not above data_len.
-                (*segment).data_off += take as u16;
-                (*segment).data_len -= take as u16;
-                if (*segment).data_len == 0 {
-                    (*head).next = (*segment).next;
-                    (*head).nb_segs -= 1;
-                    (*segment).next = std::ptr::null_mut();
-                    free_segments(segment);
-                }
-            }
-            // Fits u16: not above the tailroom.
-            (*head).data_len += missing as u16;
-        }
-        true
     }
 
     /// Copies all segments into the first one. False, and nothing done, if its buffer is too small.
@@ -317,105 +226,10 @@ impl Mbuf {
         self.is_contiguous() || unsafe { dpdk_sys::__rte_pktmbuf_linearize(self.raw.as_ptr()) } == 0
     }
 
-    /// Appends the whole packet to `out`.
-    pub fn copy_to(&self, out: &mut Vec<u8>) {
-        out.reserve(self.total_len());
-        self.segments().for_each(|segment| out.extend_from_slice(segment));
-    }
-
-    /// Copies the packet's beginning, at most `out.len()` bytes, and says how many.
-    pub fn copy_out(&self, out: &mut [u8]) -> usize {
-        let mut done = 0;
-        for segment in self.segments() {
-            let take = segment.len().min(out.len() - done);
-            out[done..done + take].copy_from_slice(&segment[..take]);
-            done += take;
-        }
-        done
-    }
-
-    /// A deep copy, in buffers of `pool`, with the packet's metadata.
-    #[must_use]
-    pub fn copy(&self, pool: &Mempool) -> Option<Self> {
-        // SAFETY: a valid chain, which DPDK only reads; the pool is alive; the copy is fresh.
-        unsafe {
-            let raw = dpdk_sys::rte_pktmbuf_copy(self.raw.as_ptr(), pool.as_ptr(), 0, u32::MAX);
-            NonNull::new(raw).map(|raw| Self::from_raw(raw))
-        }
-    }
-
-    /// Port that received the packet.
-    #[inline(always)]
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.head().port
-    }
-
-    /// Names the port that received the packet.
-    #[inline(always)]
-    pub fn set_port(&mut self, port: u16) {
-        self.head_mut().port = port;
-    }
-
-    /// All flags, as DPDK defines them.
-    #[inline(always)]
-    #[must_use]
-    pub fn flags(&self) -> u64 {
-        self.head().ol_flags
-    }
-
-    /// What the device found of the IPv4 header checksum.
-    #[inline(always)]
-    #[must_use]
-    pub fn ip_checksum(&self) -> IpChecksum {
-        match self.flags() & dpdk_sys::PENSTOCK_RX_IP_CKSUM_MASK {
-            dpdk_sys::PENSTOCK_RX_IP_CKSUM_GOOD => IpChecksum::Good,
-            dpdk_sys::PENSTOCK_RX_IP_CKSUM_BAD => IpChecksum::Bad,
-            _ => IpChecksum::Unknown,
-        }
-    }
-
-    /// Hash that the device computed over the packet's flow.
-    #[inline(always)]
-    #[must_use]
-    pub fn rss_hash(&self) -> Option<u32> {
-        (self.flags() & dpdk_sys::PENSTOCK_RX_RSS_HASH != 0).then(|| self.head().hash_rss)
-    }
-
-    /// VLAN tag that the device took off the packet.
-    #[inline(always)]
-    #[must_use]
-    pub fn stripped_vlan(&self) -> Option<u16> {
-        (self.flags() & dpdk_sys::PENSTOCK_RX_VLAN_STRIPPED != 0).then(|| self.head().vlan_tci)
-    }
-
-    /// Tells the processor to fetch the buffer's header.
-    #[inline(always)]
-    pub fn prefetch_header(&self) {
-        prefetch(self.raw.as_ptr().cast());
-    }
-
-    /// Tells the processor to fetch the first bytes. Reads the header.
-    #[inline(always)]
-    pub fn prefetch_data(&self) {
-        prefetch(start(self.head()));
-    }
-
     /// Sets the header lengths that DPDK's ip_frag reads; the data begin at the L3 header.
     #[inline(always)]
     pub(crate) fn set_l3_len(&mut self, l3_len: usize) {
         self.head_mut().tx_offload = (l3_len as u64 & 0x1ff) << dpdk_sys::PENSTOCK_MBUF_L2_LEN_BITS;
-    }
-
-    /// Takes over port and flow hash, which a fragment inherits.
-    pub(crate) fn inherit(&mut self, from: &Self) {
-        let source = from.head();
-        let (port, hash) = (source.port, source.hash_rss);
-        let flags = source.ol_flags & dpdk_sys::PENSTOCK_RX_RSS_HASH;
-        let head = self.head_mut();
-        head.port = port;
-        head.hash_rss = hash;
-        head.ol_flags = flags;
     }
 
     #[inline(always)]
@@ -454,24 +268,6 @@ pub fn free_bulk<const N: usize>(burst: &mut ArrayVec<Mbuf, N>) {
     }
 }
 
-/// The bytes of a packet, segment by segment.
-#[derive(Debug)]
-pub struct Segments<'a> {
-    next: Option<&'a rte_mbuf>,
-}
-
-impl<'a> Iterator for Segments<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let segment = self.next?;
-        // SAFETY: null or the next valid segment of a chain that is borrowed for 'a.
-        self.next = unsafe { segment.next.as_ref() };
-        Some(bytes(segment))
-    }
-}
-
 #[inline(always)]
 fn start(segment: &rte_mbuf) -> *mut u8 {
     // SAFETY: data_off is at most buf_len, so the pointer is inside the buffer or one past its end.
@@ -487,30 +283,4 @@ fn bytes(segment: &rte_mbuf) -> &[u8] {
 #[inline(always)]
 fn room_behind(segment: &rte_mbuf) -> usize {
     usize::from(segment.buf_len).saturating_sub(usize::from(segment.data_off) + usize::from(segment.data_len))
-}
-
-#[inline(always)]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint, for any address; SSE is part of x86-64.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
-/// # Safety
-/// `segments` is null, or a chain that has no other owner. Only its segments are freed one by one, so the
-/// packet fields of the first need not be right.
-unsafe fn free_segments(mut segments: *mut rte_mbuf) {
-    while !segments.is_null() {
-        // SAFETY: a valid segment of ours (see above); cut loose, it is a packet of one segment.
-        unsafe {
-            let next = std::mem::replace(&mut (*segments).next, std::ptr::null_mut());
-            (*segments).nb_segs = 1;
-            dpdk_sys::penstock_mbuf_free(segments);
-            segments = next;
-        }
-    }
 }
