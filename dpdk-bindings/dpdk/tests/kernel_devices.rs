@@ -169,6 +169,16 @@ fn tap_makes_an_interface_and_carries_packets() {
 }
 
 #[test]
+fn tap_has_several_queues() {
+    let pool = pool("taps", 8191);
+    namespace();
+    let mut tap = attach("net_tap1,iface=pens2");
+    let config = PortConfig { rx_queues: 2, tx_queues: 2, ..PortConfig::default() };
+    tap.configure(&config, &[pool.clone(), pool]).expect("two queues");
+    assert_eq!(tap.start().expect("started").1.len(), 2);
+}
+
+#[test]
 fn af_xdp_on_a_veth_pair() {
     let pool = pool("af_xdp", 16383);
     veth();
