@@ -8,6 +8,8 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use penstock_control::api::{DEFAULT_LIMIT, DEFAULT_PATH, TunnelState};
 
+use crate::run::log_filter;
+
 /// Version of the package and the commit it was built from; `build.rs` stamps it.
 pub const VERSION: &str = env!("PENSTOCK_VERSION");
 
@@ -28,6 +30,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start the gateway. It stays in the foreground; SIGHUP reloads, SIGTERM stops.
+    Run(RunArgs),
     /// Check a configuration. Needs neither root nor a network card nor a running gateway.
     Check(CheckArgs),
     /// Apply a changed configuration to the running gateway, without losing packets.
@@ -48,6 +52,16 @@ pub struct SocketArgs {
     /// Socket of the running gateway (`node.socket` of its configuration).
     #[arg(long, global = true, env = "PENSTOCK_SOCKET", default_value = DEFAULT_PATH, value_name = "PATH")]
     pub socket: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// What to log: error, warn, info, debug, trace, or a filter such as `info,penstock_control::kernel=debug`.
+    #[arg(long, env = "PENSTOCK_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
+    pub log: String,
 }
 
 #[derive(Debug, ClapArgs)]

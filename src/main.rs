@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod exit;
 mod reload;
+mod run;
 mod show;
 mod terminal;
 
@@ -20,6 +21,7 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
+        Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
         Command::Reload(options) => reload::reload(&options),
         Command::Show(options) => show::show(&options),

@@ -56,9 +56,11 @@ fn kind(kind: HopKind) -> &'static str {
         HopKind::Adjacency => "adjacency",
         HopKind::Unresolved => "unresolved",
         HopKind::Endpoint => "endpoint",
+        HopKind::Link => "link",
         HopKind::Local => "local",
         HopKind::Table => "table",
         HopKind::Blackhole => "blackhole",
+        HopKind::Unreachable => "unreachable",
         HopKind::None => "none",
     }
 }

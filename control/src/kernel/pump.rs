@@ -307,7 +307,8 @@ fn tag(buffer: &mut [u8], length: usize, vlan: Option<u16>) -> Option<&[u8]> {
     buffer.get(..TAG_LEN + length)
 }
 
-fn pin(core: usize) -> io::Result<()> {
+/// Keeps this thread, and those it starts, on one core.
+pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)

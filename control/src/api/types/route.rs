@@ -63,12 +63,16 @@ pub enum HopKind {
     Unresolved,
     /// Ends on one of our endpoints: decapsulate.
     Endpoint,
+    /// To whichever host on the link.
+    Link,
     /// To the kernel's twin.
     Local,
     /// Look up again in another table.
     Table,
     /// Dropped, on purpose.
     Blackhole,
+    /// Dropped, and the sender is told.
+    Unreachable,
     /// Nowhere.
     None,
 }

@@ -1,0 +1,287 @@
+//! The running gateway: data plane, kernel twin, tables, API, and the one loop that joins them.
+//!
+//! Everything that changes tables happens on the control thread, one thing at a time: what the kernel
+//! says, what workers learn, what the operator asks. Workers go on whatever happens here.
+
+mod error;
+mod keepalive;
+mod link;
+mod reload;
+mod state;
+mod view;
+mod workers;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use error::RuntimeError;
+
+use crate::api::{self, ReloadRequest};
+use crate::config::{self, ValidConfig};
+use crate::kernel::Kernel;
+use crate::kernel::pump::{self, Pump};
+use keepalive::{Keepalives, Wanted};
+use link::WorkersLink;
+use state::State;
+use view::{ReloadCall, View};
+use workers::DataPlane;
+
+/// How often workers' notices are taken and their retired tables freed.
+const NOTICES: Duration = Duration::from_millis(20);
+/// How often links, workers and keepalives are looked at.
+const CHECKS: Duration = Duration::from_secs(1);
+/// Reloads that wait.
+const RELOADS: usize = 4;
+
+/// Runs the gateway of a configuration file until it is told to stop (SIGTERM, SIGINT). SIGHUP reloads the
+/// file. `version` is what the API shows.
+///
+/// Steps: the file; the socket, which makes sure that we are alone; data plane; kernel twin; the loop.
+///
+/// # Errors
+/// When it cannot start, or a worker ends by itself.
+pub fn run(file: &Path, version: &str) -> Result<(), RuntimeError> {
+    let config = config::load(file)
+        .map_err(|problems| RuntimeError::Config { file: file.to_owned(), problems })?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let yaml = std::fs::read_to_string(file)
+        .map_err(|source| RuntimeError::System { action: "read the configuration again", source })?;
+    let socket = api::bind(&config.node.socket)?;
+    let (dataplane, link) = DataPlane::start(&config)?;
+    // Only now: workers and DPDK's own threads choose their cores themselves.
+    if let Err(error) = pump::pin(usize::from(config.cores.control)) {
+        tracing::warn!(%error, core = config.cores.control, "control is not pinned to its core; it runs anywhere");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RuntimeError::System { action: "start the control runtime", source })?;
+    runtime.block_on(control(file, config, yaml, socket, dataplane, link, version))
+}
+
+async fn control(
+    file: &Path,
+    config: ValidConfig,
+    yaml: String,
+    socket: api::ApiSocket,
+    dataplane: DataPlane,
+    link: WorkersLink,
+    version: &str,
+) -> Result<(), RuntimeError> {
+    let core = usize::from(config.cores.control);
+    let (kernel, mut updates) = Kernel::start(config.node.netns.as_str(), false)?;
+    let keepalives = Keepalives::new(kernel.netns())?;
+    let pump = Pump::start(Box::new(link), Some(core))
+        .map_err(|source| RuntimeError::System { action: "start the twins' pump", source })?;
+    let state = State::new(config, yaml, file.to_owned(), dataplane, keepalives);
+    let (reloads, mut calls) = mpsc::channel(RELOADS);
+    let mut gateway =
+        Running { state: Arc::new(Mutex::new(state)), kernel, pump, unreachable_ports: Vec::new() };
+    gateway.apply_kernel_plan().await;
+    gateway.publish();
+    gateway.check_links();
+
+    let view = View { state: Arc::clone(&gateway.state), reloads: reloads.clone(), version: version.to_owned() };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(api::serve(socket, Arc::new(view), async {
+        let _ = stopped.await;
+    }));
+    let mut signals = Signals::new()
+        .map_err(|source| RuntimeError::System { action: "listen for signals", source })?;
+    let mut notices = every(NOTICES);
+    let mut checks = every(CHECKS);
+    tracing::info!(version, file = %file.display(), "the gateway runs");
+
+    let result = loop {
+        tokio::select! {
+            Some(update) = updates.recv() => {
+                gateway.lock().compiler.kernel(update);
+                gateway.publish();
+            }
+            Some(call) = calls.recv() => {
+                let outcome = gateway.reload(call.request).await;
+                // Whoever asked may have gone away.
+                let _ = call.answer.send(outcome);
+            }
+            _ = notices.tick() => gateway.take_notices(),
+            _ = checks.tick() => {
+                if let Err(error) = gateway.check() {
+                    break Err(error);
+                }
+            }
+            _ = signals.reload.recv() => hang_up(&reloads),
+            _ = signals.terminate.recv() => break Ok(()),
+            _ = signals.interrupt.recv() => break Ok(()),
+        }
+    };
+    tracing::info!("the gateway stops");
+    let _ = stop.send(());
+    drop(calls);
+    // Requests under way get a moment to end.
+    let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
+    gateway.close();
+    result
+}
+
+/// SIGHUP: as `penstock reload`, with the outcome in the log.
+fn hang_up(reloads: &mpsc::Sender<ReloadCall>) {
+    let (answer, answered) = oneshot::channel();
+    if reloads.try_send(ReloadCall { request: ReloadRequest::default(), answer }).is_err() {
+        tracing::warn!("SIGHUP: a reload is under way already");
+        return;
+    }
+    tokio::spawn(async move {
+        match answered.await {
+            Ok(Ok(report)) => tracing::info!(changes = report.changes.len(), "SIGHUP: reloaded"),
+            Ok(Err(error)) => {
+                let problems: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
+                tracing::error!(%error, ?problems, "SIGHUP: nothing was changed");
+            }
+            Err(_) => {}
+        }
+    });
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+struct Signals {
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// What the control thread holds.
+struct Running {
+    state: Arc<Mutex<State>>,
+    kernel: Kernel,
+    pump: Pump,
+    /// Ports whose link could not be asked; said once.
+    unreachable_ports: Vec<String>,
+}
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes and publishes what changed.
+    fn publish(&self) {
+        let wanted = self.lock().publish();
+        if let Some(wanted) = wanted {
+            self.kernel.set_wanted(wanted);
+        }
+    }
+
+    /// Brings the kernel's side in line with the configuration.
+    async fn apply_kernel_plan(&mut self) -> Vec<String> {
+        let plan = self.lock().compiler.twin_plan();
+        let applied = self.kernel.apply(&plan).await;
+        self.pump.set_ports(applied.ports);
+        let problems: Vec<_> = applied.problems.iter().map(ToString::to_string).collect();
+        for problem in &problems {
+            tracing::error!("kernel twin: {problem}");
+        }
+        problems
+    }
+
+    fn take_notices(&self) {
+        let changed = self.lock().take_events();
+        if changed {
+            self.publish();
+        } else {
+            self.lock().settle();
+        }
+    }
+
+    /// Once a second.
+    fn check(&mut self) -> Result<(), RuntimeError> {
+        self.check_links();
+        self.send_keepalives();
+        self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
+    }
+
+    fn check_links(&mut self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        for (port, known) in state.dataplane.ports.iter().zip(&mut state.links) {
+            let link = match port.port.link() {
+                Ok(link) => link,
+                Err(error) => {
+                    let name = port.name.to_string();
+                    if !self.unreachable_ports.contains(&name) {
+                        tracing::warn!(port = %port.name, %error, "the link cannot be asked");
+                        self.unreachable_ports.push(name);
+                    }
+                    continue;
+                }
+            };
+            let was_up = known.replace(link).map(|link| link.up);
+            if was_up == Some(link.up) {
+                continue;
+            }
+            if link.up {
+                tracing::info!(port = %port.name, speed_mbps = link.speed_mbps, "link is up");
+            } else {
+                tracing::error!(port = %port.name, "link is down: check the cable and the other end");
+            }
+            if let Err(error) = self.kernel.set_carrier(port.name.as_str(), link.up) {
+                tracing::warn!(port = %port.name, %error, "the twin does not follow the link");
+            }
+        }
+    }
+
+    fn send_keepalives(&self) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let answers: Vec<_> = state
+            .compiler
+            .tunnels()
+            .filter(|tunnel| tunnel.config.keepalive.is_some())
+            .map(|tunnel| state.totals(tunnel.id).keepalives_received)
+            .collect();
+        let tunnels = state.compiler.tunnels().filter_map(|tunnel| {
+            let settings = tunnel.config.keepalive?;
+            Some((tunnel, settings))
+        });
+        let wanted = tunnels.zip(answers).map(|((tunnel, settings), answers)| Wanted {
+            tenant: tunnel.tenant,
+            tunnel: tunnel.name,
+            settings,
+            local: tunnel.local,
+            remote: tunnel.config.remote,
+            key: tunnel.config.key,
+            checksum: tunnel.config.checksum,
+            answers,
+        });
+        state.keepalives.turn(Instant::now(), wanted);
+    }
+
+    /// The pump first, then the twins and their namespace; the workers end with the state.
+    fn close(self) {
+        drop(self.pump);
+        if let Err(error) = self.kernel.close() {
+            tracing::warn!(%error, "the namespace of the twins was left behind");
+        }
+    }
+}

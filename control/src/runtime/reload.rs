@@ -1,0 +1,99 @@
+//! From a new configuration to running tables: validate all, say the difference, apply it, wait for every
+//! worker. Nothing is changed unless everything can be.
+
+use std::time::{Duration, Instant};
+
+use super::Running;
+use super::state::{LastReload, Source};
+use crate::api::{ApiError, ConfigText, ErrorCode, ReloadReport, ReloadRequest};
+use crate::config::{self, ValidConfig};
+
+/// How long workers may take to take over new tables. They look between any two bursts.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How often they are looked at meanwhile.
+const SETTLE_STEP: Duration = Duration::from_micros(500);
+
+impl Running {
+    /// What `penstock reload` does.
+    pub(super) async fn reload(&mut self, request: ReloadRequest) -> Result<ReloadReport, ApiError> {
+        let dry_run = request.dry_run;
+        let outcome = self.try_reload(request).await;
+        if !dry_run {
+            let (changes, error) = match &outcome {
+                Ok(report) => (report.changes.len() as u64, None),
+                Err(error) => (0, Some(error.to_string())),
+            };
+            self.lock().last_reload = Some(LastReload { at: Instant::now(), changes, error });
+        }
+        outcome
+    }
+
+    async fn try_reload(&mut self, request: ReloadRequest) -> Result<ReloadReport, ApiError> {
+        let text = match request.config {
+            Some(text) => text,
+            None => self.read_own_file()?,
+        };
+        let new = config::parse_str(&text.yaml)
+            .map_err(|problems| ApiError::invalid_config(&text.source, problems))?;
+        let difference = {
+            let state = self.lock();
+            config::diff(state.compiler.config(), &new)
+        };
+        if request.dry_run {
+            let generation = self.lock().dataplane.publisher.generation();
+            return Ok(ReloadReport::new(true, generation, difference, &text.source, &new));
+        }
+        difference.live()?;
+        let problems = self.apply(new.clone(), &text).await;
+        if !problems.is_empty() {
+            let message = format!(
+                "applied, but the kernel's side is not complete: {}. Mend it and reload again",
+                problems.join("; ")
+            );
+            return Err(ApiError::new(ErrorCode::ReloadFailed, message));
+        }
+        let generation = self.settled().await?;
+        Ok(ReloadReport::new(false, generation, difference, &text.source, &new))
+    }
+
+    fn read_own_file(&self) -> Result<ConfigText, ApiError> {
+        let file = self.lock().file.clone();
+        let yaml = std::fs::read_to_string(&file).map_err(|error| {
+            let message = format!("{} cannot be read: {error}", file.display());
+            ApiError::new(ErrorCode::ReloadFailed, message)
+        })?;
+        Ok(ConfigText { source: file.display().to_string(), yaml })
+    }
+
+    /// Interfaces that come get their twin before packets use them.
+    async fn apply(&mut self, config: ValidConfig, text: &ConfigText) -> Vec<String> {
+        {
+            let mut state = self.lock();
+            state.compiler.configure(config);
+            state.note_tunnels();
+            state.source =
+                Source { name: text.source.clone(), yaml: text.yaml.clone(), since: Instant::now() };
+        }
+        let problems = self.apply_kernel_plan().await;
+        self.publish();
+        problems
+    }
+
+    async fn settled(&self) -> Result<u64, ApiError> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            {
+                let mut state = self.lock();
+                state.settle();
+                if state.dataplane.publisher.is_settled() {
+                    return Ok(state.dataplane.publisher.generation());
+                }
+            }
+            if Instant::now() > deadline {
+                let message = "applied, but not all workers have taken over the new tables within 5 s; see `penstock show cores`";
+                return Err(ApiError::new(ErrorCode::ReloadFailed, message));
+            }
+            tokio::time::sleep(SETTLE_STEP).await;
+        }
+    }
+}

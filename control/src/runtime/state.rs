@@ -1,0 +1,182 @@
+//! What the control thread changes and the API reads: one lock, held for moments, never by a worker.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use penstock_dataplane::ids::TunnelId;
+use penstock_dataplane::pipeline::Event;
+use penstock_dataplane::stats::{Counter, TunnelCounters};
+
+use super::keepalive::Keepalives;
+use super::workers::DataPlane;
+use crate::compile::Compiler;
+use crate::config::ValidConfig;
+use crate::kernel::resolve::NeighbourKey;
+
+/// Totals of a tunnel over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TunnelTotals {
+    pub(super) encap_packets: u64,
+    pub(super) encap_bytes: u64,
+    pub(super) decap_packets: u64,
+    pub(super) decap_bytes: u64,
+    pub(super) clamped: u64,
+    pub(super) dropped: u64,
+    pub(super) keepalives_answered: u64,
+    pub(super) keepalives_received: u64,
+}
+
+/// Where a tunnel's counters stood when it got its number, which another tunnel may have had before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Baseline {
+    incarnation: u64,
+    totals: TunnelTotals,
+}
+
+/// How the last reload went.
+pub(super) struct LastReload {
+    pub(super) at: Instant,
+    pub(super) changes: u64,
+    pub(super) error: Option<String>,
+}
+
+/// The configuration as it was given.
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) yaml: String,
+    pub(super) since: Instant,
+}
+
+/// All of it.
+pub(super) struct State {
+    pub(super) compiler: Compiler,
+    pub(super) dataplane: DataPlane,
+    pub(super) keepalives: Keepalives,
+    /// Whether each port's link is up.
+    pub(super) links: Vec<Option<dpdk::Link>>,
+    pub(super) file: PathBuf,
+    pub(super) source: Source,
+    pub(super) last_reload: Option<LastReload>,
+    pub(super) started: Instant,
+    pub(super) started_cycles: u64,
+    baselines: HashMap<TunnelId, Baseline>,
+}
+
+impl State {
+    /// The state of a gateway that has just started.
+    pub(super) fn new(
+        config: ValidConfig,
+        yaml: String,
+        file: PathBuf,
+        dataplane: DataPlane,
+        keepalives: Keepalives,
+    ) -> Self {
+        let macs = dataplane.ports.iter().map(|port| port.mac).collect();
+        let links = dataplane.ports.iter().map(|_| None).collect();
+        let source = Source { name: file.display().to_string(), yaml, since: Instant::now() };
+        let mut state = Self {
+            compiler: Compiler::new(config, macs),
+            dataplane,
+            keepalives,
+            links,
+            file,
+            source,
+            last_reload: None,
+            started: Instant::now(),
+            started_cycles: dpdk::cycles::rdtsc(),
+            baselines: HashMap::new(),
+        };
+        state.note_tunnels();
+        state
+    }
+
+    /// Makes the tables and publishes them if they changed. Returns the neighbours to keep resolved, if
+    /// that set changed.
+    pub(super) fn publish(&mut self) -> Option<std::collections::HashSet<NeighbourKey>> {
+        let compiled = self.compiler.compile();
+        for error in &compiled.errors {
+            tracing::error!(%error, "part of the tables could not be made; the old part stays");
+        }
+        if compiled.changed {
+            let tables = self.compiler.tables();
+            self.dataplane.interfaces.set(std::sync::Arc::clone(&tables.interfaces));
+            let generation = self.dataplane.publisher.publish(tables);
+            self.compiler.published(generation);
+        }
+        self.settle();
+        self.compiler.take_wanted()
+    }
+
+    /// Frees what the workers have retired, and the numbers that none of them knows any more.
+    pub(super) fn settle(&mut self) {
+        self.dataplane.publisher.reap();
+        if let Some(oldest) = self.dataplane.publisher.applied().min() {
+            self.compiler.settled(oldest);
+        }
+    }
+
+    /// Takes what the workers have learned. True when the tables must be made again.
+    pub(super) fn take_events(&mut self) -> bool {
+        let now = Instant::now();
+        let mut changed = false;
+        while let Some(event) = self.dataplane.events.pop() {
+            match event {
+                Event::PathMtu { tunnel, mtu } => {
+                    if self.compiler.learn_path_mtu(tunnel, mtu, now) {
+                        tracing::info!(%tunnel, outer_mtu = mtu, "the path to a tunnel's remote takes smaller packets");
+                        changed = true;
+                    }
+                }
+            }
+        }
+        self.compiler.age_path_mtus(now) || changed
+    }
+
+    /// Takes the counters' start values of tunnels that are new.
+    pub(super) fn note_tunnels(&mut self) {
+        let mut baselines = HashMap::new();
+        for tunnel in self.compiler.tunnels() {
+            let known = self.baselines.get(&tunnel.id).filter(|b| b.incarnation == tunnel.incarnation);
+            let baseline = known.copied().unwrap_or_else(|| Baseline {
+                incarnation: tunnel.incarnation,
+                totals: self.raw_totals(tunnel.id),
+            });
+            baselines.insert(tunnel.id, baseline);
+        }
+        self.baselines = baselines;
+    }
+
+    /// The counters of a tunnel since it was configured.
+    pub(super) fn totals(&self, id: TunnelId) -> TunnelTotals {
+        let now = self.raw_totals(id);
+        let base = self.baselines.get(&id).map(|baseline| baseline.totals).unwrap_or_default();
+        TunnelTotals {
+            encap_packets: now.encap_packets - base.encap_packets,
+            encap_bytes: now.encap_bytes - base.encap_bytes,
+            decap_packets: now.decap_packets - base.decap_packets,
+            decap_bytes: now.decap_bytes - base.decap_bytes,
+            clamped: now.clamped - base.clamped,
+            dropped: now.dropped - base.dropped,
+            keepalives_answered: now.keepalives_answered - base.keepalives_answered,
+            keepalives_received: now.keepalives_received - base.keepalives_received,
+        }
+    }
+
+    fn raw_totals(&self, id: TunnelId) -> TunnelTotals {
+        let sum = |counter: fn(&TunnelCounters) -> &Counter| {
+            let workers = self.dataplane.workers.iter();
+            workers.filter_map(|worker| worker.stats.tunnel(id)).map(|c| counter(c).get()).sum()
+        };
+        TunnelTotals {
+            encap_packets: sum(|c| &c.encap_packets),
+            encap_bytes: sum(|c| &c.encap_bytes),
+            decap_packets: sum(|c| &c.decap_packets),
+            decap_bytes: sum(|c| &c.decap_bytes),
+            clamped: sum(|c| &c.clamped),
+            dropped: sum(|c| &c.dropped),
+            keepalives_answered: sum(|c| &c.keepalives_answered),
+            keepalives_received: sum(|c| &c.keepalives_received),
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The API's rows, read from the state.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use penstock_dataplane::drop_reason::DropReason;
+use tokio::sync::{mpsc, oneshot};
+
+use super::keepalive::Verdict;
+use super::state::State;
+use crate::api::{
+    ApiError, CoreCount, CoreRole, CoreRow, DropRow, ErrorCode, Gateway, HopKind, HopRow, Keepalive,
+    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu, PoolUse,
+    PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig,
+    Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
+};
+use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
+use crate::config::Mac;
+use crate::kernel::state::NeighbourState;
+
+/// A reload on its way to the control thread.
+pub(super) struct ReloadCall {
+    pub(super) request: ReloadRequest,
+    pub(super) answer: oneshot::Sender<Result<ReloadReport, ApiError>>,
+}
+
+/// The running gateway for the API.
+pub(super) struct View {
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) reloads: mpsc::Sender<ReloadCall>,
+    pub(super) version: String,
+}
+
+impl View {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gateway for View {
+    fn status(&self) -> Status {
+        let state = self.state();
+        let config = state.compiler.config();
+        let workers = &state.dataplane.workers;
+        let ports = workers.iter().flat_map(|worker| worker.stats.ports.iter());
+        let (rx, tx) = ports.fold((0, 0), |(rx, tx), p| (rx + p.rx_packets.get(), tx + p.tx_packets.get()));
+        let generation = state.dataplane.publisher.generation();
+        let current = state.dataplane.publisher.applied().filter(|applied| *applied == generation).count();
+        let up = state.compiler.tunnels().filter(|tunnel| judge(&state, tunnel).0 == TunnelState::Up).count();
+        let tunnels: usize = config.tenants.values().map(|tenant| tenant.tunnels.len()).sum();
+        let routes: usize = config.tenants.values().map(|tenant| tenant.routes.len()).sum();
+        Status {
+            node: config.node.name.to_string(),
+            version: self.version.clone(),
+            dpdk: state.dataplane.dpdk_version.clone(),
+            pid: std::process::id(),
+            uptime_s: state.started.elapsed().as_secs(),
+            config_source: state.source.name.clone(),
+            netns: config.node.netns.to_string(),
+            generation,
+            workers: up_count(current, workers.len()),
+            ports: up_count(state.links.iter().flatten().filter(|link| link.up).count(), state.links.len()),
+            tunnels: up_count(up, tunnels),
+            tenants: config.tenants.len() as u64,
+            routes: (state.compiler.kernel_state().routes.len() + routes) as u64,
+            neighbors: state.compiler.kernel_state().neighbours.len() as u64,
+            rx_packets: rx,
+            tx_packets: tx,
+            dropped: workers.iter().map(|worker| worker.stats.drops_total()).sum(),
+            last_reload: state.last_reload.as_ref().map(|last| LastReload {
+                age_s: last.at.elapsed().as_secs(),
+                changes: last.changes,
+                error: last.error.clone(),
+            }),
+            attention: Vec::new(),
+        }
+    }
+
+    fn ports(&self) -> Vec<PortRow> {
+        let state = self.state();
+        let config = state.compiler.config();
+        let ports = state.dataplane.ports.iter().zip(config.ports.values()).zip(&state.links);
+        ports
+            .map(|((port, settings), link)| {
+                let counters = port.port.stats().unwrap_or_default();
+                PortRow {
+                    name: port.name.to_string(),
+                    device: settings.device.as_str().to_owned(),
+                    driver: port.info.driver.clone(),
+                    mac: Mac(port.mac).to_string(),
+                    numa: port.info.socket,
+                    mtu: settings.mtu,
+                    tenant: settings.tenant.as_ref().map(ToString::to_string),
+                    twin: port.name.to_string(),
+                    addresses: settings.addresses.iter().map(ToString::to_string).collect(),
+                    link: Link {
+                        up: link.is_some_and(|link| link.up),
+                        speed_mbps: link.and_then(|link| link.speed_mbps),
+                    },
+                    rx_queues: port.rx_queues,
+                    tx_queues: port.tx_queues,
+                    counters: PortCounters {
+                        rx_packets: counters.rx_packets,
+                        rx_bytes: counters.rx_bytes,
+                        rx_missed: counters.rx_missed,
+                        rx_errors: counters.rx_errors,
+                        rx_no_buffer: counters.rx_no_buffer,
+                        tx_packets: counters.tx_packets,
+                        tx_bytes: counters.tx_bytes,
+                        tx_errors: counters.tx_errors,
+                    },
+                }
+            })
+            .collect()
+    }
+
+    fn cores(&self) -> Vec<CoreRow> {
+        let state = self.state();
+        let current_generation = state.dataplane.publisher.generation();
+        let control = CoreRow {
+            core: u32::from(state.compiler.config().cores.control),
+            role: CoreRole::Control,
+            current_generation,
+            ..CoreRow::default()
+        };
+        let elapsed = dpdk::cycles::rdtsc().saturating_sub(state.started_cycles).max(1);
+        let cycles_per_us = (dpdk::cycles::tsc_hz() as f64 / 1e6).max(1.0);
+        let workers = state.dataplane.workers.iter().map(|worker| {
+            let stats = &worker.stats;
+            let sum = |counter: fn(&penstock_dataplane::stats::PortCounters) -> u64| {
+                stats.ports.iter().map(counter).sum::<u64>()
+            };
+            let (rx_packets, injected) = (sum(|p| p.rx_packets.get()), sum(|p| p.injected.get()));
+            let busy = stats.busy_cycles.get();
+            let handled = rx_packets + injected;
+            CoreRow {
+                core: u32::from(worker.core),
+                role: CoreRole::Worker,
+                numa: worker.numa.map(u32::from),
+                queues: worker.queues.iter().map(ToString::to_string).collect(),
+                generation: Some(stats.generation.get()),
+                current_generation,
+                rx_packets,
+                tx_packets: sum(|p| p.tx_packets.get()),
+                dropped: stats.drops_total(),
+                punted: sum(|p| p.punted.get()),
+                injected,
+                cycles_per_packet: (handled > 0).then(|| busy as f64 / handled as f64),
+                idle_share: Some((1.0 - busy as f64 / elapsed as f64).clamp(0.0, 1.0)),
+                max_loop_us: Some(stats.longest_turn.get() as f64 / cycles_per_us),
+                generated: stats.generated.get(),
+                merged: stats.merged.get(),
+                icmp_sent: stats.icmp_sent.get(),
+                icmp_suppressed: stats.icmp_suppressed.get(),
+                pool: Some(PoolUse {
+                    name: worker.pool.name().to_owned(),
+                    in_use: worker.pool.in_use(),
+                    size: worker.pool.size(),
+                }),
+            }
+        });
+        std::iter::once(control).chain(workers).collect()
+    }
+
+    fn tunnels(&self, filter: &TunnelFilter) -> Page<TunnelRow> {
+        let state = self.state();
+        let matching = state
+            .compiler
+            .tunnels()
+            .filter(|tunnel| filter.selects(tunnel.tenant.as_str(), tunnel.name.as_str()))
+            .filter(|tunnel| filter.selects_state(judge(&state, tunnel).0));
+        let mut sorted: Vec<_> = matching.collect();
+        sorted.sort_by(|a, b| (a.tenant, a.name).cmp(&(b.tenant, b.name)));
+        Page::take(sorted.into_iter(), filter.limit, |tunnel| tunnel_row(&state, &tunnel))
+    }
+
+    fn routes(&self, filter: &RouteFilter) -> Page<RouteRow> {
+        let state = self.state();
+        let compiler = &state.compiler;
+        let mut tables = Vec::new();
+        if filter.selects_table(INTERNET) {
+            tables.push((INTERNET.to_owned(), compiler.internet_routes()));
+        }
+        for name in compiler.config().tenants.keys().filter(|name| filter.selects_table(name.as_str())) {
+            tables.push((name.to_string(), compiler.tenant_routes(name)));
+        }
+        let rows = tables.into_iter().flat_map(|(tenant, mut routes)| {
+            routes.retain(|route| filter.selects_prefix(&route.prefix));
+            routes.sort_by_key(|route| route.prefix);
+            routes.into_iter().map(move |route| (tenant.clone(), route))
+        });
+        Page::take(rows, filter.limit, |(tenant, route)| route_row(tenant, route))
+    }
+
+    fn neighbors(&self, filter: &NeighborFilter) -> Page<NeighborRow> {
+        let state = self.state();
+        let kernel = state.compiler.kernel_state();
+        let name = |index| kernel.links.get(&index).map(|link| link.name.clone()).unwrap_or_default();
+        let named = kernel.neighbours.values().map(|neighbour| (name(neighbour.interface), neighbour));
+        let mut rows: Vec<_> = named.filter(|(interface, _)| filter.selects(interface)).collect();
+        rows.sort_by(|a, b| (&a.0, a.1.ip).cmp(&(&b.0, b.1.ip)));
+        Page::take(rows.into_iter(), filter.limit, |(interface, neighbour)| NeighborRow {
+            interface,
+            ip: neighbour.ip,
+            mac: neighbour.mac.map(|mac| Mac(mac).to_string()),
+            state: neighbor_state(neighbour.state),
+            used_by: u64::from(state.compiler.neighbour_uses((neighbour.interface, neighbour.ip))),
+        })
+    }
+
+    fn drops(&self) -> Vec<DropRow> {
+        let state = self.state();
+        let of = |reason: &DropReason| {
+            let per_core: Vec<_> = state
+                .dataplane
+                .workers
+                .iter()
+                .map(|worker| CoreCount { core: u32::from(worker.core), packets: worker.stats.drops(*reason) })
+                .filter(|count| count.packets > 0)
+                .collect();
+            DropRow {
+                reason: reason.name().to_owned(),
+                packets: per_core.iter().map(|count| count.packets).sum(),
+                per_core,
+                help: reason.help().to_owned(),
+            }
+        };
+        DropReason::ALL.iter().map(of).collect()
+    }
+
+    fn config(&self) -> RunningConfig {
+        let state = self.state();
+        RunningConfig {
+            source: state.source.name.clone(),
+            age_s: state.source.since.elapsed().as_secs(),
+            yaml: state.source.yaml.clone(),
+        }
+    }
+
+    fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
+        Box::pin(async move {
+            let stopping = || ApiError::new(ErrorCode::ReloadFailed, "the gateway is stopping");
+            let (answer, answered) = oneshot::channel();
+            self.reloads.send(ReloadCall { request, answer }).await.map_err(|_| stopping())?;
+            answered.await.map_err(|_| stopping())?
+        })
+    }
+}
+
+const INTERNET: &str = "internet";
+
+fn up_count(up: usize, total: usize) -> UpCount {
+    UpCount { up: up as u64, total: total as u64 }
+}
+
+/// A tunnel's state, and in words why it is not up.
+fn judge(state: &State, tunnel: &TunnelView<'_>) -> (TunnelState, Option<String>) {
+    let watch = state.keepalives.watch(tunnel.tenant, tunnel.name);
+    let usable = |kind| tunnel.underlay.iter().any(|way| way.kind == kind);
+    if watch.is_some_and(|watch| watch.verdict == Verdict::Down) {
+        (TunnelState::Down, Some("keepalives do not come back".to_owned()))
+    } else if usable(WayKind::Adjacency) {
+        (TunnelState::Up, None)
+    } else if usable(WayKind::Unresolved) || usable(WayKind::Link) {
+        (TunnelState::Unresolved, Some("the next hop has not answered ARP or ND yet".to_owned()))
+    } else {
+        (TunnelState::Down, Some(format!("no route to {}", tunnel.config.remote)))
+    }
+}
+
+fn tunnel_row(state: &State, tunnel: &TunnelView<'_>) -> TunnelRow {
+    let (tunnel_state, reason) = judge(state, tunnel);
+    let totals = state.totals(tunnel.id);
+    let underlay: Vec<_> = tunnel.underlay.iter().map(|way| way.via.clone()).collect();
+    let watch = state.keepalives.watch(tunnel.tenant, tunnel.name);
+    TunnelRow {
+        tenant: tunnel.tenant.to_string(),
+        name: tunnel.name.to_string(),
+        kind: "gre".to_owned(),
+        endpoint: tunnel.config.endpoint.to_string(),
+        local: tunnel.local,
+        remote: tunnel.config.remote,
+        key: tunnel.config.key,
+        state: tunnel_state,
+        reason,
+        underlay: (!underlay.is_empty()).then(|| underlay.join(", ")),
+        mtu: tunnel.mtu,
+        path_mtu: tunnel.path_mtu.map(path_mtu),
+        mss_v4: tunnel.mss.0,
+        mss_v6: tunnel.mss.1,
+        encap: Traffic { packets: totals.encap_packets, bytes: totals.encap_bytes },
+        decap: Traffic { packets: totals.decap_packets, bytes: totals.decap_bytes },
+        drops: totals.dropped,
+        clamped_syns: totals.clamped,
+        keepalives_answered: totals.keepalives_answered,
+        keepalive: watch.map(|watch| Keepalive {
+            state: match watch.verdict {
+                Verdict::Waiting => KeepaliveState::Waiting,
+                Verdict::Up => KeepaliveState::Up,
+                Verdict::Down => KeepaliveState::Down,
+            },
+            sent: watch.sent,
+            received: totals.keepalives_received,
+            last_received_s: watch.last_answer.map(|at| at.elapsed().as_secs()),
+        }),
+    }
+}
+
+fn path_mtu(learned: compile::PathMtu) -> PathMtu {
+    let left = learned.expires.saturating_duration_since(Instant::now());
+    PathMtu {
+        outer: learned.outer,
+        age_s: PATH_MTU_AGE.saturating_sub(left).as_secs(),
+        expires_s: left.as_secs(),
+    }
+}
+
+fn route_row(tenant: String, route: RouteView) -> RouteRow {
+    RouteRow {
+        tenant,
+        prefix: route.prefix,
+        source: match route.source {
+            compile::RouteSource::Config => RouteSource::Config,
+            compile::RouteSource::Kernel => RouteSource::Kernel,
+            compile::RouteSource::Neighbour => RouteSource::Neighbor,
+            compile::RouteSource::Local => RouteSource::Local,
+            compile::RouteSource::Endpoint => RouteSource::Endpoint,
+        },
+        hops: route.ways.into_iter().map(hop_row).collect(),
+    }
+}
+
+fn hop_row(way: WayView) -> HopRow {
+    HopRow {
+        kind: match way.kind {
+            WayKind::Tunnel => HopKind::Tunnel,
+            WayKind::Adjacency => HopKind::Adjacency,
+            WayKind::Unresolved => HopKind::Unresolved,
+            WayKind::Endpoint => HopKind::Endpoint,
+            WayKind::Local => HopKind::Local,
+            WayKind::Table => HopKind::Table,
+            WayKind::Link => HopKind::Link,
+            WayKind::Blackhole => HopKind::Blackhole,
+            WayKind::Unreachable => HopKind::Unreachable,
+            WayKind::NoRoute => HopKind::None,
+        },
+        via: way.via,
+        priority: way.priority,
+        weight: u32::from(way.weight),
+        active: way.active,
+        reason: (!way.active).then(|| "another way has a lower priority number".to_owned()),
+    }
+}
+
+fn neighbor_state(state: NeighbourState) -> NeighborState {
+    match state {
+        NeighbourState::Incomplete => NeighborState::Incomplete,
+        NeighbourState::Reachable => NeighborState::Reachable,
+        NeighbourState::Stale => NeighborState::Stale,
+        NeighbourState::Delay => NeighborState::Delay,
+        NeighbourState::Probe => NeighborState::Probe,
+        NeighbourState::Failed => NeighborState::Failed,
+        NeighbourState::Permanent => NeighborState::Permanent,
+    }
+}
