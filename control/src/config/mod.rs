@@ -19,6 +19,7 @@ mod tests;
 
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use diff::{Change, ChangeKind, Difference, NeedsRestart, diff};
 pub use name::Name;
@@ -31,11 +32,12 @@ pub use validate::{MAX_PORTS, MAX_TENANTS, MAX_TUNNELS};
 use problem::Problems;
 use reader::Reader;
 
-/// A configuration whose values are right and fit each other. Only [`load`] and [`parse_str`] make one.
+/// A configuration whose values are right and fit each other. Only [`load`] and [`parse_str`] make one. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub struct ValidConfig {
-    config: GatewayConfig,
-    warnings: Vec<Problem>,
+    config: Arc<GatewayConfig>,
+    warnings: Arc<[Problem]>,
 }
 
 impl ValidConfig {
@@ -47,7 +49,7 @@ impl ValidConfig {
     /// The configuration with every default written out, as YAML that reads back as the same configuration.
     pub fn to_yaml(&self) -> String {
         // Plain structs and maps with string keys: writing them to a string cannot fail.
-        serde_yaml::to_string(&self.config).unwrap_or_default()
+        serde_yaml::to_string(&*self.config).unwrap_or_default()
     }
 }
 
@@ -61,7 +63,7 @@ impl Deref for ValidConfig {
 impl PartialEq for ValidConfig {
     /// Warnings do not count.
     fn eq(&self, other: &Self) -> bool {
-        self.config == other.config
+        Arc::ptr_eq(&self.config, &other.config) || self.config == other.config
     }
 }
 
@@ -115,7 +117,9 @@ fn parse(file: &str, text: &str) -> Result<ValidConfig, Vec<Problem>> {
         validate::validate(config, &root, &left_out, &mut problems, &mut warnings);
     }
     match config {
-        Some(config) if problems.is_empty() => Ok(ValidConfig { config, warnings: warnings.into_list() }),
+        Some(config) if problems.is_empty() => {
+            Ok(ValidConfig { config: Arc::new(config), warnings: warnings.into_list().into() })
+        }
         _ => Err(problems.into_list()),
     }
 }

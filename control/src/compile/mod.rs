@@ -1,0 +1,489 @@
+//! Configuration and what the kernel knows, compiled to the workers' tables.
+//!
+//! A [`Compiler`] holds a working [`Snapshot`] and changes in it only what a change concerns: a neighbour changes one
+//! adjacency, a route of the kernel changes the underlay's table and the tunnels whose remotes it covers, a tunnel's
+//! configuration changes that tunnel, a tenant's routes change that tenant's table. Tables of other tenants are not
+//! even looked at.
+//!
+//! Changes are taken by [`Compiler::configure`], [`Compiler::kernel`] and [`Compiler::learn_path_mtu`];
+//! [`Compiler::compile`] then makes what is affected, and the caller publishes [`Compiler::tables`] and reports the
+//! generation back. Nothing here blocks, waits or talks to anybody.
+
+mod error;
+mod filters;
+mod lengths;
+mod links;
+mod nexthops;
+mod slots;
+mod table;
+mod tenants;
+mod tunnels;
+mod twins;
+mod underlay;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use penstock_dataplane::ids::{EndpointId, InterfaceId, TunnelId, VrfId};
+use penstock_dataplane::tables::{Limits, RouteTable, Snapshot};
+
+pub use error::CompileError;
+pub use tunnels::PathMtu;
+pub use view::{RouteSource, RouteView, TunnelView, WayKind, WayView};
+
+use crate::config::{Name, SourceFilter, ValidConfig};
+use crate::kernel::resolve::NeighbourKey;
+use crate::kernel::state::{Change, IfIndex, KernelState, KernelUpdate, Mac};
+use links::{Link, Links};
+use nexthops::{AdjacencyKey, NextHops};
+use slots::Slots;
+use tenants::TenantEntry;
+use tunnels::{Place, Surroundings, Tunnels};
+use underlay::Underlay;
+
+/// How long a learned path MTU is believed (RFC 1191 6.3, RFC 8201 4: ten minutes).
+pub const PATH_MTU_AGE: Duration = Duration::from_secs(600);
+
+/// What [`Compiler::compile`] did.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// The tables differ from those before: publish them.
+    pub changed: bool,
+    /// What could not be made; the old one stays.
+    pub errors: Vec<CompileError>,
+}
+
+/// Makes tables of configuration and kernel state.
+pub struct Compiler {
+    config: ValidConfig,
+    macs: Vec<Mac>,
+    tables: Snapshot,
+    links: Links,
+    next_hops: NextHops,
+    underlay: Underlay,
+    tunnels: Tunnels,
+    tenants: BTreeMap<Name, TenantEntry>,
+    endpoints: BTreeMap<Name, EndpointId>,
+    vrf_slots: Slots,
+    endpoint_slots: Slots,
+    filter_slots: Slots,
+    /// The tables differ from those of the last [`Compiler::compile`].
+    changed: bool,
+    errors: Vec<CompileError>,
+}
+
+impl Compiler {
+    /// A compiler for a configuration. `macs` are those of the ports, in the order of the configuration's names.
+    pub fn new(config: ValidConfig, macs: Vec<Mac>) -> Self {
+        let mut compiler = Self {
+            config: config.clone(),
+            macs,
+            tables: Snapshot::default(),
+            links: Links::new(),
+            next_hops: NextHops::new(),
+            underlay: Underlay::new(),
+            tunnels: Tunnels::new(),
+            tenants: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            vrf_slots: Slots::new(1, u32::from(u16::MAX)),
+            endpoint_slots: Slots::new(0, u32::from(u16::MAX)),
+            filter_slots: Slots::new(0, u32::MAX - 1),
+            changed: true,
+            errors: Vec::new(),
+        };
+        compiler.configure(config);
+        compiler
+    }
+
+    /// Takes a new configuration. What needs a restart must not differ: ask [`crate::config::Difference::live`].
+    pub fn configure(&mut self, config: ValidConfig) {
+        let old = std::mem::replace(&mut self.config, config);
+        let config = self.config.clone();
+        // 1. What is gone goes first.
+        let removed =
+            self.tunnels.retain(&mut self.next_hops, &mut self.filter_slots, &mut self.tables, |entry| {
+                config
+                    .tenants
+                    .get(&entry.tenant)
+                    .is_some_and(|tenant| tenant.tunnels.contains_key(&entry.name))
+            });
+        self.changed |= removed;
+        self.remove_tenants(&config);
+        // 2. Numbers for what is new; a number never changes while its thing is configured.
+        self.add_tenants(&config);
+        self.number_endpoints(&config);
+        self.connect(&config);
+        // 3. What differs is made again.
+        for (name, tenant) in &config.tenants {
+            let before = old.tenants.get(name);
+            let Some(entry) = self.tenants.get_mut(name) else { continue };
+            // Neither table depends on more of a tunnel than its name, its addresses and its kind of filter.
+            let tunnels_differ = before.is_none_or(|old| {
+                old.tunnels.len() != tenant.tunnels.len()
+                    || old.tunnels.iter().zip(&tenant.tunnels).any(|((old_name, old), (name, tunnel))| {
+                        old_name != name || old.address != tunnel.address
+                    })
+            });
+            let routes_differ = before.is_none_or(|old| old.routes != tenant.routes);
+            let filter_differs = before.is_none_or(|old| {
+                old.prefixes != tenant.prefixes || filters::is_used(old) != filters::is_used(tenant)
+            });
+            entry.dirty |= tunnels_differ || routes_differ;
+            entry.filter_dirty |= tunnels_differ || routes_differ || filter_differs;
+        }
+        self.set_tunnels(&config);
+        let public = config
+            .tenants
+            .iter()
+            .filter_map(|(name, tenant)| Some((tenant, self.tenants.get(name)?.vrf)))
+            .flat_map(|(tenant, vrf)| tenant.prefixes.iter().map(move |prefix| (*prefix, vrf)))
+            .collect();
+        let endpoints = config
+            .endpoints
+            .iter()
+            .filter_map(|(name, ip)| Some((*ip, *self.endpoints.get(name)?)))
+            .collect();
+        self.underlay.set_config(public, endpoints);
+        let limits =
+            Limits { icmp_rate: config.icmp.rate, icmp_burst: config.icmp.burst, ..Limits::default() };
+        self.changed |= limits != self.tables.limits;
+        self.tables.limits = limits;
+    }
+
+    /// Takes what changed in the kernel.
+    pub fn kernel(&mut self, update: KernelUpdate) {
+        let (links, others): (Vec<_>, Vec<_>) =
+            update.changes.into_iter().partition(|change| matches!(change, Change::Link(..)));
+        if !links.is_empty() {
+            links.into_iter().for_each(|change| self.links.kernel.apply(change));
+            if self.links.match_twins() {
+                self.relink();
+            }
+        }
+        for change in others {
+            self.links.kernel.apply(change.clone());
+            match change {
+                Change::Neighbour((interface, ip), _) => self.neighbour(interface, ip),
+                Change::Address(address, _) => self.touch_local(self.links.vrf_of(address.interface)),
+                Change::Route(prefix, _) => self.route(prefix),
+                Change::Link(..) => {}
+            }
+        }
+    }
+
+    /// A router on the way to a tunnel's remote takes outer packets of at most `mtu` bytes (an event of a worker).
+    /// True when the tunnel changes.
+    pub fn learn_path_mtu(&mut self, tunnel: TunnelId, mtu: u32, now: Instant) -> bool {
+        self.tunnels.learn_path_mtu(tunnel, mtu, now)
+    }
+
+    /// Forgets path MTUs that are too old; true when a tunnel changes.
+    pub fn age_path_mtus(&mut self, now: Instant) -> bool {
+        self.tunnels.age_path_mtus(now)
+    }
+
+    /// When to call [`Compiler::age_path_mtus`] next.
+    pub fn next_ageing(&self) -> Option<Instant> {
+        self.tunnels.next_ageing()
+    }
+
+    /// Makes what the changes since the last call concern.
+    #[must_use = "changed tables must be published"]
+    pub fn compile(&mut self) -> Compiled {
+        let config = self.config.clone();
+        for (name, entry) in self.tenants.iter_mut().filter(|(_, entry)| entry.filter_dirty) {
+            entry.filter_dirty = false;
+            let Some(tenant) = config.tenants.get(name) else { continue };
+            let (slots, tables, errors) = (&mut self.filter_slots, &mut self.tables, &mut self.errors);
+            let renumbered = if filters::is_used(tenant) {
+                entry.filter.accept(&filters::of_tenant(tenant), name, slots, tables, errors)
+            } else {
+                entry.filter.remove(slots, tables)
+            };
+            self.changed = true;
+            if renumbered {
+                self.tunnels.touch_tenant(name, tenant);
+            }
+        }
+        self.compile_tunnels();
+        let (links, tables) = (&self.links, &mut self.tables);
+        self.changed |= self.underlay.compile(links, &self.next_hops, tables, &mut self.errors);
+        for (name, entry) in self.tenants.iter_mut().filter(|(_, entry)| entry.dirty) {
+            entry.dirty = false;
+            let Some(tenant) = config.tenants.get(name) else { continue };
+            self.changed |= entry.compile(
+                name,
+                tenant,
+                &self.links,
+                &self.underlay,
+                &self.tunnels,
+                &mut self.next_hops,
+                &mut self.tables,
+                &mut self.errors,
+            );
+        }
+        Compiled { changed: std::mem::take(&mut self.changed), errors: std::mem::take(&mut self.errors) }
+    }
+
+    /// The tables, as of the last [`Compiler::compile`].
+    pub fn tables(&self) -> &Snapshot {
+        &self.tables
+    }
+
+    /// The running configuration.
+    pub fn config(&self) -> &ValidConfig {
+        &self.config
+    }
+
+    /// What the kernel knows, as far as it was told.
+    pub fn kernel_state(&self) -> &KernelState {
+        &self.links.kernel
+    }
+
+    /// The tables were published with this generation.
+    pub fn published(&mut self, generation: u64) {
+        for slots in
+            [&mut self.vrf_slots, &mut self.endpoint_slots, &mut self.filter_slots, &mut self.tunnels.slots]
+        {
+            slots.published(generation);
+        }
+        self.links.published(generation);
+        self.next_hops.published(generation);
+    }
+
+    /// All workers use this generation or a later one: numbers that it no longer uses may be given out again.
+    pub fn settled(&mut self, generation: u64) {
+        for slots in
+            [&mut self.vrf_slots, &mut self.endpoint_slots, &mut self.filter_slots, &mut self.tunnels.slots]
+        {
+            slots.settled(generation);
+        }
+        self.links.settled(generation);
+        self.next_hops.settled(generation);
+    }
+
+    /// The neighbours to keep resolved, if the set changed since the last call.
+    pub fn take_wanted(&mut self) -> Option<HashSet<NeighbourKey>> {
+        std::mem::take(&mut self.next_hops.wanted_changed).then(|| self.next_hops.wanted(&self.links))
+    }
+
+    fn remove_tenants(&mut self, config: &ValidConfig) {
+        let gone: Vec<Name> =
+            self.tenants.keys().filter(|name| !config.tenants.contains_key(*name)).cloned().collect();
+        for name in gone {
+            let Some(entry) = self.tenants.remove(&name) else { continue };
+            self.vrf_slots.release(u32::from(entry.vrf.0));
+            entry.remove(&mut self.next_hops, &mut self.filter_slots, &mut self.tables);
+            self.changed = true;
+        }
+    }
+
+    fn add_tenants(&mut self, config: &ValidConfig) {
+        for name in config.tenants.keys() {
+            if self.tenants.contains_key(name) {
+                continue;
+            }
+            match self.vrf_slots.take() {
+                Some(slot) => {
+                    let vrf = VrfId(slot as u16);
+                    self.tables.set_vrf(vrf, RouteTable::default());
+                    self.tenants.insert(name.clone(), TenantEntry::new(vrf));
+                }
+                None => self.errors.push(CompileError::NoSlot { what: format!("tenant {name}") }),
+            }
+        }
+    }
+
+    fn number_endpoints(&mut self, config: &ValidConfig) {
+        let slots = &mut self.endpoint_slots;
+        self.endpoints.retain(|name, id| {
+            let stays = config.endpoints.contains_key(name);
+            if !stays {
+                slots.release(u32::from(id.0));
+            }
+            stays
+        });
+        for name in config.endpoints.keys() {
+            if self.endpoints.contains_key(name) {
+                continue;
+            }
+            match slots.take() {
+                Some(slot) => drop(self.endpoints.insert(name.clone(), EndpointId(slot as u16))),
+                None => self.errors.push(CompileError::NoSlot { what: format!("endpoint {name}") }),
+            }
+        }
+    }
+
+    /// Takes ports and VLANs. If any differs, all that hangs on them is made again; that is rare.
+    fn connect(&mut self, config: &ValidConfig) {
+        let wanted: Vec<_> = links::wanted(config).collect();
+        let names: HashSet<_> = wanted.iter().map(|w| w.name.clone()).collect();
+        let gone = self.links.retain(|name| names.contains(name));
+        let mut changed = !gone.is_empty();
+        for (_, link) in gone {
+            self.tables.set_vrf(link.neighbours, RouteTable::default());
+            self.vrf_slots.release(u32::from(link.neighbours.0));
+        }
+        for wanted in wanted {
+            let no_slot = CompileError::NoSlot { what: format!("interface {}", wanted.name) };
+            let Some(id) = self.links.number(&wanted.name) else {
+                self.errors.push(no_slot);
+                continue;
+            };
+            let known = self.links.get(id).map(|link| link.neighbours);
+            let Some(neighbours) = known.or_else(|| self.vrf_slots.take().map(|slot| VrfId(slot as u16)))
+            else {
+                self.errors.push(no_slot);
+                continue;
+            };
+            let vrf =
+                wanted.tenant.and_then(|name| self.tenants.get(name)).map_or(VrfId::INTERNET, |t| t.vrf);
+            changed |= self.links.set(
+                id,
+                Link {
+                    name: wanted.name,
+                    port: wanted.port,
+                    mac: self.macs.get(wanted.port.index()).copied().unwrap_or_default(),
+                    mtu: wanted.mtu,
+                    tenant: wanted.tenant.cloned(),
+                    vrf,
+                    neighbours,
+                    addresses: wanted.addresses.to_vec(),
+                },
+            );
+        }
+        if changed {
+            self.links.match_twins();
+            self.relink();
+        }
+    }
+
+    /// Interfaces changed: everything that leads to one is made again.
+    fn relink(&mut self) {
+        self.tables.interfaces = std::sync::Arc::new(self.links.table());
+        self.underlay.clear(&mut self.next_hops, &mut self.tables);
+        let ids: Vec<InterfaceId> = self.links.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.underlay.add_link(&self.links, &mut self.next_hops, &mut self.tables, id);
+        }
+        let neighbours: Vec<_> = self.links.kernel.neighbours.keys().copied().collect();
+        for (interface, ip) in neighbours {
+            if let Some(id) = self.links.id_of(interface) {
+                self.underlay.neighbour(&self.links, &mut self.next_hops, &mut self.tables, id, ip);
+            }
+        }
+        for (prefix, route) in &self.links.kernel.routes {
+            self.underlay.route(&self.links, &mut self.next_hops, &mut self.tables, *prefix, Some(route));
+        }
+        self.next_hops.rewrite_all(&self.links, &mut self.tables);
+        self.next_hops.wanted_changed = true;
+        self.tunnels.touch_all();
+        self.tenants.values_mut().for_each(|entry| entry.dirty = true);
+        self.changed = true;
+    }
+
+    fn neighbour(&mut self, interface: IfIndex, ip: IpAddr) {
+        let Some(id) = self.links.id_of(interface) else { return };
+        let key = AdjacencyKey { interface: id, ip: Some(ip) };
+        self.changed |= self.next_hops.rewrite(&self.links, &mut self.tables, key);
+        self.underlay.neighbour(&self.links, &mut self.next_hops, &mut self.tables, id, ip);
+    }
+
+    fn route(&mut self, prefix: IpNet) {
+        let route = self.links.kernel.routes.get(&prefix);
+        let changed = self.underlay.route(&self.links, &mut self.next_hops, &mut self.tables, prefix, route);
+        for vrf in changed {
+            if vrf == VrfId::INTERNET {
+                self.tunnels.touch_remotes(prefix);
+            } else {
+                self.touch_vrf(vrf);
+            }
+        }
+    }
+
+    fn touch_local(&mut self, vrf: VrfId) {
+        if vrf == VrfId::INTERNET {
+            self.underlay.address_changed();
+        } else {
+            self.touch_vrf(vrf);
+        }
+    }
+
+    fn touch_vrf(&mut self, vrf: VrfId) {
+        let tenant = self.tenants.values_mut().find(|entry| entry.vrf == vrf);
+        tenant.into_iter().for_each(|entry| entry.dirty = true);
+    }
+
+    fn set_tunnels(&mut self, config: &ValidConfig) {
+        for (tenant_name, tenant) in &config.tenants {
+            let Some(vrf) = self.tenants.get(tenant_name).map(|entry| entry.vrf) else { continue };
+            for (name, tunnel) in &tenant.tunnels {
+                let local = config.endpoints.get(&tunnel.endpoint);
+                let endpoint = self.endpoints.get(&tunnel.endpoint);
+                let (Some(local), Some(endpoint)) = (local, endpoint) else { continue };
+                let place = Place { local: *local, endpoint: *endpoint, vrf };
+                if self.tunnels.set(&mut self.tables, tenant_name, name, tunnel, place).is_none() {
+                    self.errors
+                        .push(CompileError::NoSlot { what: format!("tunnel {name} of {tenant_name}") });
+                }
+            }
+        }
+        self.tunnels.bind(&mut self.tables);
+    }
+
+    fn compile_tunnels(&mut self) {
+        let mut sources: HashMap<Name, (u32, u128)> = HashMap::new();
+        while let Some(id) = self.tunnels.dirty.pop_first() {
+            let Some(entry) = self.tunnels.entries.get_mut(&id) else { continue };
+            let tenant = entry.tenant.clone();
+            let filter = match &entry.config.source_filter {
+                SourceFilter::Tenant => {
+                    entry.filter.remove(&mut self.filter_slots, &mut self.tables);
+                    self.tenants.get(&tenant).and_then(|tenant| tenant.filter.id())
+                }
+                SourceFilter::Off => {
+                    entry.filter.remove(&mut self.filter_slots, &mut self.tables);
+                    None
+                }
+                SourceFilter::Prefixes(prefixes) => {
+                    let owner = format!("tunnel {} of {tenant}", entry.name);
+                    let (slots, tables) = (&mut self.filter_slots, &mut self.tables);
+                    entry.filter.accept(prefixes, &owner, slots, tables, &mut self.errors);
+                    entry.filter.id()
+                }
+            };
+            let (of_links_v4, of_links_v6) =
+                *sources.entry(tenant.clone()).or_insert_with(|| tenants::icmp_sources(&self.links, &tenant));
+            let (local_v4, local_v6) = match entry.place.local {
+                IpAddr::V4(ip) => (u32::from(ip), 0),
+                IpAddr::V6(ip) => (0, u128::from(ip)),
+            };
+            let surroundings = Surroundings {
+                filter,
+                address_v4: if of_links_v4 != 0 { of_links_v4 } else { local_v4 },
+                address_v6: if of_links_v6 != 0 { of_links_v6 } else { local_v6 },
+            };
+            let (links, underlay) = (&self.links, &self.underlay);
+            let made = self.tunnels.compile(
+                id,
+                links,
+                underlay,
+                &mut self.next_hops,
+                &mut self.tables,
+                surroundings,
+            );
+            match made {
+                Ok(changed) => self.changed |= changed,
+                Err((tenant, tunnel, source)) => {
+                    self.errors.push(CompileError::Tunnel { tenant, tunnel, source });
+                }
+            }
+        }
+    }
+}
