@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     fn port(name: &str, numa: Option<u16>, max_rx_queues: u16) -> PortPlacement {
-        PortPlacement { port: Name::new(name).unwrap(), numa, max_rx_queues }
+        PortPlacement { port: Name::new(name).expect("a name"), numa, max_rx_queues }
     }
 
     fn show(placed: &BTreeMap<u16, Vec<PortQueue>>) -> Vec<String> {

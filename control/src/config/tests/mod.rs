@@ -1,4 +1,5 @@
 //! What the whole reader does with whole texts.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod any_text;
 mod differences;
@@ -69,6 +70,38 @@ fn json_reads_back_as_the_same() {
     let config = valid(BARE_METAL);
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(valid(&json), config);
+}
+
+/// What the reader says it knows in a map, it says when it is asked for something that it does not know.
+#[test]
+fn every_key_is_documented() {
+    const DOCS: &str = include_str!("../../../../docs/configuration.md");
+    let maps = [
+        ("", "cores:", "zzzzzzzz: 1\ncores:"),
+        ("node", "ports:", "node: {zzzzzzzz: 1}\nports:"),
+        ("memory", "ports:", "memory: {zzzzzzzz: 1}\nports:"),
+        ("cores", "workers: [1]", "workers: [1], zzzzzzzz: 1"),
+        ("icmp", "ports:", "icmp: {zzzzzzzz: 1}\nports:"),
+        ("ports.edge0", "device:", "zzzzzzzz: 1\n    device:"),
+        ("ports.edge0.vlans.1", "device:", "vlans: {1: {zzzzzzzz: 1}}\n    device:"),
+        ("routes[0]", "ports:", "routes: [{prefix: 10.0.0.0/8, via: blackhole, zzzzzzzz: 1}]\nports:"),
+        ("tenants.acme", "tunnels:", "zzzzzzzz: 1\n    tunnels:"),
+        ("tenants.acme.tunnels.dc1", "remote:", "zzzzzzzz: 1\n        remote:"),
+        ("tenants.acme.tunnels.dc1.keepalive", "remote:", "keepalive: {zzzzzzzz: 1}\n        remote:"),
+        ("tenants.acme.routes[0]", "via: dc1", "via: dc1, zzzzzzzz: 1"),
+    ];
+    let mut keys = 0;
+    for (path, from, to) in maps {
+        let problems = parse_str(&replace(from, to)).unwrap_err();
+        assert_eq!((problems.len(), problems[0].path.as_str()), (1, path), "{problems:?}");
+        let known = problems[0].fix.strip_prefix("the keys here are: ").unwrap();
+        for key in known.split(", ") {
+            let in_text = DOCS.contains(&format!("| `{key}` |")) || DOCS.contains(&format!("## `{key}`"));
+            assert!(in_text, "{path}: {key} is not in docs/configuration.md");
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, 57);
 }
 
 #[test]

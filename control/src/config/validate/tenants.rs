@@ -18,6 +18,13 @@ impl Check<'_> {
             let message = format!("there are {} tenants, the limit is {MAX_TENANTS}", tenants.len());
             self.error("tenants", message, "serve some of them from another fleet");
         }
+        // A table for each tenant and each link; their numbers have 16 bits.
+        let links: usize = self.config.ports.values().map(|port| 1 + port.vlans.len()).sum();
+        if tenants.len() <= MAX_TENANTS && tenants.len() + links > MAX_TENANTS {
+            let message =
+                format!("{} tenants and {links} ports and VLANs are more than {MAX_TENANTS}", tenants.len());
+            self.error("tenants", message, "serve some of them from another fleet");
+        }
         let tunnels: usize = tenants.values().map(|t| t.tunnels.len()).sum();
         if tunnels > MAX_TUNNELS {
             let message = format!("there are {tunnels} tunnels, the limit is {MAX_TUNNELS}");
