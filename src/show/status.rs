@@ -8,7 +8,7 @@ pub fn text(status: &Status) -> String {
     let of = |number: UpCount| format!("{} of {}", number.up, number.total);
     let mut text = block(&[
         ("node", status.node.clone()),
-        ("version", format!("{} (DPDK {})", status.version, status.dpdk)),
+        ("version", format!("{} ({})", status.version, status.dpdk)),
         ("process", format!("{}, up {}", status.pid, duration(status.uptime_s))),
         ("configuration", status.config_source.clone()),
         ("last reload", maybe(last_reload(status))),
