@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
 use ipnet::IpNet;
 
-use super::state::{NextHop, Route, RouteKind};
+use super::state::{IfIndex, NextHop, Route, RouteKind};
 
 /// One of the routes to a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,17 +16,10 @@ pub(crate) struct Candidate {
     pub(crate) metric: u32,
     pub(crate) kind: RouteKind,
     /// Sorted; empty if `kind` needs none.
-    pub(crate) ways: Vec<Way>,
+    pub(crate) nexthops: Vec<NextHop>,
     pub(crate) protocol: u8,
     /// The next-hop object that it uses, if it uses one.
     pub(crate) object: Option<u32>,
-}
-
-/// A next hop, and whether the kernel uses it now. Dead ones are kept, because a route is known by all it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Way {
-    pub(crate) hop: NextHop,
-    pub(crate) is_alive: bool,
 }
 
 /// Where a new route goes among those of the same prefix and metric.
@@ -107,35 +100,41 @@ impl Rib {
         } else if is_ipv6
             && let Some(candidate) = candidates.iter_mut().find(|c| matching(c) && c.covers(gone))
         {
-            candidate.ways.retain(|way| !gone.ways.iter().any(|g| is_same_way(g, way)));
+            candidate.nexthops.retain(|hop| !gone.nexthops.iter().any(|g| is_same_way(g, hop)));
         }
         if candidates.is_empty() {
             entry.remove();
         }
     }
 
-    /// The route that packets to this prefix take: the first by metric that has a way out.
-    pub(crate) fn best(&self, prefix: IpNet) -> Option<Route> {
+    /// The route that packets to this prefix take: the first by metric that has a way out, with its next hops on
+    /// interfaces that are up. (The kernel marks the others dead, but tells nobody when it does.)
+    pub(crate) fn best(&self, prefix: IpNet, is_up: impl Fn(IfIndex) -> bool) -> Option<Route> {
         let candidates = self.prefixes.get(&prefix)?;
-        let has_way = |c: &&Candidate| c.kind != RouteKind::Unicast || c.ways.iter().any(|way| way.is_alive);
-        let best = candidates.iter().find(has_way)?;
-        Some(Route {
-            prefix,
-            kind: best.kind,
-            nexthops: best.ways.iter().filter(|way| way.is_alive).map(|way| way.hop).collect(),
-            metric: best.metric,
-            protocol: best.protocol,
+        candidates.iter().find_map(|candidate| {
+            let alive = candidate.nexthops.iter().filter(|hop| is_up(hop.interface));
+            let nexthops: Vec<NextHop> = alive.copied().collect();
+            let Candidate { kind, metric, protocol, .. } = *candidate;
+            let has_way = kind != RouteKind::Unicast || !nexthops.is_empty();
+            has_way.then_some(Route { prefix, kind, nexthops, metric, protocol })
         })
+    }
+
+    /// The prefixes with a route by one of these interfaces.
+    pub(crate) fn prefixes_through<'a>(
+        &'a self,
+        interfaces: &'a [IfIndex],
+    ) -> impl Iterator<Item = IpNet> + 'a {
+        let uses = |c: &Candidate| c.nexthops.iter().any(|hop| interfaces.contains(&hop.interface));
+        self.prefixes
+            .iter()
+            .filter(move |(_, candidates)| candidates.iter().any(uses))
+            .map(|(prefix, _)| *prefix)
     }
 
     /// Some route uses this next-hop object.
     pub(crate) fn uses_object(&self, object: u32) -> bool {
         self.objects.contains_key(&object)
-    }
-
-    /// All prefixes, in order.
-    pub(crate) fn prefixes(&self) -> impl Iterator<Item = IpNet> + '_ {
-        self.prefixes.keys().copied()
     }
 
     /// Forgets all IPv4 or all IPv6 routes.
@@ -177,20 +176,22 @@ impl Candidate {
     /// Both have the same next hops with the same weights, or the same next-hop object, whatever it holds now.
     fn has_same_ways(&self, other: &Self) -> bool {
         match (self.object, other.object) {
-            (None, None) => self.ways.iter().map(|way| way.hop).eq(other.ways.iter().map(|way| way.hop)),
+            (None, None) => self.nexthops == other.nexthops,
             (mine, theirs) => mine == theirs,
         }
     }
 
     /// Every way out of `other` is one of this route's.
     fn covers(&self, other: &Self) -> bool {
-        let mine = |way: &Way| self.ways.iter().any(|mine| is_same_way(mine, way));
-        self.kind == other.kind && other.ways.iter().all(mine)
+        let mine = |hop: &NextHop| self.nexthops.iter().any(|mine| is_same_way(mine, hop));
+        self.kind == other.kind && other.nexthops.iter().all(mine)
     }
 
     /// IPv6 joins routes into one if all have a router (`rt6_qualify_for_ecmp`).
     fn is_joinable(&self) -> bool {
-        self.object.is_none() && !self.ways.is_empty() && self.ways.iter().all(|way| way.hop.via.is_some())
+        self.object.is_none()
+            && !self.nexthops.is_empty()
+            && self.nexthops.iter().all(|hop| hop.via.is_some())
     }
 }
 
@@ -213,6 +214,116 @@ fn release(objects: &mut HashMap<u32, usize>, gone: &Candidate) {
     }
 }
 
-fn is_same_way(a: &Way, b: &Way) -> bool {
-    (a.hop.via, a.hop.interface) == (b.hop.via, b.hop.interface)
+fn is_same_way(a: &NextHop, b: &NextHop) -> bool {
+    (a.via, a.interface) == (b.via, b.interface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::IfIndex;
+    use super::*;
+    use Placement::{First, Last, Replace};
+
+    /// A route by way of routers known by one number each, on an interface of the same number.
+    fn via(metric: u32, routers: &[u8]) -> Candidate {
+        let hop = |router: &u8| {
+            let via = std::net::Ipv4Addr::new(192, 0, 2, *router);
+            NextHop { via: Some(via.into()), interface: IfIndex((*router).into()), weight: 1 }
+        };
+        let nexthops = routers.iter().map(hop).collect();
+        Candidate { metric, kind: RouteKind::Unicast, nexthops, protocol: 4, object: None }
+    }
+
+    fn prefixes() -> (IpNet, IpNet) {
+        let parse = |text: &str| text.parse().expect("a prefix");
+        (parse("10.0.0.0/8"), parse("2001:db8::/32"))
+    }
+
+    fn best(rib: &Rib, prefix: IpNet) -> Vec<u8> {
+        best_without(rib, prefix, &[])
+    }
+
+    fn best_without(rib: &Rib, prefix: IpNet, down: &[u32]) -> Vec<u8> {
+        let last = |hop: &NextHop| match hop.via {
+            Some(std::net::IpAddr::V4(ip)) => ip.octets()[3],
+            _ => 0,
+        };
+        rib.best(prefix, |index| !down.contains(&index.0))
+            .map(|route| route.nexthops.iter().map(last).collect())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn a_removal_that_was_read_already_takes_nothing_else() {
+        let (v4, v6) = prefixes();
+        for prefix in [v4, v6] {
+            let mut rib = Rib::default();
+            rib.add(prefix, via(5, &[2, 3]), Last);
+            rib.remove(prefix, &via(5, &[1]));
+            assert_eq!(best(&rib, prefix), [2, 3], "{prefix}");
+        }
+    }
+
+    #[test]
+    fn a_next_hop_behind_a_link_that_is_down_is_none() {
+        let (v4, v6) = prefixes();
+        for prefix in [v4, v6] {
+            let mut rib = Rib::default();
+            rib.add(prefix, via(5, &[1, 2]), Last);
+            rib.add(prefix, via(9, &[7]), Last);
+            assert_eq!(best_without(&rib, prefix, &[1]), [2]);
+            assert_eq!(best_without(&rib, prefix, &[1, 2]), [7], "the next metric takes over");
+            assert_eq!(best_without(&rib, prefix, &[1, 2, 7]), []);
+            assert_eq!(rib.prefixes_through(&[IfIndex(7)]).collect::<Vec<_>>(), [prefix]);
+            assert_eq!(rib.prefixes_through(&[IfIndex(8)]).count(), 0);
+        }
+    }
+
+    #[test]
+    fn ipv4_keeps_its_order_among_equals() {
+        let (v4, _) = prefixes();
+        let mut rib = Rib::default();
+        rib.add(v4, via(0, &[1]), First);
+        rib.add(v4, via(0, &[2]), Last);
+        rib.add(v4, via(0, &[3]), First);
+        assert_eq!(best(&rib, v4), [3]);
+        rib.add(v4, via(0, &[4]), Replace);
+        assert_eq!(best(&rib, v4), [4]);
+        for (gone, next) in [(4, vec![1]), (1, vec![2]), (2, vec![])] {
+            rib.remove(v4, &via(0, &[gone]));
+            assert_eq!(best(&rib, v4), next);
+        }
+    }
+
+    #[test]
+    fn ipv6_grows_and_shrinks_one_route() {
+        let (_, v6) = prefixes();
+        let mut rib = Rib::default();
+        rib.add(v6, via(0, &[1]), First);
+        rib.add(v6, via(0, &[1, 2]), Last);
+        rib.add(v6, via(0, &[1, 2, 3]), Last);
+        assert_eq!(best(&rib, v6), [1, 2, 3]);
+        rib.remove(v6, &via(0, &[2]));
+        assert_eq!(best(&rib, v6), [1, 3]);
+        rib.remove(v6, &via(0, &[1, 3]));
+        assert_eq!(rib.len(), 0);
+    }
+
+    #[test]
+    fn counts_who_uses_a_next_hop_object() {
+        let (v4, v6) = prefixes();
+        let mut rib = Rib::default();
+        let with = |object| Candidate { object: Some(object), ..via(0, &[1]) };
+        rib.add(v4, with(7), First);
+        rib.add(v4, with(7), First);
+        rib.add(v6, with(7), First);
+        rib.remove(v4, &with(7));
+        assert!(rib.uses_object(7));
+        rib.clear(true);
+        assert!(rib.uses_object(7), "the other family's");
+        rib.add(v6, with(8), Replace);
+        assert!(!rib.uses_object(7) && rib.uses_object(8));
+        rib.clear(false);
+        assert!(!rib.uses_object(8));
+    }
 }

@@ -107,13 +107,13 @@ fn is_as_planned(route: &Candidate, plan: &RoutePlan, index_of: impl Fn(&str) ->
     let is_multipath = hops.len() > 1;
     let has = |hop: &NextHopPlan| {
         let interface = hop.interface.as_deref().map(&index_of);
-        route.ways.iter().map(|way| way.hop).any(|installed| {
+        route.nexthops.iter().any(|installed| {
             installed.via == hop.via
                 && interface.is_none_or(|index| index == Some(installed.interface))
                 && (!is_multipath || installed.weight == hop.weight)
         })
     };
-    route.kind == RouteKind::Unicast && route.ways.len() == hops.len() && hops.iter().all(has)
+    route.kind == RouteKind::Unicast && route.nexthops.len() == hops.len() && hops.iter().all(has)
 }
 
 /// The netlink message that makes a route.

@@ -90,8 +90,8 @@ pub struct Route {
     pub prefix: IpNet,
     /// What to do with matching packets.
     pub kind: RouteKind,
-    /// Ways out, sorted; empty unless `kind` is [`RouteKind::Unicast`]. Next hops that the kernel marks dead are left
-    /// out, and a unicast route with none left is not in the state at all.
+    /// Ways out, sorted; empty unless `kind` is [`RouteKind::Unicast`]. Next hops on an interface that is not up are
+    /// left out; when none is left the route with the next metric is the best, and when there is none, nothing is.
     pub nexthops: Vec<NextHop>,
     /// Metric; the lowest one wins. IPv6 routes have 1024 when nobody says otherwise.
     pub metric: u32,

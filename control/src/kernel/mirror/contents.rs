@@ -29,8 +29,8 @@ pub(crate) enum Effect {
     None,
     /// The object changed.
     Changed,
-    /// The object changed, and routes may have gone, or come back, without a word from the kernel: it tells of no
-    /// IPv4 route that goes with its interface or address, nor of next hops that a carrier brings back to life.
+    /// The object changed, and routes may have gone without a word from the kernel: it tells of no IPv4 route that goes
+    /// with its interface or address.
     RoutesUncertain,
 }
 
@@ -63,14 +63,14 @@ impl Contents {
                 changed(self.state.neighbours.remove(&(interface, ip)).is_some())
             }
             Event::Route(prefix, candidate, placement) => {
-                let before = self.rib.best(prefix);
+                let before = self.best(prefix);
                 self.rib.add(prefix, candidate, placement);
-                changed(before != self.rib.best(prefix))
+                changed(before != self.best(prefix))
             }
             Event::RouteGone(prefix, candidate) => {
-                let before = self.rib.best(prefix);
+                let before = self.best(prefix);
                 self.rib.remove(prefix, &candidate);
-                changed(before != self.rib.best(prefix))
+                changed(before != self.best(prefix))
             }
             // When one goes, its routes go without a word; when a group shrinks, so do its routes.
             Event::NextHopObject(object) if self.rib.uses_object(object) => Effect::RoutesUncertain,
@@ -78,9 +78,13 @@ impl Contents {
         }
     }
 
+    fn best(&self, prefix: IpNet) -> Option<Route> {
+        self.rib.best(prefix, |index| self.state.links.get(&index).is_some_and(Link::is_up))
+    }
+
     /// The best route, as the consumer sees it: what leaves by `lo` stays with the kernel.
     pub(crate) fn route(&self, prefix: IpNet) -> Option<Route> {
-        let mut route = self.rib.best(prefix)?;
+        let mut route = self.best(prefix)?;
         let is_loopback = |index| self.state.links.get(&index).is_some_and(|link| link.loopback);
         if route.kind == RouteKind::Unicast && route.nexthops.iter().all(|hop| is_loopback(hop.interface)) {
             route.kind = RouteKind::Local;

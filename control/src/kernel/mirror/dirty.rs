@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::netlink::convert::Event;
 use super::super::resolve::NeighbourKey;
-use super::super::state::{Address, Change, IfIndex, RouteKind};
+use super::super::state::{Address, Change, IfIndex};
 use super::contents::Contents;
 
 #[derive(Debug, Default)]
@@ -53,17 +53,15 @@ impl Dirty {
         self.neighbours.extend(&neighbours);
         self.addresses.extend(a.addresses.symmetric_difference(&b.addresses));
         self.routes.extend(old.rib.differences(&new.rib));
-        // Whether a route out of an interface is "local" depends on that interface.
-        if !links.is_empty() {
-            let through = |prefix: &IpNet| {
-                let best = new.rib.best(*prefix);
-                best.is_some_and(|r| {
-                    r.kind == RouteKind::Unicast && r.nexthops.iter().any(|h| links.contains(&h.interface))
-                })
-            };
-            self.routes.extend(new.rib.prefixes().filter(through));
-        }
+        self.note_routes_through(new, &links);
         (neighbours, links)
+    }
+
+    /// Notes the routes that depend on these interfaces: on whether they are up, and on whether they are `lo`.
+    pub(crate) fn note_routes_through(&mut self, now: &Contents, links: &[IfIndex]) {
+        if !links.is_empty() {
+            self.routes.extend(now.rib.prefixes_through(links));
+        }
     }
 
     /// The changes that bring a consumer up to date, and forgets them.

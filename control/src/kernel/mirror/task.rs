@@ -166,10 +166,14 @@ impl Task {
         match event {
             Event::Neighbour(n) => self.neighbour_changed((n.interface, n.ip), now),
             Event::NeighbourGone(interface, ip) => self.neighbour_changed((interface, ip), now),
-            Event::Link(link) if link.is_up() && effect == Effect::RoutesUncertain => {
-                let ask = self.resolver.on_link_up(link.index);
-                self.ask(ask);
+            Event::Link(link) if effect == Effect::RoutesUncertain => {
+                self.dirty.note_routes_through(&self.contents, &[link.index]);
+                if link.is_up() {
+                    let ask = self.resolver.on_link_up(link.index);
+                    self.ask(ask);
+                }
             }
+            Event::LinkGone(index) => self.dirty.note_routes_through(&self.contents, &[index]),
             _ => {}
         }
     }

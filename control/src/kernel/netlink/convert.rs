@@ -13,12 +13,11 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as Nud,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteType, RouteVia,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::super::rib::{Candidate, Placement, Way};
+use super::super::rib::{Candidate, Placement};
 use super::super::state::{Address, IfIndex, Link, Neighbour, NeighbourState, NextHop, RouteKind};
 
 /// Metric that an IPv6 route has when none is given (`IP6_RT_PRIO_USER`).
@@ -183,7 +182,7 @@ pub(crate) fn route(message: &RouteMessage) -> Option<(IpNet, Candidate)> {
     let mut candidate = Candidate {
         metric: metric.unwrap_or(default_metric),
         kind: RouteKind::Unicast,
-        ways: Vec::new(),
+        nexthops: Vec::new(),
         protocol: header.protocol.into(),
         object: find(attributes, |a| match a {
             RouteAttribute::NhId(id) => Some(*id),
@@ -192,7 +191,7 @@ pub(crate) fn route(message: &RouteMessage) -> Option<(IpNet, Candidate)> {
     };
     candidate.kind = match header.kind {
         RouteType::Unicast => {
-            candidate.ways = ways(header, attributes);
+            candidate.nexthops = nexthops(attributes);
             // A route that wants an encapsulation (MPLS, SRv6) is left to the kernel.
             if is_encapsulated(attributes) { RouteKind::Local } else { RouteKind::Unicast }
         }
@@ -202,7 +201,7 @@ pub(crate) fn route(message: &RouteMessage) -> Option<(IpNet, Candidate)> {
         _ => return None,
     };
     if candidate.kind != RouteKind::Unicast {
-        candidate.ways.clear();
+        candidate.nexthops.clear();
     }
     Some((prefix, candidate))
 }
@@ -227,46 +226,43 @@ fn is_encapsulated(attributes: &[RouteAttribute]) -> bool {
     })
 }
 
-/// The next hops, sorted, each once.
-fn ways(header: &RouteHeader, attributes: &[RouteAttribute]) -> Vec<Way> {
+/// The next hops, sorted, each once. Also those that the kernel marks dead: a route is known by all it has.
+fn nexthops(attributes: &[RouteAttribute]) -> Vec<NextHop> {
     let multipath = attributes.iter().find_map(|a| match a {
         RouteAttribute::MultiPath(hops) => Some(hops),
         _ => None,
     });
-    let mut ways: Vec<Way> = match multipath {
+    let mut nexthops: Vec<NextHop> = match multipath {
         Some(hops) => hops.iter().filter_map(path).collect(),
-        None => single(header, attributes).into_iter().collect(),
+        None => single(attributes).into_iter().collect(),
     };
-    ways.sort_unstable();
+    nexthops.sort_unstable();
     // One that is named twice has both shares.
-    ways.dedup_by(|next, way| {
-        let is_same = (next.hop.via, next.hop.interface) == (way.hop.via, way.hop.interface);
+    nexthops.dedup_by(|next, hop| {
+        let is_same = (next.via, next.interface) == (hop.via, hop.interface);
         if is_same {
-            way.hop.weight = way.hop.weight.saturating_add(next.hop.weight);
+            hop.weight = hop.weight.saturating_add(next.weight);
         }
         is_same
     });
-    ways
+    nexthops
 }
 
-fn single(header: &RouteHeader, attributes: &[RouteAttribute]) -> Option<Way> {
+fn single(attributes: &[RouteAttribute]) -> Option<NextHop> {
     let interface = find(attributes, |a| match a {
         RouteAttribute::Oif(index) => Some(IfIndex(*index)),
         _ => None,
     })?;
-    let is_alive = !header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown);
-    Some(Way { hop: NextHop { via: gateway(attributes), interface, weight: 1 }, is_alive })
+    Some(NextHop { via: gateway(attributes), interface, weight: 1 })
 }
 
-fn path(hop: &RouteNextHop) -> Option<Way> {
+fn path(hop: &RouteNextHop) -> Option<NextHop> {
     if hop.interface_index == 0 {
         return None;
     }
-    let is_alive = !hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown);
     // rtnh_hops is the weight less one.
     let weight = u16::from(hop.hops) + 1;
-    let interface = IfIndex(hop.interface_index);
-    Some(Way { hop: NextHop { via: gateway(&hop.attributes), interface, weight }, is_alive })
+    Some(NextHop { via: gateway(&hop.attributes), interface: IfIndex(hop.interface_index), weight })
 }
 
 fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {

@@ -156,13 +156,13 @@ proptest! {
         if let Some(Event::Route(prefix, candidate, placement)) = event(&message, flags) {
             prop_assert_eq!(prefix, prefix.trunc());
             prop_assert!(!prefix.addr().is_multicast());
-            prop_assert!(candidate.ways.is_sorted());
-            prop_assert!(candidate.ways.iter().all(|way| way.hop.weight >= 1));
-            prop_assert!(candidate.kind == RouteKind::Unicast || candidate.ways.is_empty());
+            prop_assert!(candidate.nexthops.is_sorted());
+            prop_assert!(candidate.nexthops.iter().all(|hop| hop.weight >= 1));
+            prop_assert!(candidate.kind == RouteKind::Unicast || candidate.nexthops.is_empty());
             rib.add(prefix, candidate.clone(), placement);
             rib.add(prefix, candidate.clone(), placement);
-            let has_way = candidate.kind != RouteKind::Unicast || candidate.ways.iter().any(|way| way.is_alive);
-            prop_assert_eq!(rib.best(prefix).is_some(), has_way);
+            let has_way = candidate.kind != RouteKind::Unicast || !candidate.nexthops.is_empty();
+            prop_assert_eq!(rib.best(prefix, |_| true).is_some(), has_way);
             rib.remove(prefix, &candidate);
             prop_assert_eq!(rib.len(), 0, "told twice, gone once");
         }
@@ -194,7 +194,7 @@ fn a_message_without_what_it_needs_is_no_event() {
     };
     let mut rib = Rib::default();
     rib.add(prefix, candidate, placement);
-    assert_eq!(rib.best(prefix), None);
+    assert_eq!(rib.best(prefix, |_| true), None);
 
     assert_eq!(event(&RouteNetlinkMessage::NewLink(LinkMessage::default()), 0), None);
     let mut link = LinkMessage::default();
