@@ -40,9 +40,11 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     fn last_of(self, len: u8) -> Self;
     /// The address after this one, or `None` after the last.
     fn next(self) -> Option<Self>;
-    /// The lowest address of slot number `slot`, where the region of the first `len` bits of `self` is cut in
-    /// `2^stride` slots. Near the end of the address only each 2nd, 4th, ... slot starts an address: `None` else.
-    fn slot(self, slot: usize, len: u8, stride: u8) -> Option<Self>;
+    /// The lowest address of slot number `slot`, where the region of the first `len` bits of `self` is cut into
+    /// `2^stride` slots; `len` is less than [`Self::BITS`].
+    fn slot(self, slot: usize, len: u8, stride: u8) -> Self;
+    /// The number of the slot that `self` lies in, where the region of its first `len` bits is cut in the same way.
+    fn slot_number(self, len: u8, stride: u8) -> usize;
 
     /// The address without its first key.
     fn after_key(self) -> Self;
@@ -92,13 +94,13 @@ macro_rules! address {
             }
 
             #[inline]
-            fn slot(self, slot: usize, len: u8, stride: u8) -> Option<Self> {
-                let (slot, end) = (slot as $int, u32::from(len + stride));
-                if end <= <$int>::BITS {
-                    return Some(self | slot << (<$int>::BITS - end));
-                }
-                let below = end - <$int>::BITS;
-                (slot & ((1 << below) - 1) == 0).then_some(self | slot >> below)
+            fn slot(self, slot: usize, len: u8, stride: u8) -> Self {
+                self | Self::from_top(slot, stride) >> len
+            }
+
+            #[inline]
+            fn slot_number(self, len: u8, stride: u8) -> usize {
+                (self << len).top(stride)
             }
 
             $($key)*

@@ -64,7 +64,7 @@ impl<'a, A: Address> Builder<'a, A> {
         let may_have_ranges = A::KEY_BITS < A::BITS || len == 0;
         match may_have_ranges.then(|| self.runs(first, len, last)).flatten() {
             Some(runs) => self.range_node(&runs, len),
-            None => self.map_node(first, len),
+            None => self.map_node(first, len, last),
         }
     }
 
@@ -131,16 +131,22 @@ impl<'a, A: Address> Builder<'a, A> {
         Ok(LINK + (node + chunks) as u32)
     }
 
-    fn map_node(&mut self, first: A, len: u8) -> Result<u32, FibError> {
+    fn map_node(&mut self, first: A, len: u8, last: A) -> Result<u32, FibError> {
         let mut map = 0u64;
         let mut runs = ArrayVec::<u32, { 1 << STRIDE }>::new();
-        for slot in 0..1usize << STRIDE {
-            let Some(inner) = first.slot(slot, len, STRIDE) else { continue };
-            let word = self.region(inner, A::BITS.min(len + STRIDE))?;
+        let mut slot = 0;
+        while slot < 1 << STRIDE {
+            let word = self.region(first.slot(slot, len, STRIDE), A::BITS.min(len + STRIDE))?;
             if runs.last() != Some(&word) {
                 map |= 1 << slot;
                 runs.push(word);
             }
+            slot = match self.starts.get(self.at + 1) {
+                _ if word >= LINK => slot + 1,
+                // A value is good up to the next interval, which starts in a later slot.
+                Some(next) if next.addr <= last => next.addr.slot_number(len, STRIDE),
+                _ => 1 << STRIDE,
+            };
         }
         let node = self.words.len();
         self.check_room(node)?;
