@@ -9,6 +9,7 @@
 //! [`Compiler::compile`] then makes what is affected, and the caller publishes [`Compiler::tables`] and reports the
 //! generation back. Nothing here blocks, waits or talks to anybody.
 
+mod configure;
 mod error;
 mod filters;
 mod lengths;
@@ -30,8 +31,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use penstock_dataplane::ids::{EndpointId, InterfaceId, TunnelId, VrfId};
-use penstock_dataplane::tables::{Limits, RouteTable, Snapshot};
+use penstock_dataplane::ids::{EndpointId, TunnelId, VrfId};
+use penstock_dataplane::tables::Snapshot;
 
 pub use error::CompileError;
 pub use tunnels::PathMtu;
@@ -40,11 +41,11 @@ pub use view::{RouteSource, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Name, SourceFilter, ValidConfig};
 use crate::kernel::resolve::NeighbourKey;
 use crate::kernel::state::{Change, IfIndex, KernelState, KernelUpdate, Mac};
-use links::{Link, Links};
+use links::Links;
 use nexthops::{AdjacencyKey, NextHops};
 use slots::Slots;
 use tenants::TenantEntry;
-use tunnels::{Place, Surroundings, Tunnels};
+use tunnels::{Surroundings, Tunnels};
 use underlay::Underlay;
 
 /// How long a learned path MTU is believed (RFC 1191 6.3, RFC 8201 4: ten minutes).
@@ -99,61 +100,6 @@ impl Compiler {
         };
         compiler.configure(config);
         compiler
-    }
-
-    /// Takes a new configuration. What needs a restart must not differ: ask [`crate::config::Difference::live`].
-    pub fn configure(&mut self, config: ValidConfig) {
-        let old = std::mem::replace(&mut self.config, config);
-        let config = self.config.clone();
-        // 1. What is gone goes first.
-        let removed =
-            self.tunnels.retain(&mut self.next_hops, &mut self.filter_slots, &mut self.tables, |entry| {
-                config
-                    .tenants
-                    .get(&entry.tenant)
-                    .is_some_and(|tenant| tenant.tunnels.contains_key(&entry.name))
-            });
-        self.changed |= removed;
-        self.remove_tenants(&config);
-        // 2. Numbers for what is new; a number never changes while its thing is configured.
-        self.add_tenants(&config);
-        self.number_endpoints(&config);
-        self.connect(&config);
-        // 3. What differs is made again.
-        for (name, tenant) in &config.tenants {
-            let before = old.tenants.get(name);
-            let Some(entry) = self.tenants.get_mut(name) else { continue };
-            // Neither table depends on more of a tunnel than its name, its addresses and its kind of filter.
-            let tunnels_differ = before.is_none_or(|old| {
-                old.tunnels.len() != tenant.tunnels.len()
-                    || old.tunnels.iter().zip(&tenant.tunnels).any(|((old_name, old), (name, tunnel))| {
-                        old_name != name || old.address != tunnel.address
-                    })
-            });
-            let routes_differ = before.is_none_or(|old| old.routes != tenant.routes);
-            let filter_differs = before.is_none_or(|old| {
-                old.prefixes != tenant.prefixes || filters::is_used(old) != filters::is_used(tenant)
-            });
-            entry.dirty |= tunnels_differ || routes_differ;
-            entry.filter_dirty |= tunnels_differ || routes_differ || filter_differs;
-        }
-        self.set_tunnels(&config);
-        let public = config
-            .tenants
-            .iter()
-            .filter_map(|(name, tenant)| Some((tenant, self.tenants.get(name)?.vrf)))
-            .flat_map(|(tenant, vrf)| tenant.prefixes.iter().map(move |prefix| (*prefix, vrf)))
-            .collect();
-        let endpoints = config
-            .endpoints
-            .iter()
-            .filter_map(|(name, ip)| Some((*ip, *self.endpoints.get(name)?)))
-            .collect();
-        self.underlay.set_config(public, endpoints);
-        let limits =
-            Limits { icmp_rate: config.icmp.rate, icmp_burst: config.icmp.burst, ..Limits::default() };
-        self.changed |= limits != self.tables.limits;
-        self.tables.limits = limits;
     }
 
     /// Takes what changed in the kernel.
@@ -273,121 +219,6 @@ impl Compiler {
         std::mem::take(&mut self.next_hops.wanted_changed).then(|| self.next_hops.wanted(&self.links))
     }
 
-    fn remove_tenants(&mut self, config: &ValidConfig) {
-        let gone: Vec<Name> =
-            self.tenants.keys().filter(|name| !config.tenants.contains_key(*name)).cloned().collect();
-        for name in gone {
-            let Some(entry) = self.tenants.remove(&name) else { continue };
-            self.vrf_slots.release(u32::from(entry.vrf.0));
-            entry.remove(&mut self.next_hops, &mut self.filter_slots, &mut self.tables);
-            self.changed = true;
-        }
-    }
-
-    fn add_tenants(&mut self, config: &ValidConfig) {
-        for name in config.tenants.keys() {
-            if self.tenants.contains_key(name) {
-                continue;
-            }
-            match self.vrf_slots.take() {
-                Some(slot) => {
-                    let vrf = VrfId(slot as u16);
-                    self.tables.set_vrf(vrf, RouteTable::default());
-                    self.tenants.insert(name.clone(), TenantEntry::new(vrf));
-                }
-                None => self.errors.push(CompileError::NoSlot { what: format!("tenant {name}") }),
-            }
-        }
-    }
-
-    fn number_endpoints(&mut self, config: &ValidConfig) {
-        let slots = &mut self.endpoint_slots;
-        self.endpoints.retain(|name, id| {
-            let stays = config.endpoints.contains_key(name);
-            if !stays {
-                slots.release(u32::from(id.0));
-            }
-            stays
-        });
-        for name in config.endpoints.keys() {
-            if self.endpoints.contains_key(name) {
-                continue;
-            }
-            match slots.take() {
-                Some(slot) => drop(self.endpoints.insert(name.clone(), EndpointId(slot as u16))),
-                None => self.errors.push(CompileError::NoSlot { what: format!("endpoint {name}") }),
-            }
-        }
-    }
-
-    /// Takes ports and VLANs. If any differs, all that hangs on them is made again; that is rare.
-    fn connect(&mut self, config: &ValidConfig) {
-        let wanted: Vec<_> = links::wanted(config).collect();
-        let names: HashSet<_> = wanted.iter().map(|w| w.name.clone()).collect();
-        let gone = self.links.retain(|name| names.contains(name));
-        let mut changed = !gone.is_empty();
-        for (_, link) in gone {
-            self.tables.set_vrf(link.neighbours, RouteTable::default());
-            self.vrf_slots.release(u32::from(link.neighbours.0));
-        }
-        for wanted in wanted {
-            let no_slot = CompileError::NoSlot { what: format!("interface {}", wanted.name) };
-            let Some(id) = self.links.number(&wanted.name) else {
-                self.errors.push(no_slot);
-                continue;
-            };
-            let known = self.links.get(id).map(|link| link.neighbours);
-            let Some(neighbours) = known.or_else(|| self.vrf_slots.take().map(|slot| VrfId(slot as u16)))
-            else {
-                self.errors.push(no_slot);
-                continue;
-            };
-            let vrf =
-                wanted.tenant.and_then(|name| self.tenants.get(name)).map_or(VrfId::INTERNET, |t| t.vrf);
-            changed |= self.links.set(
-                id,
-                Link {
-                    name: wanted.name,
-                    port: wanted.port,
-                    mac: self.macs.get(wanted.port.index()).copied().unwrap_or_default(),
-                    mtu: wanted.mtu,
-                    tenant: wanted.tenant.cloned(),
-                    vrf,
-                    neighbours,
-                    addresses: wanted.addresses.to_vec(),
-                },
-            );
-        }
-        if changed {
-            self.links.match_twins();
-            self.relink();
-        }
-    }
-
-    /// Interfaces changed: everything that leads to one is made again.
-    fn relink(&mut self) {
-        self.tables.interfaces = std::sync::Arc::new(self.links.table());
-        self.underlay.clear(&mut self.next_hops, &mut self.tables);
-        let ids: Vec<InterfaceId> = self.links.iter().map(|(id, _)| id).collect();
-        for id in ids {
-            self.underlay.add_link(&self.links, &mut self.next_hops, &mut self.tables, id);
-        }
-        let neighbours: Vec<_> = self.links.kernel.neighbours.keys().copied().collect();
-        for (interface, ip) in neighbours {
-            if let Some(id) = self.links.id_of(interface) {
-                self.underlay.neighbour(&self.links, &mut self.next_hops, &mut self.tables, id, ip);
-            }
-        }
-        for (prefix, route) in &self.links.kernel.routes {
-            self.underlay.route(&self.links, &mut self.next_hops, &mut self.tables, *prefix, Some(route));
-        }
-        self.next_hops.rewrite_all(&self.links, &mut self.tables);
-        self.next_hops.wanted_changed = true;
-        self.tunnels.touch_all();
-        self.tenants.values_mut().for_each(|entry| entry.dirty = true);
-        self.changed = true;
-    }
-
     fn neighbour(&mut self, interface: IfIndex, ip: IpAddr) {
         let Some(id) = self.links.id_of(interface) else { return };
         let key = AdjacencyKey { interface: id, ip: Some(ip) };
@@ -418,23 +249,6 @@ impl Compiler {
     fn touch_vrf(&mut self, vrf: VrfId) {
         let tenant = self.tenants.values_mut().find(|entry| entry.vrf == vrf);
         tenant.into_iter().for_each(|entry| entry.dirty = true);
-    }
-
-    fn set_tunnels(&mut self, config: &ValidConfig) {
-        for (tenant_name, tenant) in &config.tenants {
-            let Some(vrf) = self.tenants.get(tenant_name).map(|entry| entry.vrf) else { continue };
-            for (name, tunnel) in &tenant.tunnels {
-                let local = config.endpoints.get(&tunnel.endpoint);
-                let endpoint = self.endpoints.get(&tunnel.endpoint);
-                let (Some(local), Some(endpoint)) = (local, endpoint) else { continue };
-                let place = Place { local: *local, endpoint: *endpoint, vrf };
-                if self.tunnels.set(&mut self.tables, tenant_name, name, tunnel, place).is_none() {
-                    self.errors
-                        .push(CompileError::NoSlot { what: format!("tunnel {name} of {tenant_name}") });
-                }
-            }
-        }
-        self.tunnels.bind(&mut self.tables);
     }
 
     fn compile_tunnels(&mut self) {

@@ -1,0 +1,128 @@
+//! The configuration as typed values: what each key is called, what it may hold, what it is when not written.
+//!
+//! [`GatewayConfig`] is what a text says, each value right in itself. Whether the values fit each other is asked by
+//! `validate`, which makes a [`super::ValidConfig`] of it. Serialised again, the types give YAML that reads back as
+//! the same configuration, with every default written out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+mod ports;
+mod tenants;
+
+pub use ports::*;
+pub use tenants::*;
+
+use super::name::Name;
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GatewayConfig {
+    /// This server.
+    pub node: NodeConfig,
+    /// Memory for packets.
+    pub memory: MemoryConfig,
+    /// Who runs where.
+    pub cores: CoresConfig,
+    /// The Ethernet ports, by name.
+    pub ports: BTreeMap<Name, PortConfig>,
+    /// Static routes of the underlay, put into the kernel's main table of the namespace.
+    pub routes: Vec<UnderlayRoute>,
+    /// Anycast addresses that tunnels end on.
+    pub endpoints: BTreeMap<Name, IpAddr>,
+    /// Limits of the ICMP errors that we send.
+    pub icmp: IcmpConfig,
+    /// The customers.
+    pub tenants: BTreeMap<Name, TenantConfig>,
+}
+
+/// `node`: this server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeConfig {
+    /// Its name.
+    pub name: Name,
+    /// The network namespace of the twins.
+    pub netns: Name,
+    /// The unix socket of the API.
+    pub socket: PathBuf,
+}
+
+/// `memory`: memory for packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemoryConfig {
+    /// Hugepages, or (lab, laptop) ordinary memory.
+    pub hugepages: bool,
+    /// What DPDK may use, MiB.
+    pub size_mib: u32,
+    /// Packet buffers per NUMA node.
+    pub mbufs: Auto<u32>,
+    /// Data room of one buffer, bytes, without headroom.
+    pub mbuf_size: u16,
+}
+
+/// A number, or the choice left to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auto<T> {
+    /// Chosen from the circumstances.
+    Auto,
+    /// This many.
+    #[serde(untagged)]
+    Fixed(T),
+}
+
+/// `cores`: which core does what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CoresConfig {
+    /// Control, API, kernel mirror and twins.
+    pub control: u16,
+    /// One worker on each.
+    pub workers: Vec<u16>,
+    /// Which worker polls which receive queue.
+    pub queues: QueuePlacement,
+}
+
+/// Which worker polls which receive queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueuePlacement {
+    /// Every worker one queue of each port, on the port's NUMA node first.
+    Auto,
+    /// By core.
+    #[serde(untagged)]
+    ByHand(BTreeMap<u16, Vec<PortQueue>>),
+}
+
+/// A receive queue, written `edge0/3`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortQueue {
+    /// The port.
+    pub port: Name,
+    /// The queue, from 0.
+    pub queue: u16,
+}
+
+impl fmt::Display for PortQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.queue)
+    }
+}
+
+impl Serialize for PortQueue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `icmp`: limits of the ICMP errors that we send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IcmpConfig {
+    /// Errors per second and worker.
+    pub rate: u32,
+    /// Errors at once.
+    pub burst: u32,
+}
