@@ -1,18 +1,19 @@
-//! The kernel's side of the gateway: the namespace of the twins, the twins themselves, and the mirror of what the
-//! kernel knows.
+//! The kernel's side of the gateway: the namespace of the twins, the twins themselves, and the mirror of what
+//! the kernel knows.
 //!
 //! ```text
-//!  configuration ─ plan ─> twin ──rtnetlink──> interfaces, addresses, static routes ┐
-//!                                                                                   │ the kernel, FRR, BIRD,
-//!  tables <─ compile <─ state <─ mirror <──events, dumps── links, routes, neighbours ┘ strongSwan in the namespace
-//!                                  │  ^
-//!                          resolve ┘  └ which neighbours forwarding uses
+//!  configuration ─ plan ──> twin ── rtnetlink ──> interfaces, addresses, static routes ┐
+//!                                                                   the kernel; FRR, BIRD, strongSwan there
+//!  tables <─ compile <─ state <─ mirror <── events, dumps ── links, routes, neighbours ┘
+//!                                │    ^
+//!                        resolve ┘    └ which neighbours forwarding uses
 //!
-//!  workers <── FrameLink ──> pump <──frames──> TAP of each twin
+//!  workers <── FrameLink ──> pump <── frames ──> TAP of each twin
 //! ```
 //!
-//! Architecture invariants: no thread of the async runtime ever changes its namespace; nothing is polled; only what
-//! Penstock made is ever removed; what a slow consumer keeps waiting is bounded by what exists in the kernel.
+//! Architecture invariants: no thread of the async runtime ever changes its namespace; nothing is polled;
+//! only what Penstock made is ever removed; what a slow consumer keeps waiting is bounded by what exists in
+//! the kernel.
 
 pub mod error;
 pub mod mirror;
@@ -53,8 +54,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Opens or makes the namespace `netns`, sets its sysctls and starts to mirror it. A namespace that this made is
-    /// removed at the end unless `keep` is set. The first update holds all that is there.
+    /// Opens or makes the namespace `netns`, sets its sysctls and starts to mirror it. A namespace that this
+    /// made is removed at the end unless `keep` is set. The first update holds all that is there.
     ///
     /// Must be called inside a tokio runtime with I/O and time; the mirror runs on it.
     pub fn start(netns: &str, keep: bool) -> Result<(Self, mpsc::Receiver<KernelUpdate>), KernelError> {
@@ -90,8 +91,8 @@ impl Kernel {
         self.mirror.stats()
     }
 
-    /// Closes the twins and removes the namespace if it is ours to remove. (Dropping does the same, but can only log
-    /// what goes wrong.)
+    /// Closes the twins and removes the namespace if it is ours to remove. (Dropping does the same, but can
+    /// only log what goes wrong.)
     pub fn close(self) -> Result<(), KernelError> {
         let Self { mirror, twins, netns } = self;
         drop(mirror);

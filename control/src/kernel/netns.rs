@@ -4,8 +4,8 @@
 //! operators and routing daemons can enter it with `ip netns exec NAME`.
 //!
 //! Invariant: no thread that outlives a call here changes its namespace, least of all a thread of an async
-//! runtime. Work in the namespace runs on a fresh thread that enters it and ends. A socket or TAP opened there
-//! stays in the namespace for good and may be used from any thread.
+//! runtime. Work in the namespace runs on a fresh thread that enters it and ends. A socket or TAP opened
+//! there stays in the namespace for good and may be used from any thread.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -35,8 +35,8 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Opens the namespace `name`, or makes it. One that this call made is removed again by [`Netns::close`] (or when
-    /// the handle is dropped), unless `keep` is set; one that was there before never is.
+    /// Opens the namespace `name`, or makes it. One that this call made is removed again by [`Netns::close`]
+    /// (or when the handle is dropped), unless `keep` is set; one that was there before never is.
     ///
     /// Removing takes away the name only: processes that still live in the namespace keep it.
     pub fn open_or_create(name: &str, keep: bool) -> Result<Self, KernelError> {
@@ -62,8 +62,8 @@ impl Netns {
         &self.name
     }
 
-    /// Runs `work` inside the namespace and returns what it returned. Blocks for as long as it runs, so keep it short
-    /// where the caller is an async task.
+    /// Runs `work` inside the namespace and returns what it returned. Blocks for as long as it runs, so keep
+    /// it short where the caller is an async task.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, KernelError> {
         thread::scope(|scope| {
             let inside = || setns(&self.file, CloneFlags::CLONE_NEWNET).map(|()| work());
@@ -110,8 +110,8 @@ fn is_valid_name(name: &str) -> bool {
         && name.bytes().all(plain)
 }
 
-/// The steps of `ip netns add`, on a thread of its own instead of in a child process: a fork of a program that has
-/// other threads may not do much more than exec.
+/// The steps of `ip netns add`, on a thread of its own instead of in a child process: a fork of a program
+/// that has other threads may not do much more than exec.
 ///
 /// 1. The directory is made a shared mount, so that the name is seen by (and can be removed from) other mount
 ///    namespaces.
@@ -133,7 +133,8 @@ fn create(name: &str, path: &PathBuf) -> Result<(), KernelError> {
     let joined = thread::scope(|scope| scope.spawn(enter_and_mount).join());
     let mounted = joined.map_err(|_| KernelError::Thread(name.to_owned()))?;
     mounted.map_err(|source| {
-        // The empty file would stand in the way of the next try. That it cannot be removed is the lesser problem.
+        // The empty file would stand in the way of the next try. That it cannot be removed is the lesser
+        // problem.
         let _ = fs::remove_file(path);
         fail("make it")(source)
     })

@@ -12,8 +12,8 @@ use super::state::Mac;
 pub struct TwinPlan {
     /// One twin for each port and each VLAN of a port.
     pub interfaces: Vec<InterfacePlan>,
-    /// Addresses that belong to no port: the endpoints. They sit on `lo`, so that the kernel answers ping to them and
-    /// IKE can bind them.
+    /// Addresses that belong to no port: the endpoints. They sit on `lo`, so that the kernel answers ping to
+    /// them and IKE can bind them.
     pub local_addresses: Vec<IpAddr>,
     /// Static routes for the main table.
     pub routes: Vec<RoutePlan>,
@@ -30,8 +30,8 @@ pub struct InterfacePlan {
     pub mac: Mac,
     /// Largest layer 3 packet.
     pub mtu_bytes: u32,
-    /// The tag that its frames have on the wire. The twin itself is untagged: the pump takes the tag off and puts it
-    /// on.
+    /// The tag that its frames have on the wire. The twin itself is untagged: the pump takes the tag off and
+    /// puts it on.
     pub vlan: Option<u16>,
     /// Addresses with their prefixes.
     pub addresses: Vec<IpNet>,

@@ -1,12 +1,13 @@
 //! The pump: a thread on the control core that carries frames between the twins and the data plane.
 //!
-//! Towards the kernel go the frames that the workers punt; towards the ports go the frames that the kernel sends. The
-//! workers' side is a lock-free queue that cannot wake anybody, so the pump looks at it at least once a millisecond,
-//! and every 50 microseconds while there is traffic. Each direction moves a bounded number of frames per round, so
-//! that neither starves the other. A frame that the other side has no room for is dropped and counted, as a NIC would.
+//! Towards the kernel go the frames that the workers punt; towards the ports go the frames that the kernel
+//! sends. The workers' side is a lock-free queue that cannot wake anybody, so the pump looks at it at least
+//! once a millisecond, and every 50 microseconds while there is traffic. Each direction moves a bounded
+//! number of frames per round, so that neither starves the other. A frame that the other side has no room for
+//! is dropped and counted, as a NIC would.
 //!
-//! VLANs: the twin of a VLAN is an untagged interface. The pump takes the tag off what goes up and puts it on what
-//! comes down.
+//! VLANs: the twin of a VLAN is an untagged interface. The pump takes the tag off what goes up and puts it on
+//! what comes down.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -50,8 +51,8 @@ pub struct Full;
 
 /// The data plane's end of the slow path, in bytes.
 pub trait FrameLink: Send {
-    /// Hands the frames that workers punted to `take`, each with the interface that it came in by, as it was on the
-    /// wire (with or without its VLAN tag). Moves a bounded number of frames and returns how many.
+    /// Hands the frames that workers punted to `take`, each with the interface that it came in by, as it was
+    /// on the wire (with or without its VLAN tag). Moves a bounded number of frames and returns how many.
     fn poll_punts(&mut self, take: &mut dyn FnMut(InterfaceId, &[u8])) -> usize;
 
     /// Sends a frame by an interface. It is complete, VLAN tag included.
@@ -276,8 +277,8 @@ impl Running {
     }
 }
 
-/// A punted frame without its tag, in two pieces. A frame that has no tag is passed as it is; one with another tag
-/// than its interface's is refused.
+/// A punted frame without its tag, in two pieces. A frame that has no tag is passed as it is; one with
+/// another tag than its interface's is refused.
 fn untag(frame: &[u8], vlan: Option<u16>) -> Option<[IoSlice<'_>; 2]> {
     let (addresses, rest) = frame.split_at_checked(ADDRESSES_LEN)?;
     let rest = match (vlan, rest) {
@@ -343,7 +344,8 @@ mod tests {
         let tagged = frame(&[&[0x81, 0x00, 0x00, 0x64], &[0x08, 0x00]]);
         for length in 0..tagged.len() {
             let got = joined(untag(&tagged[..length], Some(100)));
-            // 14 and 15 bytes end inside the tag: an EtherType follows, and the kernel will make nothing of it.
+            // 14 and 15 bytes end inside the tag: an EtherType follows, and the kernel will make nothing of
+            // it.
             assert_eq!(got.is_some(), (14..16).contains(&length), "{length}");
         }
         assert!(untag(&tagged, Some(100)).is_some());

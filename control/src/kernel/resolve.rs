@@ -1,9 +1,9 @@
 //! Keeps the neighbours that forwarding uses resolved.
 //!
-//! Control says which neighbours it wants ([`Resolver::set_wanted`]); for each one that the kernel does not know, or is
-//! not sure of any more, the kernel is asked to use it (`NTF_USE`), which makes it send ARP or ND and report. Nothing
-//! is polled: a request is repeated only when an event says that the entry went stale, failed or vanished, and after a
-//! failure the next try waits from one second up to thirty.
+//! Control says which neighbours it wants ([`Resolver::set_wanted`]); for each one that the kernel does not
+//! know, or is not sure of any more, the kernel is asked to use it (`NTF_USE`), which makes it send ARP or ND
+//! and report. Nothing is polled: a request is repeated only when an event says that the entry went stale,
+//! failed or vanished, and after a failure the next try waits from one second up to thirty.
 //!
 //! This file decides *when* to ask. The mirror feeds it events and sends what it returns.
 
@@ -38,8 +38,8 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Replaces the set of neighbours in use. Returns those to ask for now: the new ones that the kernel does not have
-    /// in a fresh state.
+    /// Replaces the set of neighbours in use. Returns those to ask for now: the new ones that the kernel does
+    /// not have in a fresh state.
     pub(crate) fn set_wanted(
         &mut self,
         wanted: &HashSet<NeighbourKey>,
@@ -68,8 +68,8 @@ impl Resolver {
         let Some(entry) = self.wanted.get_mut(&key) else { return false };
         match state {
             Some(NeighbourState::Stale) => true,
-            // Gone for good reasons (garbage collection) or bad ones (its link went): both wait, the second would
-            // be refused at once and the first costs a second at most.
+            // Gone for good reasons (garbage collection) or bad ones (its link went): both wait, the second
+            // would be refused at once and the first costs a second at most.
             Some(NeighbourState::Failed) | None => {
                 if entry.retry_at.is_none() {
                     entry.backoff = (entry.backoff * 2).clamp(RETRY_MIN, RETRY_MAX);

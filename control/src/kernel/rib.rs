@@ -1,8 +1,8 @@
 //! All routes that the kernel's main table holds per prefix, and which of them is the best.
 //!
-//! The kernel tells of additions and removals one by one; this follows its rules for where a new route goes among
-//! those of the same prefix, so that the right one takes over when the best one goes. Everything is idempotent: events
-//! that a dump already showed may be applied again.
+//! The kernel tells of additions and removals one by one; this follows its rules for where a new route goes
+//! among those of the same prefix, so that the right one takes over when the best one goes. Everything is
+//! idempotent: events that a dump already showed may be applied again.
 
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
@@ -59,7 +59,8 @@ impl Rib {
         if let Some(at) = replaced {
             release(objects, &candidates.remove(at));
         }
-        // 2. A route that the new one contains is the same one, told again or grown by a next hop. It stays where it
+        // 2. A route that the new one contains is the same one, told again or grown by a next hop. It stays
+        //    where it
         //    stands, unless something was replaced.
         let is_same: Vec<bool> = candidates.iter().map(|c| new.is_again(c, is_ipv6)).collect();
         match is_same.iter().position(|same| *same) {
@@ -107,8 +108,8 @@ impl Rib {
         }
     }
 
-    /// The route that packets to this prefix take: the first by metric that has a way out, with its next hops on
-    /// interfaces that are up. (The kernel marks the others dead, but tells nobody when it does.)
+    /// The route that packets to this prefix take: the first by metric that has a way out, with its next hops
+    /// on interfaces that are up. (The kernel marks the others dead, but tells nobody when it does.)
     pub(crate) fn best(&self, prefix: IpNet, is_up: impl Fn(IfIndex) -> bool) -> Option<Route> {
         let candidates = self.prefixes.get(&prefix)?;
         candidates.iter().find_map(|candidate| {
@@ -163,8 +164,8 @@ impl Rib {
 }
 
 impl Candidate {
-    /// `older` is this route, as it was told before. IPv6 has one route for each metric and set of next hops, and tells
-    /// the whole set when one is added; IPv4 may have several that differ in anything.
+    /// `older` is this route, as it was told before. IPv6 has one route for each metric and set of next hops,
+    /// and tells the whole set when one is added; IPv4 may have several that differ in anything.
     fn is_again(&self, older: &Self, is_ipv6: bool) -> bool {
         let is_same = if is_ipv6 { self.covers(older) } else { self.has_same_ways(older) };
         self.metric == older.metric
@@ -173,7 +174,8 @@ impl Candidate {
             && (is_ipv6 || self.protocol == older.protocol)
     }
 
-    /// Both have the same next hops with the same weights, or the same next-hop object, whatever it holds now.
+    /// Both have the same next hops with the same weights, or the same next-hop object, whatever it holds
+    /// now.
     fn has_same_ways(&self, other: &Self) -> bool {
         match (self.object, other.object) {
             (None, None) => self.nexthops == other.nexthops,
@@ -195,8 +197,8 @@ impl Candidate {
     }
 }
 
-/// Which route a replacement takes the place of: the first of its metric, in IPv6 preferably one of the same sort
-/// (`fib6_add_rt2node`).
+/// Which route a replacement takes the place of: the first of its metric, in IPv6 preferably one of the same
+/// sort (`fib6_add_rt2node`).
 fn position_to_replace(candidates: &[Candidate], new: &Candidate, is_ipv6: bool) -> Option<usize> {
     let same_metric = |c: &Candidate| c.metric == new.metric;
     let same_sort = |c: &Candidate| same_metric(c) && c.is_joinable() == new.is_joinable();

@@ -1,7 +1,7 @@
 //! Static routes of the configuration in the kernel's main table.
 //!
-//! Every route made here has protocol 178, and only such routes are ever changed or removed here. Routes of daemons
-//! and of the operator's hand are left alone, also where they stand in the way: that is reported.
+//! Every route made here has protocol 178, and only such routes are ever changed or removed here. Routes of
+//! daemons and of the operator's hand are left alone, also where they stand in the way: that is reported.
 
 use std::net::IpAddr;
 

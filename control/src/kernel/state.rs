@@ -1,11 +1,12 @@
 //! What the kernel of the twin namespace knows: links, addresses, routes and neighbours, as plain data.
 //!
-//! The mirror keeps one [`KernelState`] and hands its consumer [`KernelUpdate`]s: lists of [`Change`]s that, applied
-//! in order with [`KernelState::apply`] to an empty state, give an equal copy. A change carries the whole new value of
-//! one key, or `None` when the key is gone; so changes of one key may be coalesced, and applying one twice is harmless.
+//! The mirror keeps one [`KernelState`] and hands its consumer [`KernelUpdate`]s: lists of [`Change`]s that,
+//! applied in order with [`KernelState::apply`] to an empty state, give an equal copy. A change carries the
+//! whole new value of one key, or `None` when the key is gone; so changes of one key may be coalesced, and
+//! applying one twice is harmless.
 //!
-//! Only what forwarding needs is here. Of all routes to one prefix the state holds the best one (lowest metric); the
-//! others stay in the mirror until the best one goes. This file never talks to the kernel.
+//! Only what forwarding needs is here. Of all routes to one prefix the state holds the best one (lowest
+//! metric); the others stay in the mirror until the best one goes. This file never talks to the kernel.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -74,8 +75,8 @@ pub enum RouteKind {
 /// One way out of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct NextHop {
-    /// The router to hand packets to; `None` when the destination itself is on the link. May be of the other family
-    /// (an IPv4 route via an IPv6 router, RFC 8950).
+    /// The router to hand packets to; `None` when the destination itself is on the link. May be of the other
+    /// family (an IPv4 route via an IPv6 router, RFC 8950).
     pub via: Option<IpAddr>,
     /// The interface to leave by.
     pub interface: IfIndex,
@@ -90,8 +91,9 @@ pub struct Route {
     pub prefix: IpNet,
     /// What to do with matching packets.
     pub kind: RouteKind,
-    /// Ways out, sorted; empty unless `kind` is [`RouteKind::Unicast`]. Next hops on an interface that is not up are
-    /// left out; when none is left the route with the next metric is the best, and when there is none, nothing is.
+    /// Ways out, sorted; empty unless `kind` is [`RouteKind::Unicast`]. Next hops on an interface that is not
+    /// up are left out; when none is left the route with the next metric is the best, and when there is none,
+    /// nothing is.
     pub nexthops: Vec<NextHop>,
     /// Metric; the lowest one wins. IPv6 routes have 1024 when nobody says otherwise.
     pub metric: u32,
@@ -133,8 +135,8 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// The hardware address, if frames may be sent to it now. An entry that is stale or being probed is still usable:
-    /// the kernel itself sends to it until the probe fails.
+    /// The hardware address, if frames may be sent to it now. An entry that is stale or being probed is still
+    /// usable: the kernel itself sends to it until the probe fails.
     pub fn usable_mac(&self) -> Option<Mac> {
         match self.state {
             NeighbourState::Incomplete | NeighbourState::Failed => None,
@@ -165,8 +167,8 @@ pub enum Change {
 pub struct KernelUpdate {
     /// Links first, then addresses, neighbours, routes.
     pub changes: Vec<Change>,
-    /// The first update after the start and each one after lost events: the changes are the difference that a full
-    /// dump showed.
+    /// The first update after the start and each one after lost events: the changes are the difference that a
+    /// full dump showed.
     pub resync: bool,
 }
 
@@ -177,7 +179,8 @@ pub struct KernelState {
     pub links: BTreeMap<IfIndex, Link>,
     /// All addresses of the namespace.
     pub addresses: std::collections::BTreeSet<Address>,
-    /// The best route per prefix, main table only. Link-local (fe80::/10) and multicast prefixes are left out.
+    /// The best route per prefix, main table only. Link-local (fe80::/10) and multicast prefixes are left
+    /// out.
     pub routes: BTreeMap<IpNet, Route>,
     /// Neighbours on Ethernet-like interfaces; multicast entries are left out.
     pub neighbours: HashMap<(IfIndex, IpAddr), Neighbour>,

@@ -1,5 +1,5 @@
-//! The sysctls of the twin namespace: a router that forwards for the fast path while it learns a neighbour, and that
-//! takes packets with its own source addresses back, because the fast path sends them up.
+//! The sysctls of the twin namespace: a router that forwards for the fast path while it learns a neighbour,
+//! and that takes packets with its own source addresses back, because the fast path sends them up.
 //!
 //! /proc/sys/net shows the namespace of the *calling thread*, so these functions are to be called inside
 //! [`Netns::run`](super::netns::Netns::run).
@@ -12,9 +12,11 @@ use super::error::KernelError;
 
 const ROOT: &str = "/proc/sys/net";
 
-/// For the whole namespace. `default` is what interfaces made later start with, `all` is combined with each one's own.
+/// For the whole namespace. `default` is what interfaces made later start with, `all` is combined with each
+/// one's own.
 const NAMESPACE: &[(&str, &str)] = &[
-    // Packets whose neighbour is not known yet come up through the twin; the kernel queues them, resolves and forwards.
+    // Packets whose neighbour is not known yet come up through the twin; the kernel queues them, resolves and
+    // forwards.
     ("ipv4/ip_forward", "1"),
     // An encapsulated packet of ours has an endpoint as its source and still comes in by a twin.
     ("ipv4/conf/all/accept_local", "1"),

@@ -1,9 +1,9 @@
-//! A TAP interface: the file end of a twin. Frames written here are received by the kernel, frames that the kernel
-//! sends are read here.
+//! A TAP interface: the file end of a twin. Frames written here are received by the kernel, frames that the
+//! kernel sends are read here.
 //!
-//! Each read and write is one Ethernet frame without any header in front. No offloads are asked for, so the kernel
-//! hands over frames with good checksums and no larger than the MTU. The interface lives exactly as long as the
-//! [`Tap`]: closing the file removes it, also when the process dies.
+//! Each read and write is one Ethernet frame without any header in front. No offloads are asked for, so the
+//! kernel hands over frames with good checksums and no larger than the MTU. The interface lives exactly as
+//! long as the [`Tap`]: closing the file removes it, also when the process dies.
 //!
 //! This is one of the leaf modules with unsafe code: two ioctls.
 #![allow(unsafe_code)]
@@ -66,8 +66,8 @@ impl Tap {
         &self.name
     }
 
-    /// Tells the kernel whether the port behind this twin has a link, so that routes and daemons react as they would
-    /// to a pulled cable.
+    /// Tells the kernel whether the port behind this twin has a link, so that routes and daemons react as
+    /// they would to a pulled cable.
     pub fn set_carrier(&self, up: bool) -> io::Result<()> {
         let value = c_int::from(up);
         // SAFETY: TUNSETCARRIER reads one int; `value` lives in this frame for the time of the call.

@@ -1,8 +1,8 @@
 //! The twins: makes the kernel's interfaces, addresses and routes equal to a [`TwinPlan`].
 //!
-//! What is there is read from the kernel each time, so applying again also mends what somebody broke. Only what
-//! Penstock made is ever removed: twins, and addresses and routes marked with protocol 178. One thing that fails does
-//! not stop the rest; all problems are reported together.
+//! What is there is read from the kernel each time, so applying again also mends what somebody broke. Only
+//! what Penstock made is ever removed: twins, and addresses and routes marked with protocol 178. One thing
+//! that fails does not stop the rest; all problems are reported together.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -52,7 +52,8 @@ pub struct Applied {
 }
 
 impl Twins {
-    /// Sets up the namespace's sysctls and opens what is needed to change it. Must be called inside a tokio runtime.
+    /// Sets up the namespace's sysctls and opens what is needed to change it. Must be called inside a tokio
+    /// runtime.
     pub fn start(netns: &Netns) -> Result<Self, KernelError> {
         let runtime = tokio::runtime::Handle::current();
         let open = || {
@@ -68,8 +69,8 @@ impl Twins {
         Ok(Self { handle, connection, dumps, taps: BTreeMap::new(), put: HashSet::new() })
     }
 
-    /// Makes the kernel's side equal to `plan`. Steps: interfaces that go, interfaces that come, their settings,
-    /// addresses, routes.
+    /// Makes the kernel's side equal to `plan`. Steps: interfaces that go, interfaces that come, their
+    /// settings, addresses, routes.
     pub async fn apply(&mut self, netns: &Netns, plan: &TwinPlan) -> Applied {
         let mut problems = Vec::new();
         match self.links().await {
@@ -124,8 +125,8 @@ impl Twins {
         Ok(links)
     }
 
-    /// Closes the twins that the plan does not have, and forgets those that somebody deleted. The pump may still hold
-    /// the file of a TAP, so the interface is deleted and not only closed.
+    /// Closes the twins that the plan does not have, and forgets those that somebody deleted. The pump may
+    /// still hold the file of a TAP, so the interface is deleted and not only closed.
     async fn close_unwanted(
         &mut self,
         plan: &TwinPlan,

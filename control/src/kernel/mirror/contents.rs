@@ -29,8 +29,8 @@ pub(crate) enum Effect {
     None,
     /// The object changed.
     Changed,
-    /// The object changed, and routes may have gone without a word from the kernel: it tells of no IPv4 route that goes
-    /// with its interface or address.
+    /// The object changed, and routes may have gone without a word from the kernel: it tells of no IPv4 route
+    /// that goes with its interface or address.
     RoutesUncertain,
 }
 

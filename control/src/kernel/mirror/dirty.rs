@@ -1,5 +1,5 @@
-//! Which keys changed since the consumer was last told. Each key is held once however often it changes, so what waits
-//! for a slow consumer is bounded by what exists in the kernel.
+//! Which keys changed since the consumer was last told. Each key is held once however often it changes, so
+//! what waits for a slow consumer is bounded by what exists in the kernel.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -57,7 +57,8 @@ impl Dirty {
         (neighbours, links)
     }
 
-    /// Notes the routes that depend on these interfaces: on whether they are up, and on whether they are `lo`.
+    /// Notes the routes that depend on these interfaces: on whether they are up, and on whether they are
+    /// `lo`.
     pub(crate) fn note_routes_through(&mut self, now: &Contents, links: &[IfIndex]) {
         if !links.is_empty() {
             self.routes.extend(now.rib.prefixes_through(links));

@@ -2,9 +2,10 @@
 //!
 //! - It reads everything once, then lives on events. Nothing is polled.
 //! - When the kernel says that events were lost (`ENOBUFS`), or did something that it tells nobody about (see
-//!   [`Effect::RoutesUncertain`]), it reads everything again beside the running events and passes on the difference.
-//! - Changes are gathered for about a millisecond and handed over as one [`KernelUpdate`]. While the consumer is busy
-//!   they go on being merged; nothing grows but by what is in the kernel.
+//!   [`Effect::RoutesUncertain`]), it reads everything again beside the running events and passes on the
+//!   difference.
+//! - Changes are gathered for about a millisecond and handed over as one [`KernelUpdate`]. While the consumer
+//!   is busy they go on being merged; nothing grows but by what is in the kernel.
 //! - It also drives the [`Resolver`], which needs the same events.
 
 mod contents;
@@ -41,7 +42,8 @@ const GROUPS: [MulticastGroup; 7] = [
 /// Knobs; the defaults are for production.
 #[derive(Debug, Clone, Copy)]
 pub struct MirrorOptions {
-    /// Receive buffer for events. The kernel counts about 1 KiB for each: the default holds some 30 000 of them.
+    /// Receive buffer for events. The kernel counts about 1 KiB for each: the default holds some 30 000 of
+    /// them.
     pub receive_bytes: usize,
     /// How long changes are gathered before they are handed over.
     pub gather: Duration,
@@ -95,7 +97,8 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Starts to mirror a namespace. The first update holds all that is there. Must be called inside a tokio runtime.
+    /// Starts to mirror a namespace. The first update holds all that is there. Must be called inside a tokio
+    /// runtime.
     pub fn start(
         netns: &Netns,
         options: MirrorOptions,

@@ -27,7 +27,8 @@ use super::Counters;
 use super::contents::{Contents, Effect};
 use super::dirty::Dirty;
 
-/// Events kept while everything is read. Past this the reading is given up: the running picture is the better one.
+/// Events kept while everything is read. Past this the reading is given up: the running picture is the better
+/// one.
 const REPLAY_MAX: usize = 200_000;
 /// Wait before reading everything, so that a burst of link changes costs one reading.
 const RESYNC_DELAY: Duration = Duration::from_millis(5);
@@ -194,7 +195,8 @@ impl Task {
         } else {
             tracing::error!(%error, "netlink event socket failed; reading everything again");
         }
-        // What still waits is older than what was lost: put on top of a new reading it would bring back what is gone.
+        // What still waits is older than what was lost: put on top of a new reading it would bring back what
+        // is gone.
         self.events.drain();
         // What is being read now may miss what was lost.
         self.replay = None;

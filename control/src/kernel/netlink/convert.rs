@@ -1,7 +1,7 @@
 //! From rtnetlink messages to the mirror's events.
 //!
-//! Everything here is total: a message that lacks an attribute, has one of the wrong family, or describes something
-//! that forwarding has no use for gives `None`, never a panic and never a guess.
+//! Everything here is total: a message that lacks an attribute, has one of the wrong family, or describes
+//! something that forwarding has no use for gives `None`, never a panic and never a guess.
 
 use std::net::IpAddr;
 

@@ -52,9 +52,9 @@ pub(crate) struct NetlinkSocket {
 }
 
 impl NetlinkSocket {
-    /// Opens a socket in the namespace of the calling thread, with `receive_bytes` of buffer (the kernel may refuse
-    /// more than `net.core.rmem_max` to a process without CAP_NET_ADMIN), subscribed to `groups`. Needs a tokio
-    /// runtime to be entered.
+    /// Opens a socket in the namespace of the calling thread, with `receive_bytes` of buffer (the kernel may
+    /// refuse more than `net.core.rmem_max` to a process without CAP_NET_ADMIN), subscribed to `groups`.
+    /// Needs a tokio runtime to be entered.
     pub(crate) fn open(groups: &[MulticastGroup], receive_bytes: usize) -> Result<Self, KernelError> {
         let open = || -> io::Result<AsyncFd<OwnedFd>> {
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -64,8 +64,9 @@ impl NetlinkSocket {
             }
             let mask = groups.iter().fold(0, |mask, &group| mask | 1_u32 << (group as u32 - 1));
             bind(fd.as_raw_fd(), &NetlinkAddr::new(0, mask))?;
-            // SAFETY: `register` requires that the descriptor is open, and is not registered elsewhere, for as long as
-            // the `AsyncFd` lives. It is an `OwnedFd` made above, which moves into the `AsyncFd` and out never.
+            // SAFETY: `register` requires that the descriptor is open, and is not registered elsewhere, for
+            // as long as the `AsyncFd` lives. It is an `OwnedFd` made above, which moves into the `AsyncFd`
+            // and out never.
             Ok(unsafe { AsyncFd::register(fd) }?)
         };
         let fd = open().map_err(|source| KernelError::Netlink { action: "open a socket", source })?;
@@ -130,7 +131,8 @@ pub(crate) fn split(mut datagram: &[u8], take: &mut impl FnMut(Received)) {
 }
 
 fn read(kind: u16, flags: u16, payload: &[u8]) -> Received {
-    // linux/netlink.h: NLMSG_ERROR and NLMSG_DONE start with a negative errno, or 0. An empty NLMSG_DONE is good.
+    // linux/netlink.h: NLMSG_ERROR and NLMSG_DONE start with a negative errno, or 0. An empty NLMSG_DONE is
+    // good.
     let error = || match i32::from_ne_bytes(payload.first_chunk().copied().unwrap_or_default()) {
         0 => None,
         code => Some(io::Error::from_raw_os_error(code.saturating_neg())),

@@ -1,5 +1,5 @@
-//! The mirror that lived on events against one that has just read everything: after any number of changes they must
-//! agree, or the rules for where the kernel puts a route were read wrong.
+//! The mirror that lived on events against one that has just read everything: after any number of changes
+//! they must agree, or the rules for where the kernel puts a route were read wrong.
 
 use std::io::Write;
 use std::process::Stdio;

@@ -1,6 +1,5 @@
-//! Tests against the real kernel, in namespaces of their own. They need root and say so when they do not have it.
-
-#![expect(clippy::panic, reason = "a test that cannot go on says why")]
+//! Tests against the real kernel, in namespaces of their own. They need root and say so when they do not have
+//! it.
 
 mod differential;
 mod hostile;
