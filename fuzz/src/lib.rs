@@ -1,12 +1,14 @@
 //! What the fuzz targets check, as plain functions: the same code runs under libFuzzer and, over the committed
 //! inputs of `regressions/`, in `cargo test`.
 
+mod config;
 mod headers;
 mod pipeline;
 mod rewrites;
 #[path = "../../dataplane/tests/support/mod.rs"]
 mod support;
 
+pub use config::config;
 pub use headers::headers;
 pub use pipeline::pipeline;
 pub use rewrites::rewrites;

@@ -36,3 +36,8 @@ fn headers() {
 fn rewrites() {
     replay("rewrites", penstock_fuzz::rewrites);
 }
+
+#[test]
+fn config() {
+    replay("config", penstock_fuzz::config);
+}
