@@ -113,11 +113,23 @@ impl Compiler {
             }
         }
         for change in others {
-            self.links.kernel.apply(change.clone());
             match change {
-                Change::Neighbour((interface, ip), _) => self.neighbour(interface, ip),
-                Change::Address(address, _) => self.touch_local(self.links.vrf_of(address.interface)),
-                Change::Route(prefix, _) => self.route(prefix),
+                Change::Neighbour(key, _) => {
+                    let before = self.links.kernel.usable_mac(key.0, key.1);
+                    self.links.kernel.apply(change);
+                    // Most events only say how fresh the entry is.
+                    if before != self.links.kernel.usable_mac(key.0, key.1) {
+                        self.neighbour(key.0, key.1);
+                    }
+                }
+                Change::Address(address, _) => {
+                    self.links.kernel.apply(change);
+                    self.touch_local(self.links.vrf_of(address.interface));
+                }
+                Change::Route(prefix, _) => {
+                    self.links.kernel.apply(change);
+                    self.route(prefix);
+                }
                 Change::Link(..) => {}
             }
         }

@@ -15,7 +15,7 @@ use super::slots::Slots;
 use crate::kernel::resolve::NeighbourKey;
 
 /// Slots of a [`Hop`].
-const HOP_SLOTS: u32 = 1 << 28;
+const HOP_SLOTS: u32 = Hop::SLOTS;
 
 /// A neighbour on a link; without an address: whoever the destination is, the kernel finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -87,7 +87,7 @@ pub(super) struct Tunnels {
 impl Tunnels {
     pub(super) fn new() -> Self {
         Self {
-            slots: Slots::new(0, 1 << 28),
+            slots: Slots::new(0, Hop::SLOTS),
             entries: BTreeMap::new(),
             ids: HashMap::new(),
             by_remote: BTreeSet::new(),

@@ -68,6 +68,7 @@ fn nothing_changes_when_nothing_changed() {
     assert!(!lab.route("0.0.0.0/0", &[(Some("192.0.2.254"), 2, 1)]).changed);
     assert!(!lab.link(2, "edge0").changed);
     assert!(!lab.neighbour(2, "192.0.2.50", None).changed);
+    assert!(!lab.neighbour(2, "192.0.2.254", Some(0xfe)).changed);
 }
 
 #[test]
