@@ -44,7 +44,7 @@ drop_reasons! {
     Unreachable, "unreachable", "An unreachable or prohibit route matched; the sender was told within the ICMP budget.";
     NeighborUnresolved, "neighbor_unresolved", "The next hop's MAC address is not known yet and the budget for sending through the kernel is used up. See `penstock show neighbors`.";
     TooBig, "too_big", "Larger than the tunnel's or link's MTU and not allowed to be fragmented; the sender got fragmentation needed or packet too big within the ICMP budget.";
-    FragmentFailed, "fragment_failed", "Fragmentation failed: no buffers left, or more than 16 fragments would be needed.";
+    FragmentFailed, "fragment_failed", "Fragmentation failed: no buffers left, or more than 20 fragments would be needed.";
     GreTruncated, "gre_truncated", "The packet ends inside the GRE header.";
     GreVersion, "gre_version", "GRE version is not 0 (version 1 is PPTP).";
     GreReserved, "gre_reserved", "A reserved GRE flag is set (RFC 2784 2.3: such packets must be discarded). Old RFC 1701 routing is not supported.";
@@ -67,10 +67,9 @@ drop_reasons! {
     PuntQueueFull, "punt_queue_full", "The queue to the kernel twin is full: the control core is busy or the twin is down.";
     TxQueueFull, "tx_queue_full", "The port's transmit queue stayed full: the link is slower than what comes in.";
     TxPortMissing, "tx_port_missing", "The route leaves by a port on which this worker has no transmit queue.";
-    NoBuffers, "no_buffers", "The packet buffer pool is empty. Raise memory.mbufs.";
     NoHeadroom, "no_headroom", "No room in front of the packet for the outer header.";
     GreKeepalive, "gre_keepalive", "A GRE keepalive reply to one of ours: taken note of, not forwarded.";
-    TooBigNotice, "too_big_notice", "ICMP fragmentation needed or packet too big about one of our outer packets: the tunnel's MTU was lowered.";
+    TooBigNotice, "too_big_notice", "ICMP fragmentation needed or packet too big about one of our outer packets: control was told, and lowers the tunnel's MTU where it is smaller.";
 }
 
 #[cfg(test)]

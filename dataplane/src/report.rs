@@ -117,7 +117,10 @@ fn report<D: Driver>(
         cx.stats.icmp_suppressed.add(1);
         return;
     }
-    let Some(message) = error.get(..len).and_then(|bytes| cx.pool.copy_of(bytes)) else { return };
+    let Some(message) = error.get(..len).and_then(|bytes| cx.pool.copy_of(bytes)) else {
+        cx.stats.icmp_suppressed.add(1);
+        return;
+    };
     let mut back = Meta::new(InterfaceId(meta.interface), VrfId(meta.vrf));
     back.v6 = meta.v6;
     back.dst_v4 = dst_v4;

@@ -86,7 +86,7 @@ pub struct WorkerStats {
     pub generated: Counter,
     /// Fragments that became part of another packet, or wait for the rest of theirs.
     pub merged: Counter,
-    /// ICMP errors not sent because the budget was used up.
+    /// ICMP errors not sent because the budget was used up or no packet buffer was free.
     pub icmp_suppressed: Counter,
     /// ICMP errors sent.
     pub icmp_sent: Counter,

@@ -26,6 +26,15 @@ pub fn text(status: &Status) -> String {
                 count(status.dropped)
             ),
         ),
+        (
+            "kernel",
+            format!(
+                "{} frames to it, {} from it, {} lost",
+                count(status.twin_punted),
+                count(status.twin_injected),
+                count(status.twin_lost)
+            ),
+        ),
     ]);
     if status.attention.is_empty() {
         text.push_str("\nnothing needs attention\n");

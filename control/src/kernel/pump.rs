@@ -102,6 +102,13 @@ pub struct PumpStats {
     pub inject_bad: u64,
 }
 
+impl PumpStats {
+    /// Frames that went nowhere, in either direction.
+    pub fn lost(&self) -> u64 {
+        self.punt_no_twin + self.punt_refused + self.punt_wrong_vlan + self.inject_full + self.inject_bad
+    }
+}
+
 /// The running pump. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct Pump {

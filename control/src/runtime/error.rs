@@ -69,7 +69,9 @@ pub enum RuntimeError {
         source: std::io::Error,
     },
     /// A worker thread ended by itself, which is a bug.
-    #[error("the worker on core {0} ended; this is a bug, the gateway stops so that routing moves to other nodes")]
+    #[error(
+        "the worker on core {0} ended; this is a bug, the gateway stops so that routing moves to other nodes"
+    )]
     WorkerGone(u16),
 }
 

@@ -75,8 +75,8 @@ impl Keepalives {
         };
         let open = || Ok((open(AddressFamily::Inet)?, open(AddressFamily::Inet6)?));
         let opened: io::Result<_> = netns.run(open)?;
-        let (v4, v6) =
-            opened.map_err(|source| KernelError::Netlink { action: "open a raw socket for keepalives", source })?;
+        let (v4, v6) = opened
+            .map_err(|source| KernelError::Netlink { action: "open a raw socket for keepalives", source })?;
         Ok(Self { v4, v6, watches: HashMap::new() })
     }
 

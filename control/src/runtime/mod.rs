@@ -46,8 +46,8 @@ const RELOADS: usize = 4;
 /// # Errors
 /// When it cannot start, or a worker ends by itself.
 pub fn run(file: &Path, version: &str) -> Result<(), RuntimeError> {
-    let config = config::load(file)
-        .map_err(|problems| RuntimeError::Config { file: file.to_owned(), problems })?;
+    let config =
+        config::load(file).map_err(|problems| RuntimeError::Config { file: file.to_owned(), problems })?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -88,13 +88,14 @@ async fn control(
     gateway.publish();
     gateway.check_links();
 
-    let view = View { state: Arc::clone(&gateway.state), reloads: reloads.clone(), version: version.to_owned() };
+    let view =
+        View { state: Arc::clone(&gateway.state), reloads: reloads.clone(), version: version.to_owned() };
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(socket, Arc::new(view), async {
         let _ = stopped.await;
     }));
-    let mut signals = Signals::new()
-        .map_err(|source| RuntimeError::System { action: "listen for signals", source })?;
+    let mut signals =
+        Signals::new().map_err(|source| RuntimeError::System { action: "listen for signals", source })?;
     let mut notices = every(NOTICES);
     let mut checks = every(CHECKS);
     tracing::info!(version, file = %file.display(), "the gateway runs");
@@ -218,6 +219,7 @@ impl Running {
     fn check(&mut self) -> Result<(), RuntimeError> {
         self.check_links();
         self.send_keepalives();
+        self.lock().pump = self.pump.stats();
         self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
     }
 

@@ -12,6 +12,7 @@ use super::keepalive::Keepalives;
 use super::workers::DataPlane;
 use crate::compile::Compiler;
 use crate::config::ValidConfig;
+use crate::kernel::pump::PumpStats;
 use crate::kernel::resolve::NeighbourKey;
 
 /// Totals of a tunnel over all workers.
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) keepalives: Keepalives,
     /// Whether each port's link is up.
     pub(super) links: Vec<Option<dpdk::Link>>,
+    /// What the pump has moved, as of the last look.
+    pub(super) pump: PumpStats,
     pub(super) file: PathBuf,
     pub(super) source: Source,
     pub(super) last_reload: Option<LastReload>,
@@ -80,6 +83,7 @@ impl State {
             dataplane,
             keepalives,
             links,
+            pump: PumpStats::default(),
             file,
             source,
             last_reload: None,

@@ -68,6 +68,9 @@ impl Gateway for View {
             rx_packets: rx,
             tx_packets: tx,
             dropped: workers.iter().map(|worker| worker.stats.drops_total()).sum(),
+            twin_punted: state.pump.punted,
+            twin_injected: state.pump.injected,
+            twin_lost: state.pump.lost(),
             last_reload: state.last_reload.as_ref().map(|last| LastReload {
                 age_s: last.at.elapsed().as_secs(),
                 changes: last.changes,
@@ -216,7 +219,10 @@ impl Gateway for View {
                 .dataplane
                 .workers
                 .iter()
-                .map(|worker| CoreCount { core: u32::from(worker.core), packets: worker.stats.drops(*reason) })
+                .map(|worker| CoreCount {
+                    core: u32::from(worker.core),
+                    packets: worker.stats.drops(*reason),
+                })
                 .filter(|count| count.packets > 0)
                 .collect();
             DropRow {

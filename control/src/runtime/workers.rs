@@ -81,11 +81,16 @@ impl DataPlane {
 
         let mut ports = Vec::new();
         let mut rx = BTreeMap::new();
-        let mut tx: Vec<Vec<Option<dpdk::TxQueue>>> = config.cores.workers.iter().map(|_| Vec::new()).collect();
+        let mut tx: Vec<Vec<Option<dpdk::TxQueue>>> =
+            config.cores.workers.iter().map(|_| Vec::new()).collect();
         for ((name, port, info), settings) in attached.into_iter().zip(config.ports.values()) {
-            let (running, rx_queues, tx_queues) = start_port(name, port, info, settings, config, &placed, &pools)?;
+            let (running, rx_queues, tx_queues) =
+                start_port(name, port, info, settings, config, &placed, &pools)?;
             for (number, queue) in rx_queues.into_iter().enumerate() {
-                rx.insert(PortQueue { port: running.name.clone(), queue: number as u16 }, (ports.len(), queue));
+                rx.insert(
+                    PortQueue { port: running.name.clone(), queue: number as u16 },
+                    (ports.len(), queue),
+                );
             }
             for (of_worker, queue) in tx.iter_mut().zip(tx_queues) {
                 of_worker.push(Some(queue));
@@ -175,7 +180,8 @@ fn place(config: &ValidConfig, ports: &[(Name, Port, PortInfo)]) -> Result<Place
     let placed = match &config.cores.queues {
         QueuePlacement::ByHand(placed) => placed.clone(),
         QueuePlacement::Auto => {
-            let workers: Vec<_> = config.cores.workers.iter().map(|core| (*core, numa_of_core(*core))).collect();
+            let workers: Vec<_> =
+                config.cores.workers.iter().map(|core| (*core, numa_of_core(*core))).collect();
             let ports: Vec<_> = ports
                 .iter()
                 .map(|(name, _, info)| PortPlacement {
@@ -249,7 +255,6 @@ fn pools(
     Ok(Pools { first, by_node })
 }
 
-#[expect(clippy::type_complexity, reason = "a port and the two kinds of its queues, used once")]
 fn start_port(
     name: Name,
     mut port: Port,

@@ -39,6 +39,8 @@ const SLOT_BITS: u32 = 27;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 
 impl Hop {
+    /// How many slots a kind can have.
+    pub const SLOTS: u32 = 1 << SLOT_BITS;
     /// Nothing matched.
     pub const NO_ROUTE: Self = Self(0);
     /// Punt to the kernel.

@@ -111,8 +111,10 @@ pub enum TunnelError {
     Dscp(u8),
 }
 
-/// How the outer TTL or DSCP is filled: a value, or this to inherit.
+/// A DSCP that is copied from the inner packet: no DSCP has this value.
 const INHERIT: u8 = 0xff;
+/// A TTL that is copied from the inner packet: none that is sent has this value.
+const INHERIT_TTL: u8 = 0;
 /// An MSS limit that never clamps.
 pub(crate) const MSS_OFF: u16 = u16::MAX;
 
@@ -128,7 +130,7 @@ pub struct Tunnel {
     pub(crate) live: bool,
     pub(crate) send_checksum: bool,
     pub(crate) df: DontFragment,
-    /// Outer TTL, or [`INHERIT`]: a TTL of 255 is stored as 254.
+    /// Outer TTL, or [`INHERIT_TTL`].
     ttl: u8,
     /// Outer DSCP, or [`INHERIT`].
     dscp: u8,
@@ -197,8 +199,8 @@ impl Tunnel {
             Dscp::Fixed(value) => return Err(TunnelError::Dscp(value)),
         };
         let ttl = match spec.ttl {
-            Ttl::Inherit => INHERIT,
-            Ttl::Fixed(value) => value.clamp(1, INHERIT - 1),
+            Ttl::Inherit => INHERIT_TTL,
+            Ttl::Fixed(value) => value.max(1),
         };
         let gre_len = gre_header_len(spec.key.is_some(), spec.checksum);
         let mut tunnel = Self {
@@ -294,7 +296,7 @@ impl Tunnel {
 
     #[inline(always)]
     pub(crate) fn outer_ttl(&self, inner: u8) -> u8 {
-        if self.ttl == INHERIT { inner } else { self.ttl }
+        if self.ttl == INHERIT_TTL { inner } else { self.ttl }
     }
 
     /// The outer TOS or traffic class: DSCP by the tunnel's model, ECN copied (RFC 6040 4.1).

@@ -42,7 +42,7 @@ pub struct CoreRow {
     /// ICMP errors sent.
     #[serde(default)]
     pub icmp_sent: u64,
-    /// ICMP errors not sent because the budget (`icmp.rate`) was used up.
+    /// ICMP errors not sent because the budget (`icmp.rate`) was used up or no packet buffer was free.
     #[serde(default)]
     pub icmp_suppressed: u64,
     /// The pool that its queues fill from.

@@ -39,6 +39,15 @@ pub struct Status {
     pub tx_packets: u64,
     /// Packets dropped by the workers.
     pub dropped: u64,
+    /// Frames that the kernel's twins took.
+    #[serde(default)]
+    pub twin_punted: u64,
+    /// Frames of the kernel's twins that went to the workers.
+    #[serde(default)]
+    pub twin_injected: u64,
+    /// Frames lost between workers and twins, either way: a full queue, a twin that is down.
+    #[serde(default)]
+    pub twin_lost: u64,
     /// The last reload, if there was one.
     pub last_reload: Option<LastReload>,
     /// What an operator should look at, most urgent first. The server fills it in from the other tables.
