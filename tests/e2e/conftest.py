@@ -1,44 +1,19 @@
 """One lab for most tests: a client, the gateway, a kernel router with a tunnel of every kind, a server.
 
 Tests that change the configuration take `config`, which puts the first one
-back; tests that count packets take `counted`, which checks the sum at the end.
+back. After every test the gateway must run, and every packet be accounted for.
 """
 
 import copy
 import os
-import time
 
 import pytest
-from lab.counters import account, drops
+from kinds import TUNNELS, VLAN
+from lab.counters import account
 from lab.gateway import base_config, tenant_config
-from lab.plan import VLAN_CORE4, VLAN_CORE6, Tunnel
+from lab.plan import VLAN_CORE4, VLAN_CORE6
 from lab.topology import Lab
-
-VLAN = 200
-TUNNELS = [
-    Tunnel(0),
-    Tunnel(1, key=7),
-    Tunnel(2, checksum=True),
-    Tunnel(3, key=0xFFFFFFFF, checksum=True),
-    Tunnel(4, outer=6),
-    Tunnel(5, outer=6, key=9),
-    Tunnel(6, outer=6, encap_limit=True),
-    Tunnel(7, vlan=VLAN),
-    Tunnel(8, outer_fragments=True),
-]
-
-
-def by_name(tunnel):
-    """Test ids."""
-    return tunnel.name
-
-
-def eventually(question, limit_s=5.0):
-    """Asks until the answer is true or the time is up; returns the last answer."""
-    limit = time.monotonic() + limit_s
-    while not (answer := question()) and time.monotonic() < limit:
-        time.sleep(0.05)
-    return answer
+from lab.wait import eventually
 
 
 @pytest.fixture(scope="session")
@@ -69,20 +44,3 @@ def config(lab):
     """A configuration to change and reload; the first one comes back afterwards."""
     yield copy.deepcopy(lab.config)
     lab.gateway.reload(lab.config)
-
-
-@pytest.fixture
-def expect_drops(lab):
-    """A check: between its making and its call these drops happened, no others."""
-    before = drops(lab.gateway)
-
-    def check(**wanted):
-        def new():
-            now = drops(lab.gateway)
-            return {reason: count - before.get(reason, 0) for reason, count in now.items()
-                    if count != before.get(reason, 0)}
-
-        eventually(lambda: new() == wanted)
-        assert new() == wanted
-
-    return check

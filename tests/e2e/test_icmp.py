@@ -3,10 +3,11 @@
 import re
 
 import pytest
-from conftest import TUNNELS, by_name, eventually
+from kinds import TUNNELS, by_name
 from lab.counters import tunnel as row_of
 from lab.plan import CLIENT4, CORE4, CORE6, EDGE4, EDGE6, ENDPOINT4, ENDPOINT6
 from lab.traffic import ANSWERED, TOO_BIG, Capture, Sweep, send_frames
+from lab.wait import eventually
 from scapy.all import ICMP, IP, Ether, Raw
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import GRE
@@ -77,13 +78,14 @@ def test_a_narrow_path_lowers_the_tunnels_mtu(lab, tunnel, config):
             bytes(outer)[:1232])
     send_frames(lab.switch, "gateway", [Ether(src="02:00:00:00:00:99", dst=ours[0].src) / error])
     narrow = tunnel.inner_mtu - 100
-    assert eventually(lambda: row_of(lab.gateway, tunnel.name)["mtu"] == narrow)
-    sweep = Sweep(lab.client, tunnel.server(4), [narrow - 28, narrow - 27], df=True)
-    assert sweep.run() == {narrow - 28: (ANSWERED, None), narrow - 27: (TOO_BIG, narrow)}
-    # Removing the tunnel and adding it again forgets what was learned.
-    gone = config["tenants"]["acme"]
-    del gone["tunnels"][tunnel.name]
-    gone["routes"] = [route for route in gone["routes"] if route["via"] != tunnel.name]
-    lab.gateway.reload(config)
-    lab.gateway.reload(lab.config)
+    wanted = {narrow - 28: (ANSWERED, None), narrow - 27: (TOO_BIG, narrow)}
+    try:
+        assert eventually(lambda: row_of(lab.gateway, tunnel.name)["mtu"] == narrow)
+        assert eventually(lambda: Sweep(lab.client, tunnel.server(4), wanted, df=True).run() == wanted)
+    finally:  # removing the tunnel and adding it again forgets what was learned
+        acme = config["tenants"]["acme"]
+        del acme["tunnels"][tunnel.name]
+        acme["routes"] = [route for route in acme["routes"] if route["via"] != tunnel.name]
+        lab.gateway.reload(config)
+        lab.gateway.reload(lab.config)
     assert row_of(lab.gateway, tunnel.name)["mtu"] == tunnel.inner_mtu

@@ -1,7 +1,7 @@
 """Every size from 1 to 3000 bytes through every kind of tunnel, against the kernel's GRE."""
 
 import pytest
-from conftest import TUNNELS, by_name
+from kinds import TUNNELS, by_name
 from lab.plan import CLIENT4, CLIENT6
 from lab.traffic import ANSWERED, DAMAGED, LOCAL, LOST, TOO_BIG, Sweep
 

@@ -3,10 +3,11 @@
 from collections import Counter
 
 import pytest
-from conftest import TUNNELS, eventually
+from kinds import TUNNELS
 from lab.counters import tunnel as row_of
-from lab.plan import ROUTER4
+from lab.plan import CORE4, ROUTER4
 from lab.traffic import Capture, udp_flows
+from lab.wait import eventually
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import GRE, Ether
 
@@ -33,13 +34,17 @@ def shared(lab, config):
 
 def ways_of_flows(lab):
     """Sends one packet of each flow and says, by source port, to which router address it went."""
-    with Capture(lab.switch, "gateway") as seen:
-        udp_flows(lab.client, TARGET, PORTS)
-        eventually(lambda: len([f for f in seen.drain() if GRE in Ether(f)]) >= len(PORTS), 2)
     found = {}
-    for packet in map(Ether, seen.frames):
-        if GRE in packet and UDP in packet:
-            found[packet[UDP].sport] = packet.payload.dst
+    for _ in range(5):  # a busy machine's port may miss one: then it is sent again
+        missing = [port for port in PORTS if port not in found]
+        with Capture(lab.switch, "gateway") as seen:
+            udp_flows(lab.client, TARGET, missing)
+            eventually(lambda seen=seen, many=len(missing): len(seen.drain()) >= many, 1)
+        for packet in map(Ether, seen.frames):
+            if GRE in packet and UDP in packet:
+                found[packet[UDP].sport] = packet.payload.dst
+        if len(found) == len(PORTS):
+            break
     assert set(found) == set(PORTS), "every flow went somewhere"
     return found
 
@@ -79,14 +84,16 @@ def test_the_longest_prefix_wins(lab, shared, config):
 
 def test_a_route_of_the_kernel_is_followed_and_forgotten(lab):
     """As FRR or BIRD would install it in the twin's namespace; nothing polls."""
-    lab.routers["router"].sh("ip address add 198.51.210.1/32 dev lan")
+    router = lab.routers["router"]
+    router.sh(f"ip address add 198.51.210.1/32 dev lan; ip rule add from 198.51.210.1 table 250; "
+              f"ip route add default via {CORE4} table 250")
     lab.twin.sh(f"ip route add 198.51.210.0/24 via {ROUTER4}")
     try:
         assert eventually(lambda: "198.51.210.0/24" in [r["prefix"] for r in lab.gateway.show("routes")["rows"]], 2)
         lab.client.sh("ping -c 2 -i 0.2 -W 1 198.51.210.1")
     finally:
         lab.twin.sh("ip route del 198.51.210.0/24")
-        lab.routers["router"].sh("ip address del 198.51.210.1/32 dev lan")
+        router.sh("ip address del 198.51.210.1/32 dev lan; ip rule del from 198.51.210.1 table 250")
     assert eventually(lambda: "198.51.210.0/24" not in [r["prefix"] for r in lab.gateway.show("routes")["rows"]], 2)
 
 
@@ -96,7 +103,7 @@ def test_our_own_keepalives_tell_a_dead_peer(lab, config):
     # Linux answers them by forwarding, if it may receive a packet with its own address as source.
     router.sh(f"echo 1 > /proc/sys/net/ipv4/conf/{tunnel.device}/accept_local")
     lab.gateway.reload(config)
-    assert eventually(lambda: row_of(lab.gateway, tunnel.name)["keepalive"]["state"] == "up", 5)
+    assert eventually(lambda: (row_of(lab.gateway, tunnel.name)["keepalive"] or {}).get("state") == "up", 5)
     assert row_of(lab.gateway, tunnel.name)["state"] == "up"
     router.sh(f"ip link set {tunnel.device} down")
     try:

@@ -1,7 +1,7 @@
 """TCP through the tunnel: whole, fast enough, and with the segment size of the table."""
 
 import pytest
-from conftest import TUNNELS, by_name
+from kinds import TUNNELS, by_name
 from lab.counters import tunnel as row_of
 from lab.plan import CLIENT4, CLIENT6, mss
 from lab.traffic import MIB, Capture, tcp_copy
@@ -11,6 +11,13 @@ from scapy.layers.l2 import Ether
 # FEATURES: (outer, options of four bytes) to (inner MTU, MSS over IPv4, MSS over IPv6)
 TABLE = {(4, 0): (1476, 1436, 1416), (4, 1): (1472, 1432, 1412), (4, 2): (1468, 1428, 1408),
          (6, 0): (1456, 1416, 1396), (6, 1): (1452, 1412, 1392)}
+
+
+@pytest.fixture(autouse=True)
+def forget_path_mtus(lab):
+    """Kernels announce a smaller MSS once they have learned a path's MTU; each test starts without."""
+    for space in (lab.client, lab.server):
+        space.sh("ip route flush cache; ip -6 route flush cache")
 
 
 def syn_mss(frames):

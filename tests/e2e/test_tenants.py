@@ -1,11 +1,12 @@
 """Two customers with the same private network, each with its own router, server and clients."""
 
 import os
+import select
 import socket
 
 import pytest
 from lab.counters import account
-from lab.gateway import base_config, tenant_config, tunnel_config
+from lab.gateway import base_config, port, tenant_config, tunnel_config
 from lab.plan import Tunnel
 from lab.topology import Lab
 from lab.traffic import MIB, tcp_copy
@@ -23,8 +24,8 @@ def tenants():
                                          ["10.77.0.1", "2001:db8:77::1"])
         lab.beta_router, lab.beta_server = lab.add_router("beta", [BETA], "198.18.0.67", "2001:db8:2::67")
         config = base_config(lab.directory, lab.twin.name)
-        config["ports"]["edge1"] = {"device": "net_af_packet2,iface=edge1", "tenant": "beta",
-                                    "addresses": ["10.77.0.1/24", "2001:db8:77::1/64"]}
+        config["ports"]["edge1"] = port("edge1", 2, "02:00:00:00:03:01", ["10.77.0.1/24", "2001:db8:77::1/64"])
+        config["ports"]["edge1"]["tenant"] = "beta"
         config["tenants"]["acme"] = tenant_config([ACME])
         config["tenants"]["beta"] = {
             "tunnels": {BETA.name: tunnel_config(BETA)},
@@ -43,20 +44,15 @@ def who_answers(client, servers, address, port):
     for name, space in servers.items():
         with space.entered():
             listeners[name] = socket.create_server((address, port), family=family)
-            listeners[name].setblocking(False)
     with client.entered():
         link = socket.socket(family)
     link.settimeout(5)
     with link:
         link.connect((address, port))
-        reached = []
-        for name, listener in listeners.items():
-            try:
-                listener.accept()[0].close()
-                reached.append(name)
-            except BlockingIOError:
-                pass
-            listener.close()
+        ready, _, _ = select.select(listeners.values(), [], [], 2)
+        reached = [name for name, listener in listeners.items() if listener in ready]
+    for listener in listeners.values():
+        listener.close()
     return reached
 
 

@@ -1,9 +1,10 @@
 """The kernel's side: ARP and ND, new and changed neighbours, what is punted."""
 
-from conftest import TUNNELS, eventually
+from kinds import TUNNELS
 from lab.counters import account
-from lab.plan import CLIENT4, CLIENT6, CORE4, EDGE4, EDGE6
+from lab.plan import CLIENT4, CLIENT6, CORE4, EDGE4, EDGE6, EDGE_MAC
 from lab.traffic import ANSWERED, Sweep
+from lab.wait import eventually
 
 
 def mac_of(space, interface):
@@ -15,7 +16,7 @@ def test_the_ports_mac_is_what_neighbours_learn(lab):
     lab.client.sh(f"ip neigh flush dev eth0; ping -c 1 -W 2 {EDGE4}; ping -c 1 -W 2 {EDGE6}")
     for address in (EDGE4, EDGE6):
         assert port["mac"] in lab.client.sh(f"ip neigh show {address}").stdout
-    assert port["mac"] == mac_of(lab.ports, "edge0")
+    assert port["mac"] == EDGE_MAC == mac_of(lab.twin, "edge0")
 
 
 def test_addresses_and_names_of_the_twins(lab):

@@ -88,7 +88,7 @@ def too_big():
             message = (ICMP(type=3, code=4, nexthopmtu=tunnel.inner_mtu) if family == 4
                        else ICMPv6PacketTooBig(mtu=tunnel.inner_mtu))
             yield Case(f"too-big-v{family}-{tunnel.name}", [from_west(packet)],
-                       [to_west(reply_icmp(tunnel, family, packet, message))], drops={"too_big": 1})
+                       [to_west(reply_icmp(family, packet, message))], drops={"too_big": 1})
 
 
 def pieces(packet, mtu):
@@ -130,19 +130,19 @@ def narrow_v6():
     """Never below 1280 for IPv6: a packet of that size crosses a narrower tunnel with the outer packet cut."""
     packet = inner(NARROW, 6, size=1281)
     yield Case("never-less-than-1280", [from_west(packet)],
-               [to_west(reply_icmp(NARROW, 6, packet, ICMPv6PacketTooBig(mtu=1280)))], drops={"too_big": 1})
+               [to_west(reply_icmp(6, packet, ICMPv6PacketTooBig(mtu=1280)))], drops={"too_big": 1})
     packet = inner(NARROW, 6, size=1280)
     yield Case("1280-crosses-a-narrow-tunnel", [from_west(packet)],
                [to_east(piece) for piece in pieces(outer(NARROW, aged(packet), df=False), NARROW_MTU + 24)])
 
 
 def expired():
-    """TTL 1 and 0 end here, with time exceeded from our address in the tunnel."""
+    """TTL 1 and 0 end here, with time exceeded from our address on the port it came in by."""
     for tunnel in (PLAIN, PLAIN6):
         for family, message in ((4, ICMP(type=11, code=0)), (6, ICMPv6TimeExceeded(code=0))):
             packet = inner(tunnel, family, ttl=1)
             yield Case(f"ttl-expired-v{family}-{tunnel.name}", [from_west(packet)],
-                       [to_west(reply_icmp(tunnel, family, packet, message))], drops={"ttl_expired": 1})
+                       [to_west(reply_icmp(family, packet, message))], drops={"ttl_expired": 1})
     # No error about an ICMP error (RFC 1122 3.2.2).
     about = inner(PLAIN, 4)
     error = inner(PLAIN, 4, ttl=1, payload=ICMP(type=3, code=1) / Raw(bytes(about)[:28]))

@@ -6,8 +6,8 @@ Every frame here is made by scapy, none by the gateway's own code.
 from dataclasses import dataclass, field
 
 from lab.gateway import base_config, tenant_config, tunnel_config
-from lab.plan import CLIENT4, CLIENT6, Tunnel
-from lab.wire import CORE_MAC, EAST_MAC, EDGE_MAC, WEST_MAC
+from lab.plan import CLIENT4, CLIENT6, CORE_MAC, EDGE4, EDGE6, EDGE_MAC, Tunnel
+from lab.wire import EAST_MAC, WEST_MAC
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether
@@ -113,11 +113,11 @@ def to_east(packet):
     return "east", Ether(src=CORE_MAC, dst=EAST_MAC) / packet
 
 
-def reply_icmp(tunnel, family, about, message):
-    """An ICMP error of ours to the source of `about`: TTL 64, DSCP CS6, from our address in the tunnel."""
+def reply_icmp(family, about, message):
+    """An ICMP error of ours to a client: TTL 64, DSCP CS6, from the address of the port that `about` came in by."""
     raw = bytes(about)
     if family == 4:
-        return IP(src=tunnel.gateway_address(4), dst=about.src, ttl=64, tos=0xC0, flags="DF", id=0) / message / Raw(
+        return IP(src=EDGE4, dst=about.src, ttl=64, tos=0xC0, flags="DF", id=0) / message / Raw(
             raw[:576 - 28])
-    return IPv6(src=tunnel.gateway_address(6), dst=about.src, hlim=64, tc=0xC0) / message / Raw(raw[:1280 - 48])
+    return IPv6(src=EDGE6, dst=about.src, hlim=64, tc=0xC0) / message / Raw(raw[:1280 - 48])
 

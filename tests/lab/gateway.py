@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from lab.netns import CommandFailed, run
-from lab.plan import CORE4, CORE6, EDGE4, EDGE6, ENDPOINT4, ENDPOINT6
+from lab.plan import CORE4, CORE6, CORE_MAC, EDGE4, EDGE6, EDGE_MAC, ENDPOINT4, ENDPOINT6
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 40
@@ -35,13 +35,22 @@ def base_config(directory, twin):
         "memory": {"hugepages": False, "size_mib": 256},
         "cores": {"control": cpus[0], "workers": [cpus[-1]]},
         "ports": {
-            "edge0": {"device": "net_af_packet0,iface=edge0", "addresses": [f"{EDGE4}/24", f"{EDGE6}/64"]},
-            "core0": {"device": "net_af_packet1,iface=core0", "addresses": [f"{CORE4}/24", f"{CORE6}/64"]},
+            "edge0": port("edge0", 0, EDGE_MAC, [f"{EDGE4}/24", f"{EDGE6}/64"]),
+            "core0": port("core0", 1, CORE_MAC, [f"{CORE4}/24", f"{CORE6}/64"]),
         },
         "endpoints": {"anycast4": ENDPOINT4, "anycast6": ENDPOINT6},
         "icmp": {"rate": 10000, "burst": 1000},
         "tenants": {},
     }
+
+
+def port(link, number, mac, addresses):
+    """A port on a link of the gateway's namespace.
+
+    Not net_af_packet: there the kernel puts IPv4 fragments together before DPDK sees them (its sockets join a
+    fanout group with PACKET_FANOUT_FLAG_DEFRAG). Here every frame arrives as it was sent.
+    """
+    return {"device": f"net_pcap{number},rx_iface_in={link},tx_iface={link}", "mac": mac, "addresses": addresses}
 
 
 def tenant_config(tunnels):

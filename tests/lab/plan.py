@@ -12,6 +12,7 @@ from dataclasses import dataclass
 CLIENT4, CLIENT6 = "192.0.2.10", "2001:db8:1::10"
 EDGE4, EDGE6 = "192.0.2.1", "2001:db8:1::1"
 CORE4, CORE6 = "198.18.0.1", "2001:db8:2::1"
+EDGE_MAC, CORE_MAC = "02:00:00:00:01:01", "02:00:00:00:02:01"
 VLAN_CORE4, VLAN_CORE6 = "198.19.0.1", "2001:db8:3::1"  # our addresses on the core port's VLAN
 ENDPOINT4, ENDPOINT6 = "203.0.113.1", "2001:db8:ffff::1"
 ROUTER4, ROUTER6 = "198.18.0.66", "2001:db8:2::66"

@@ -83,6 +83,8 @@ def tcp_copy(source, target, address, size, bind="", port=5001, timeout=120):
 class Stream:
     """Numbered UDP packets at a steady pace, and what became of them. Use as a context manager."""
 
+    MARK = b"numbered stream"
+
     def __init__(self, source, target, address, per_second, size=200, port=6001):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with target.entered():
@@ -92,7 +94,8 @@ class Stream:
         with source.entered():
             self.sender = socket.socket(family, socket.SOCK_DGRAM)
         self.sender.connect((address, port))
-        self.pace_s, self.padding = 1 / per_second, bytes(size - 8)
+        self.pace_s, self.size = 1 / per_second, size
+        self.tail = bytes(size - 8 - len(self.MARK)) + self.MARK
         self.sent = self.received = self.reordered = 0
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._send, daemon=True)
@@ -100,7 +103,7 @@ class Stream:
     def _send(self):
         next_at = time.monotonic()
         while not self.stopping.is_set():
-            self.sender.send(struct.pack("!Q", self.sent) + self.padding)
+            self.sender.send(struct.pack("!Q", self.sent) + self.tail)
             self.sent += 1
             next_at += self.pace_s
             time.sleep(max(0, next_at - time.monotonic()))
@@ -126,6 +129,10 @@ class Stream:
         self.sender.close()
         self.receiver.close()
 
+    def number_in(self, frame):
+        """The number of the packet in a frame, tunnelled or not; None for other frames."""
+        return struct.unpack("!Q", frame[-self.size:][:8])[0] if frame.endswith(self.MARK) else None
+
     @property
     def lost(self):
         """Packets that did not arrive; known after the end."""
@@ -140,6 +147,7 @@ def udp_flows(space, target, ports, target_port=9000):
         with link:
             link.bind(("", port))
             link.sendto(b"flow", (target, target_port))
+        time.sleep(0.002)  # the ring in front of a lab's port is short
 
 
 class Capture:

@@ -9,17 +9,21 @@ import time
 
 from lab.gateway import Gateway
 from lab.netns import Namespace, veth
+from lab.plan import CORE_MAC, EDGE_MAC
 from lab.state import directory_of, remove
 from lab.traffic import Capture, send_frames
 
-WEST_MAC, EDGE_MAC = "02:00:00:00:01:02", "02:00:00:00:01:01"
-EAST_MAC, CORE_MAC = "02:00:00:00:02:02", "02:00:00:00:02:01"
-SIDES = {"west": (WEST_MAC, EDGE_MAC), "east": (EAST_MAC, CORE_MAC)}
+WEST_MAC, EAST_MAC = "02:00:00:00:01:02", "02:00:00:00:02:02"
+MACS = {"west": WEST_MAC, "east": EAST_MAC}
 SILENCE = """table inet silence {
-    chain input { type filter hook input priority 0; policy drop
-        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept }
-    chain output { type filter hook output priority 0; policy drop
-        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept }
+    chain input {
+        type filter hook input priority 0; policy drop;
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    }
+    chain output {
+        type filter hook output priority 0; policy drop;
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    }
 }"""
 
 
@@ -42,9 +46,7 @@ class WireLab:
         for (side, space), port in zip(self.spaces.items(), ("edge0", "core0"), strict=True):
             space.create()
             veth(space, "eth0", self.ports, port, mtu=mtu)
-            theirs, ours = SIDES[side]
-            space.sh(f"ip link set eth0 address {theirs}")
-            self.ports.sh(f"ip link set {port} address {ours}")
+            space.sh(f"ip link set eth0 address {MACS[side]}")
             space.sh(["nft", SILENCE])
             for address in addresses[side]:
                 space.sh(f"ip address add {address} dev eth0" + (" nodad" if ":" in address else ""))
