@@ -4,9 +4,9 @@
 
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
+use crate::forward::ORIGIN_TTL;
 use crate::frame::{Buffer, Driver};
 use crate::pipeline::Pipeline;
-use crate::tables::tunnel::DEFAULT_TTL;
 use crate::wire::icmp::{self, IcmpHeader};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
@@ -36,8 +36,7 @@ fn answer_v4(l3: &mut [u8], meta: &mut Meta) -> Option<Next> {
     let len = header.header_len();
     (header.src, header.dst) = (header.dst, header.src);
     meta.dst_v4 = header.dst.get();
-    // The new TTL is one more than what leaves: forwarding takes one.
-    header.ttl = DEFAULT_TTL;
+    header.ttl = ORIGIN_TTL;
     header.fill_checksum();
     echo_reply(l3.get_mut(len..)?, icmp::V4_ECHO_REQUEST, icmp::V4_ECHO_REPLY)?;
     Some(Next::RouteV4)
@@ -49,7 +48,7 @@ fn answer_v6(l3: &mut [u8]) -> Option<Next> {
         return None;
     }
     (header.src, header.dst) = (header.dst, header.src);
-    header.hop_limit = DEFAULT_TTL;
+    header.hop_limit = ORIGIN_TTL;
     // The pseudo header's sum does not change when source and destination are swapped.
     echo_reply(l3.get_mut(Ipv6Header::LEN..)?, icmp::V6_ECHO_REQUEST, icmp::V6_ECHO_REPLY)?;
     Some(Next::RouteV6)

@@ -6,7 +6,7 @@ use crate::frame::{Buffer, Driver};
 use crate::mss;
 use crate::pipeline::Pipeline;
 use crate::tables::Snapshot;
-use crate::tables::tunnel::MSS_OFF;
+use crate::tables::tunnel::{DEFAULT_TTL, MSS_OFF};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 
@@ -37,6 +37,9 @@ impl<D: Driver> Pipeline<D> {
         });
     }
 }
+
+/// TTL of a packet that is made here and then forwarded like any other, so that it leaves with 64.
+pub(crate) const ORIGIN_TTL: u8 = DEFAULT_TTL + 1;
 
 /// The TTL is judged before the size: both tell the sender, but a loop must end.
 pub(crate) fn too_big_or_expired<B: Buffer>(packet: &B, meta: &Meta) -> Next {

@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
+use crate::forward::ORIGIN_TTL;
 use crate::frame::{Buffer, Driver, Fragmentation, MAX_FRAGMENTS, Pool};
 use crate::icmp::{v4, v6};
 use crate::ids::{InterfaceId, VrfId};
@@ -12,6 +13,7 @@ use crate::pipeline::{Context, Pipeline};
 use crate::tables::Snapshot;
 use crate::tables::tunnel::MIN_PATH_MTU_V6;
 use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
 
 /// Longest ICMP error: 1280 bytes over IPv6 (RFC 4443 2.4).
 const MAX_ERROR: usize = 1280;
@@ -113,6 +115,7 @@ fn report<D: Driver>(
     };
     // Where the RFCs forbid an error, none is owed and no budget is spent.
     let Some((len, dst_v4)) = written else { return };
+    set_origin_ttl(&mut error, meta.v6);
     if !cx.icmp_budget.take() {
         cx.stats.icmp_suppressed.add(1);
         return;
@@ -128,6 +131,17 @@ fn report<D: Driver>(
     if cx.defer(message, back, next) {
         cx.stats.generated.add(1);
         cx.stats.icmp_sent.add(1);
+    }
+}
+
+fn set_origin_ttl(l3: &mut [u8], v6: bool) {
+    if v6 {
+        if let Some(header) = Ipv6Header::view_mut(l3) {
+            header.hop_limit = ORIGIN_TTL;
+        }
+    } else if let Some(header) = Ipv4Header::view_mut(l3) {
+        header.ttl = ORIGIN_TTL;
+        header.fill_checksum();
     }
 }
 

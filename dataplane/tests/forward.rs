@@ -33,7 +33,7 @@ fn expired_packets_are_told_to_their_sender() {
     let mut lab = Lab::new();
     let packet = Ip4 { ttl: 1, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(100));
     let out = lab.leaves_by_edge(&frame(&packet));
-    assert_eq!(out[9], 1);
+    assert_eq!(out[8..10], [64, 1]);
     assert_eq!(out[12..20], [192, 0, 2, 1, 8, 8, 8, 8]);
     assert_eq!(out[20..22], [11, 0]);
     assert_eq!(checksum::sum(&out[20..]), 0xffff);

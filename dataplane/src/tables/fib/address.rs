@@ -22,9 +22,10 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     const KEY_BITS: u8;
     /// Length of a key in 32-bit words.
     const KEY_WORDS: usize;
-    /// How many keys are compared side by side, without a loop. IPv4: all keys of a table of ten routes, which is
-    /// four AVX2 registers. IPv6: two registers; more cost more than the loop does, as most range nodes are small.
+    /// How many keys a range node of class 0 has. A node of class `c` has `2^c` times as many.
     const LANES: usize;
+    /// The highest class; its nodes have 64 keys.
+    const MAX_CLASS: usize;
     /// The lowest address.
     const MIN: Self;
 
@@ -50,9 +51,10 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     fn after_key(self) -> Self;
     /// The words of the key that follows the first `len` bits.
     fn key_words(self, len: u8) -> ArrayVec<u32, 2>;
-    /// How many of the keys in `keys` are at most the key at the head of this address.
-    /// `keys` holds a multiple of [`Self::LANES`] keys.
-    fn rank(self, keys: &[u32]) -> usize;
+    /// How many of the keys that a range node begins with are at most the key at the head of this address.
+    /// Each class has straight code of its own: a loop over the keys of any node is slower, and with AVX-512
+    /// enabled the compiler turns it into gathers that are slower by far.
+    fn rank(self, node: &[u32], class: usize) -> usize;
 }
 
 macro_rules! address {
@@ -112,6 +114,7 @@ address!(u32, {
     const KEY_BITS: u8 = 32;
     const KEY_WORDS: usize = 1;
     const LANES: usize = 32;
+    const MAX_CLASS: usize = 1;
 
     #[inline(always)]
     fn after_key(self) -> Self {
@@ -124,14 +127,11 @@ address!(u32, {
     }
 
     #[inline(always)]
-    fn rank(self, keys: &[u32]) -> usize {
-        let mut at_most = [0u32; Self::LANES];
-        for chunk in keys.as_chunks::<{ Self::LANES }>().0 {
-            for (count, key) in at_most.iter_mut().zip(chunk) {
-                *count += u32::from(*key <= self);
-            }
+    fn rank(self, node: &[u32], class: usize) -> usize {
+        match class {
+            0 => count_v4::<32>(node, self),
+            _ => count_v4::<64>(node, self),
         }
-        at_most.iter().sum::<u32>() as usize
     }
 });
 
@@ -139,6 +139,7 @@ address!(u128, {
     const KEY_BITS: u8 = 64;
     const KEY_WORDS: usize = 2;
     const LANES: usize = 8;
+    const MAX_CLASS: usize = 3;
 
     #[inline(always)]
     fn after_key(self) -> Self {
@@ -152,14 +153,28 @@ address!(u128, {
     }
 
     #[inline(always)]
-    fn rank(self, keys: &[u32]) -> usize {
+    fn rank(self, node: &[u32], class: usize) -> usize {
         let head = (self >> 64) as u64;
-        let mut at_most = [0u64; Self::LANES];
-        for chunk in keys.as_chunks::<{ 2 * Self::LANES }>().0 {
-            for (count, [low, high]) in at_most.iter_mut().zip(chunk.as_chunks::<2>().0) {
-                *count += u64::from((u64::from(*low) | u64::from(*high) << 32) <= head);
-            }
+        match class {
+            0 => count_v6::<16>(node, head),
+            1 => count_v6::<32>(node, head),
+            2 => count_v6::<64>(node, head),
+            _ => count_v6::<128>(node, head),
         }
-        at_most.iter().sum::<u64>() as usize
     }
 });
+
+/// How many of the first `N` words are at most `key`.
+#[inline(always)]
+fn count_v4<const N: usize>(words: &[u32], key: u32) -> usize {
+    let Some(keys) = words.first_chunk::<N>() else { return 0 };
+    keys.iter().map(|word| u32::from(*word <= key)).sum::<u32>() as usize
+}
+
+/// How many of the keys in the first `N` words are at most `key`.
+#[inline(always)]
+fn count_v6<const N: usize>(words: &[u32], key: u64) -> usize {
+    let Some(words) = words.first_chunk::<N>() else { return 0 };
+    let keys = words.as_chunks::<2>().0.iter();
+    keys.map(|[low, high]| u64::from((u64::from(*low) | u64::from(*high) << 32) <= key)).sum::<u64>() as usize
+}

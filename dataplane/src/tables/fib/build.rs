@@ -116,9 +116,9 @@ impl<'a, A: Address> Builder<'a, A> {
                 Run::Node(first) => self.region(first, len + A::KEY_BITS)?,
             });
         }
-        let chunks = runs.len().div_ceil(A::LANES);
+        let class = runs.len().div_ceil(A::LANES).next_power_of_two().ilog2() as usize;
         // Unused lanes: the highest key, which only the highest address reaches, and the last run's word.
-        let padding = chunks * A::LANES - runs.len();
+        let padding = (A::LANES << class) - runs.len();
         let last_word = words.last().copied().unwrap_or(0);
 
         let node = self.words.len().next_multiple_of(RANGE_ALIGN);
@@ -128,7 +128,7 @@ impl<'a, A: Address> Builder<'a, A> {
         self.words.extend(core::iter::repeat_n(u32::MAX, padding * A::KEY_WORDS));
         self.words.extend_from_slice(&words);
         self.words.extend(core::iter::repeat_n(last_word, padding));
-        Ok(LINK + (node + chunks) as u32)
+        Ok(LINK + (node + class) as u32)
     }
 
     fn map_node(&mut self, first: A, len: u8, last: A) -> Result<u32, FibError> {
@@ -162,5 +162,5 @@ impl<'a, A: Address> Builder<'a, A> {
     }
 }
 
-// The length of a range node fits the low bits of its link.
-const _: () = assert!(MAX_RUNS / u32::LANES < RANGE_ALIGN && MAX_RUNS / u128::LANES < RANGE_ALIGN);
+const _: () = assert!(u32::LANES << u32::MAX_CLASS == MAX_RUNS && u128::LANES << u128::MAX_CLASS == MAX_RUNS);
+const _: () = assert!(u32::MAX_CLASS < RANGE_ALIGN && u128::MAX_CLASS < RANGE_ALIGN);

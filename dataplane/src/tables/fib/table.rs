@@ -27,7 +27,7 @@ use super::{Address, FibError, MAX_VALUE, Prefix};
 /// Set in a word that links to a node.
 pub(super) const LINK: u32 = 1 << 31;
 /// Set in a link to a map node; the bits below are its place. In a link to a range node they are its place, which is
-/// a multiple of [`RANGE_ALIGN`], and in the low bits its length in units of [`Address::LANES`] keys.
+/// a multiple of [`RANGE_ALIGN`], and in the low bits its class, which says how many keys it has.
 pub(super) const MAP: u32 = LINK | 1 << 30;
 /// Range nodes start at multiples of so many words.
 pub(super) const RANGE_ALIGN: usize = 16;
@@ -133,9 +133,9 @@ fn through_map<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
 #[inline(always)]
 fn through_ranges<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
     let link = (link - LINK) as usize;
-    let (node, chunks) = (link & !(RANGE_ALIGN - 1), link & (RANGE_ALIGN - 1));
-    let values = node + chunks * A::LANES * A::KEY_WORDS;
-    let rank = rest.rank(words.get(node..values).unwrap_or(&[]));
+    let (node, class) = (link & !(RANGE_ALIGN - 1), link & (RANGE_ALIGN - 1));
+    let values = node + (A::LANES << class) * A::KEY_WORDS;
+    let rank = rest.rank(words.get(node..).unwrap_or(&[]), class);
     (word(words, (values + rank).wrapping_sub(1)), rest.after_key())
 }
 
