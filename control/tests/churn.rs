@@ -2,7 +2,11 @@
 //! packet of any other tunnel is lost, and no turn of the worker stalls.
 //!
 //! `PENSTOCK_CHURN_SECONDS` sets how long (default 5).
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test: stops at the first surprise, says its figures")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test: stops at the first surprise, says its figures"
+)]
 
 use std::fmt::Write as _;
 use std::io::Write as _;
