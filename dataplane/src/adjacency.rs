@@ -6,16 +6,15 @@ use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver};
 use crate::ids::{InterfaceId, PortId};
 use crate::pipeline::Pipeline;
-use crate::tables::adjacency::REWRITE_LEN;
 use crate::tables::{Adjacency, AdjacencyState, Snapshot};
-use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use crate::wire::ethernet::ETHERTYPE_IPV6;
 
 impl<D: Driver> Pipeline<D> {
     /// Empties the egress lane into the ports' frames.
     #[inline(always)]
     pub(crate) fn send(&mut self, tables: &Snapshot) {
         let lane = self.lanes.take(Next::Egress);
-        for i in lane.iter() {
+        for i in lane {
             let slot = self.meta[i].slot as usize;
             let Some(packet) = self.slot(i) else { continue };
             let Some(adjacency) = tables.adjacencies.get(slot) else {
@@ -28,14 +27,14 @@ impl<D: Driver> Pipeline<D> {
             }
             // The version nibble tells 4 from 6 after any encapsulation.
             let v6 = packet.data().first().is_some_and(|byte| byte >> 4 == 6);
-            let mut block = adjacency.rewrite;
-            let ethertype = if v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
-            [block[REWRITE_LEN - 2], block[REWRITE_LEN - 1]] = ethertype.to_be_bytes();
-            if packet.push_block(&block, usize::from(adjacency.rewrite_len)) {
-                self.transmit(i, PortId(adjacency.port));
-            } else {
+            if !packet.push_block(&adjacency.rewrite, usize::from(adjacency.rewrite_len)) {
                 self.kill(i, DropReason::NoHeadroom);
+                continue;
             }
+            if v6 {
+                set_ethertype_v6(packet, adjacency);
+            }
+            self.transmit(i, PortId(adjacency.port));
         }
     }
 
@@ -49,5 +48,14 @@ impl<D: Driver> Pipeline<D> {
         }
         self.meta[i].interface = adjacency.interface;
         self.punt_packet(i, InterfaceId(adjacency.interface), tables);
+    }
+}
+
+/// The rewrite says IPv4; here the last two bytes of the header say IPv6.
+#[inline(always)]
+fn set_ethertype_v6<B: Buffer>(frame: &mut B, adjacency: &Adjacency) {
+    let end = usize::from(adjacency.rewrite_len);
+    if let Some(ethertype) = frame.data_mut().get_mut(end.wrapping_sub(2)..end) {
+        ethertype.copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
     }
 }

@@ -1,8 +1,8 @@
 //! A burst at work: slots that hold the packets, what is known of each, and lanes that say what
 //! comes next.
 //!
-//! A packet stays in its slot until it is sent, punted or dropped; only slot numbers move between
-//! lanes. A slot number is in at most one lane.
+//! A packet stays in its slot until it is sent, punted or dropped; only its bit moves from lane to
+//! lane. A slot is in at most one lane, and a lane is worked off in the order of arrival.
 
 use crate::frame::BURST;
 use crate::ids::{InterfaceId, TunnelId, VrfId};
@@ -95,30 +95,31 @@ pub(crate) enum Next {
     FragmentOuter = 15,
 }
 
-/// Slot numbers that share what comes next.
+/// Slots that share what comes next: one bit each. Taking it apart gives them in the order they came in.
 #[derive(Clone, Copy)]
-pub(crate) struct Lane {
-    len: u8,
-    slots: [u8; BURST],
-}
+pub(crate) struct Lane(u64);
 
-impl Lane {
-    const EMPTY: Self = Self { len: 0, slots: [0; BURST] };
+const _: () = assert!(BURST <= u64::BITS as usize);
+
+impl Iterator for Lane {
+    type Item = usize;
 
     #[inline(always)]
-    pub fn iter(&self) -> impl Iterator<Item = usize> {
-        self.slots.iter().take(usize::from(self.len)).map(|slot| usize::from(*slot) % BURST)
+    fn next(&mut self) -> Option<usize> {
+        let slot = self.0.trailing_zeros() as usize;
+        let left = self.0 & self.0.wrapping_sub(1);
+        let more = self.0 != 0;
+        self.0 = left;
+        more.then_some(slot % BURST)
     }
 }
 
 /// All lanes of a burst.
-pub(crate) struct Lanes {
-    lanes: [Lane; 16],
-}
+pub(crate) struct Lanes([Lane; 16]);
 
 impl Lanes {
     pub const fn new() -> Self {
-        Self { lanes: [Lane::EMPTY; 16] }
+        Self([Lane(0); 16])
     }
 
     #[inline(always)]
@@ -129,21 +130,17 @@ impl Lanes {
     /// Adds to the lane of a hop's kind.
     #[inline(always)]
     pub fn push_number(&mut self, lane: usize, slot: usize) {
-        let lane = &mut self.lanes[lane % 16];
-        lane.slots[usize::from(lane.len) % BURST] = slot as u8;
-        lane.len += 1;
+        self.0[lane % 16].0 |= 1 << (slot % BURST);
     }
 
     #[inline(always)]
     pub fn is_empty(&self, next: Next) -> bool {
-        self.lanes[next as usize].len == 0
+        self.0[next as usize].0 == 0
     }
 
     /// Empties a lane and returns what was in it.
     #[inline(always)]
     pub fn take(&mut self, next: Next) -> Lane {
-        let lane = self.lanes[next as usize];
-        self.lanes[next as usize].len = 0;
-        lane
+        std::mem::replace(&mut self.0[next as usize], Lane(0))
     }
 }

@@ -6,9 +6,9 @@
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver};
-use crate::ids::{InterfaceId, PortId};
+use crate::ids::{InterfaceId, PortId, VrfId};
 use crate::pipeline::Pipeline;
-use crate::tables::{Interface, Interfaces, Snapshot};
+use crate::tables::{Interfaces, Snapshot};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, EthernetHeader, VlanTag};
 use crate::wire::ipv4::{Ipv4Error, Ipv4Header};
 use crate::wire::ipv6::{Ipv6Error, Ipv6Header};
@@ -24,7 +24,7 @@ struct Ingress<'a> {
     port: PortId,
     /// Our MAC in the order of a little-endian load.
     mac: u64,
-    untagged: Option<(InterfaceId, &'a Interface)>,
+    untagged: Option<(InterfaceId, VrfId)>,
     interfaces: &'a Interfaces,
 }
 
@@ -33,11 +33,12 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn classify(&mut self, count: usize, port: PortId, tables: &Snapshot) {
         let untagged = tables.interfaces.untagged(port);
-        let untagged = untagged.and_then(|id| tables.interfaces.get(id).map(|interface| (id, interface)));
+        let interface = untagged.and_then(|id| tables.interfaces.get(id));
         let ingress = Ingress {
             port,
-            mac: untagged.map_or(u64::MAX, |(_, interface)| mac_as_u64(interface.mac)),
-            untagged,
+            // No frame's 48 bits equal all ones of 64.
+            mac: interface.map_or(u64::MAX, |interface| mac_as_u64(interface.mac)),
+            untagged: untagged.zip(interface.map(|interface| interface.vrf)),
             interfaces: &tables.interfaces,
         };
         for ahead in 0..PREFETCH_AHEAD.min(count) {
@@ -51,11 +52,8 @@ impl<D: Driver> Pipeline<D> {
             {
                 frame.prefetch();
             }
-            let mut meta = Meta::EMPTY;
-            let Some(frame) = self.slot(i) else { continue };
-            let verdict = classify_frame(frame, &mut meta, &ingress);
-            self.meta[i] = meta;
-            match verdict {
+            let Some(frame) = &mut self.slots[i] else { continue };
+            match classify_frame(frame, &mut self.meta[i], &ingress) {
                 Ok(next) => self.lanes.push(next, i),
                 Err(reason) => self.kill(i, reason),
             }
@@ -70,11 +68,11 @@ fn classify_frame<B: Buffer>(
     ingress: &Ingress<'_>,
 ) -> Result<Next, DropReason> {
     const L2: usize = EthernetHeader::LEN;
-    if let Some((id, interface)) = ingress.untagged
+    if let Some((id, vrf)) = ingress.untagged
         && let Some(start) = frame.data().first_chunk::<L2>()
         && is_to(start, ingress.mac)
     {
-        *meta = Meta::new(id, interface.vrf);
+        *meta = Meta::new(id, vrf);
         match u16::from_be_bytes([start[12], start[13]]) {
             ETHERTYPE_IPV4 => return ipv4(frame, meta, L2),
             ETHERTYPE_IPV6 => return ipv6(frame, meta, L2),

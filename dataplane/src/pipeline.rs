@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use crate::budget::Budget;
 use crate::burst::{Lanes, Meta, Next};
 use crate::drop_reason::DropReason;
-use crate::frame::{BURST, Driver, Fragmentation, RxQueue, TxQueue};
+use crate::frame::{BURST, Buffer, Driver, Fragmentation, RxQueue, TxQueue};
 use crate::ids::{PortId, TunnelId};
 use crate::punt::PuntSender;
 use crate::stats::WorkerStats;
@@ -71,6 +71,8 @@ impl<D: Driver> Context<D> {
 struct Egress<D: Driver> {
     queue: D::Tx,
     frames: ArrayVec<D::Buffer, BURST>,
+    /// Their length in all.
+    bytes: usize,
 }
 
 /// What a pipeline is made of.
@@ -93,7 +95,7 @@ pub struct Parts<D: Driver> {
 
 /// One worker's data path.
 pub struct Pipeline<D: Driver> {
-    slots: [Option<D::Buffer>; BURST],
+    pub(crate) slots: [Option<D::Buffer>; BURST],
     pub(crate) meta: [Meta; BURST],
     pub(crate) lanes: Lanes,
     pub(crate) cx: Context<D>,
@@ -130,7 +132,7 @@ impl<D: Driver> Pipeline<D> {
             egress: parts
                 .tx
                 .into_iter()
-                .map(|queue| queue.map(|queue| Egress { queue, frames: ArrayVec::new() }))
+                .map(|queue| queue.map(|queue| Egress { queue, frames: ArrayVec::new(), bytes: 0 }))
                 .collect(),
         }
     }
@@ -236,7 +238,7 @@ impl<D: Driver> Pipeline<D> {
         mut stage: impl FnMut(&mut D::Buffer, &mut Meta, &mut Context<D>) -> Result<Next, DropReason>,
     ) {
         let lane = self.lanes.take(lane);
-        for i in lane.iter() {
+        for i in lane {
             let Some(packet) = &mut self.slots[i] else { continue };
             match stage(packet, &mut self.meta[i], &mut self.cx) {
                 Ok(next) => self.lanes.push(next, i),
@@ -249,7 +251,7 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn each_taken(&mut self, lane: Next, mut stage: impl FnMut(&mut Self, usize, D::Buffer)) {
         let lane = self.lanes.take(lane);
-        for i in lane.iter() {
+        for i in lane {
             if let Some(packet) = self.slots[i].take() {
                 stage(self, i, packet);
             }
@@ -290,16 +292,17 @@ impl<D: Driver> Pipeline<D> {
     /// Moves the packet in a slot to its port's frames.
     #[inline(always)]
     pub(crate) fn transmit(&mut self, i: usize, port: PortId) {
-        match self.egress.get_mut(port.index()) {
-            Some(Some(egress)) => {
-                if let Some(packet) = self.slots[i % BURST].take()
-                    && let Err(full) = egress.frames.try_push(packet)
-                {
-                    self.slots[i % BURST] = Some(full.element());
-                    self.kill(i, DropReason::TxQueueFull);
-                }
+        let Some(Some(egress)) = self.egress.get_mut(port.index()) else {
+            return self.kill(i, DropReason::TxPortMissing);
+        };
+        let Some(packet) = self.slots[i % BURST].take() else { return };
+        let bytes = packet.total_len();
+        match egress.frames.try_push(packet) {
+            Ok(()) => egress.bytes += bytes,
+            Err(full) => {
+                self.slots[i % BURST] = Some(full.element());
+                self.kill(i, DropReason::TxQueueFull);
             }
-            _ => self.kill(i, DropReason::TxPortMissing),
         }
     }
 
@@ -328,14 +331,14 @@ impl<D: Driver> Pipeline<D> {
             if egress.frames.is_empty() {
                 continue;
             }
-            let bytes: usize = egress.frames.iter().map(crate::frame::Buffer::total_len).sum();
+            let bytes = std::mem::take(&mut egress.bytes);
             let mut sent = egress.queue.send(&mut egress.frames);
             let mut lost = 0;
             if !egress.frames.is_empty() {
                 for _ in 1..TX_ATTEMPTS {
                     sent += egress.queue.send(&mut egress.frames);
                 }
-                lost = egress.frames.iter().map(crate::frame::Buffer::total_len).sum();
+                lost = egress.frames.iter().map(Buffer::total_len).sum();
                 self.cx.stats.drop_add(DropReason::TxQueueFull, egress.frames.len() as u64);
                 D::free(&mut egress.frames);
             }

@@ -129,7 +129,7 @@ impl<D: Driver> Pipeline<D> {
     #[inline(never)]
     fn punt_lanes(&mut self, tables: &Snapshot) {
         let local = self.lanes.take(Next::Local);
-        for i in local.iter() {
+        for i in local {
             let meta = self.meta[i];
             if meta.tunnel_in().is_some() {
                 self.kill(i, DropReason::TunnelAddress);
@@ -140,7 +140,7 @@ impl<D: Driver> Pipeline<D> {
             }
         }
         let whole = self.lanes.take(Next::Punt);
-        for i in whole.iter() {
+        for i in whole {
             if !self.cx.punt_budget.take() {
                 self.kill(i, DropReason::PuntRate);
                 continue;

@@ -28,7 +28,7 @@ impl<D: Driver> Pipeline<D> {
         // Packets of a burst mostly share their table: keep it at hand.
         let mut current = CurrentTable::none();
         let lane = self.lanes.take(Next::RouteV4);
-        for i in lane.iter() {
+        for i in lane {
             let meta = &mut self.meta[i];
             let Some(routes) = current.get(tables, meta.vrf) else {
                 self.kill(i, DropReason::NoRoute);
@@ -54,7 +54,7 @@ impl<D: Driver> Pipeline<D> {
     fn route_v6(&mut self, tables: &Snapshot) {
         let mut current = CurrentTable::none();
         let lane = self.lanes.take(Next::RouteV6);
-        for i in lane.iter() {
+        for i in lane {
             let vrf = self.meta[i].vrf;
             let dst =
                 self.slot(i).and_then(|p| Ipv6Header::view(p.data())).map_or(0, |header| header.dst.get());

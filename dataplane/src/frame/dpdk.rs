@@ -33,10 +33,7 @@ impl Buffer for Mbuf {
 
     #[inline(always)]
     fn narrow(&mut self, front: usize, total_len: usize) -> bool {
-        if front + total_len > Mbuf::total_len(self) || front > self.len() {
-            return false;
-        }
-        self.trim_front(front) && self.truncate(total_len)
+        Mbuf::narrow(self, front, total_len)
     }
 
     #[inline(always)]
@@ -46,13 +43,7 @@ impl Buffer for Mbuf {
 
     #[inline(always)]
     fn push_block<const N: usize>(&mut self, block: &[u8; N], len: usize) -> bool {
-        match self.prepend_array::<N>() {
-            Some(space) => {
-                *space = *block;
-                self.trim_front(N - len.min(N))
-            }
-            None => false,
-        }
+        Mbuf::push_block(self, block, len)
     }
 
     fn pull_up(&mut self, len: usize) -> bool {

@@ -2,6 +2,7 @@
 //! is not resolved.
 
 use crate::ids::{InterfaceId, PortId};
+use crate::wire::ethernet::ETHERTYPE_IPV4;
 
 /// Bytes of the right-aligned rewrite block: room for Ethernet and one VLAN tag.
 pub const REWRITE_LEN: usize = 24;
@@ -55,7 +56,8 @@ impl Adjacency {
             rewrite[start + 12..start + 14].copy_from_slice(&0x8100u16.to_be_bytes());
             rewrite[start + 14..start + 16].copy_from_slice(&vid.to_be_bytes());
         }
-        // The last two bytes are the EtherType; egress writes it from the packet's IP version.
+        // Most packets are IPv4; egress writes the other EtherType over it.
+        rewrite[REWRITE_LEN - 2..].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
         Self {
             rewrite,
             rewrite_len: rewrite_len as u8,

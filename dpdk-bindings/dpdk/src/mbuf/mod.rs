@@ -196,6 +196,55 @@ impl Mbuf {
         true
     }
 
+    /// Takes `front` bytes off the front and cuts the rest to `len` bytes, in one update. False, and nothing
+    /// done, if the first segment has no `front` bytes or the packet no `len` bytes behind them.
+    #[inline(always)]
+    #[must_use = "false means that the packet is shorter than thought"]
+    pub fn narrow(&mut self, front: usize, len: usize) -> bool {
+        let head = self.head_mut();
+        if head.nb_segs != 1 {
+            return self.narrow_chain(front, len);
+        }
+        let old = usize::from(head.data_len);
+        if front > old || len > old - front {
+            return false;
+        }
+        // Both fit u16: not above data_len.
+        head.data_off += front as u16;
+        head.data_len = len as u16;
+        head.pkt_len = len as u32;
+        true
+    }
+
+    #[cold]
+    fn narrow_chain(&mut self, front: usize, len: usize) -> bool {
+        front <= self.len()
+            && len <= self.total_len() - front
+            && self.trim_front(front)
+            && self.truncate(len)
+    }
+
+    /// Writes `block` in front of the data and makes its last `len` bytes part of the packet; what is in front
+    /// of those is scratch. One copy of a size known at compile time, whatever the header's length. False, and
+    /// nothing done, if the headroom is shorter than the block.
+    #[inline(always)]
+    #[must_use = "false means that the packet did not grow"]
+    pub fn push_block<const N: usize>(&mut self, block: &[u8; N], len: usize) -> bool {
+        let head = self.head_mut();
+        if N > usize::from(head.data_off) || len > N || usize::from(head.data_len) + N > usize::from(u16::MAX)
+        {
+            return false;
+        }
+        // SAFETY: data_off is at least N, so N bytes before the data are inside the buffer, which is ours
+        // alone and no part of `block`: that is borrowed, and the buffer's bytes are only lent through self.
+        unsafe { start(head).sub(N).cast::<[u8; N]>().write_unaligned(*block) };
+        // Fits u16: not above N, which is not above data_off.
+        head.data_off -= len as u16;
+        head.data_len += len as u16;
+        head.pkt_len += len as u32;
+        true
+    }
+
     /// Sets the length of a contiguous packet, shorter or longer, within its buffer.
     #[inline(always)]
     #[must_use = "false means that the buffer is too small"]
