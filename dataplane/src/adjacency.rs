@@ -3,39 +3,39 @@
 
 use crate::burst::Next;
 use crate::drop_reason::DropReason;
-use crate::frame::{Buffer, Driver};
+use crate::frame::{BURST, Buffer, Driver};
 use crate::ids::{InterfaceId, PortId};
 use crate::pipeline::Pipeline;
 use crate::tables::{Adjacency, AdjacencyState, Snapshot};
 use crate::wire::ethernet::ETHERTYPE_IPV6;
 
 impl<D: Driver> Pipeline<D> {
-    /// Empties the egress lane into the ports' frames.
+    /// Empties the egress lane, which only pieces of a packet join.
     #[inline(always)]
     pub(crate) fn send(&mut self, tables: &Snapshot) {
-        let lane = self.lanes.take(Next::Egress);
-        for i in lane {
-            let slot = self.meta[i].slot as usize;
-            let Some(packet) = self.slot(i) else { continue };
-            let Some(adjacency) = tables.adjacencies.get(slot) else {
-                self.kill(i, DropReason::NoRoute);
-                continue;
-            };
-            if adjacency.state != AdjacencyState::Resolved {
-                self.send_by_kernel(i, adjacency, tables);
-                continue;
-            }
-            // The version nibble tells 4 from 6 after any encapsulation.
-            let v6 = packet.data().first().is_some_and(|byte| byte >> 4 == 6);
-            if !packet.push_block(&adjacency.rewrite, usize::from(adjacency.rewrite_len)) {
-                self.kill(i, DropReason::NoHeadroom);
-                continue;
-            }
-            if v6 {
-                set_ethertype_v6(packet, adjacency);
-            }
-            self.transmit(i, PortId(adjacency.port));
+        if !self.lanes.is_empty(Next::Egress) {
+            self.each_taken(Next::Egress, |this, i, packet| this.leave(i, packet, tables));
         }
+    }
+
+    /// Takes a packet, which was taken out of slot `i`, to its adjacency.
+    #[inline(always)]
+    pub(crate) fn leave(&mut self, i: usize, mut packet: D::Buffer, tables: &Snapshot) {
+        let meta = &self.meta[i % BURST];
+        let Some(adjacency) = tables.adjacencies.get(meta.slot as usize) else {
+            return self.kill_taken(i, packet, DropReason::NoRoute);
+        };
+        if adjacency.state != AdjacencyState::Resolved {
+            self.put(i, packet);
+            return self.send_by_kernel(i, adjacency, tables);
+        }
+        if !packet.push_block(&adjacency.rewrite, usize::from(adjacency.rewrite_len)) {
+            return self.kill_taken(i, packet, DropReason::NoHeadroom);
+        }
+        if meta.v6 {
+            set_ethertype_v6(packet.data_mut(), adjacency);
+        }
+        self.transmit(i, packet, PortId(adjacency.port));
     }
 
     #[inline(never)]
@@ -53,9 +53,9 @@ impl<D: Driver> Pipeline<D> {
 
 /// The rewrite says IPv4; here the last two bytes of the header say IPv6.
 #[inline(always)]
-fn set_ethertype_v6<B: Buffer>(frame: &mut B, adjacency: &Adjacency) {
+fn set_ethertype_v6(frame: &mut [u8], adjacency: &Adjacency) {
     let end = usize::from(adjacency.rewrite_len);
-    if let Some(ethertype) = frame.data_mut().get_mut(end.wrapping_sub(2)..end) {
+    if let Some(ethertype) = frame.get_mut(end.wrapping_sub(2)..end) {
         ethertype.copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
     }
 }

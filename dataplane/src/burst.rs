@@ -8,8 +8,9 @@ use crate::frame::BURST;
 use crate::ids::{InterfaceId, TunnelId, VrfId};
 use crate::tables::tunnel::MSS_OFF;
 
-/// What the stages know of a packet beside its bytes.
+/// What the stages know of a packet beside its bytes. A copy is one load and one store of 32 bytes.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(crate) struct Meta {
     /// Slot of the hop that the lane's kind names.
     pub slot: u32,
@@ -27,7 +28,7 @@ pub(crate) struct Meta {
     pub limit: u16,
     /// Bytes of layer 2 header removed by classify, still in the headroom.
     pub l2_len: u8,
-    /// An IPv6 packet (the inner one, once decapsulated).
+    /// An IPv6 packet: what its first header is now.
     pub v6: bool,
     /// For the too-big lane: the hop is a tunnel.
     pub into_tunnel: bool,
@@ -101,6 +102,20 @@ pub(crate) struct Lane(u64);
 
 const _: () = assert!(BURST <= u64::BITS as usize);
 
+impl Lane {
+    pub const EMPTY: Self = Self(0);
+
+    #[inline(always)]
+    pub fn push(&mut self, slot: usize) {
+        self.0 |= 1 << (slot % BURST);
+    }
+
+    #[inline(always)]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl Iterator for Lane {
     type Item = usize;
 
@@ -119,7 +134,7 @@ pub(crate) struct Lanes([Lane; 16]);
 
 impl Lanes {
     pub const fn new() -> Self {
-        Self([Lane(0); 16])
+        Self([Lane::EMPTY; 16])
     }
 
     #[inline(always)]
@@ -130,17 +145,22 @@ impl Lanes {
     /// Adds to the lane of a hop's kind.
     #[inline(always)]
     pub fn push_number(&mut self, lane: usize, slot: usize) {
-        self.0[lane % 16].0 |= 1 << (slot % BURST);
+        self.0[lane % 16].push(slot);
+    }
+
+    #[inline(always)]
+    pub fn add(&mut self, next: Next, lane: Lane) {
+        self.0[next as usize].0 |= lane.0;
     }
 
     #[inline(always)]
     pub fn is_empty(&self, next: Next) -> bool {
-        self.0[next as usize].0 == 0
+        self.0[next as usize].is_empty()
     }
 
     /// Empties a lane and returns what was in it.
     #[inline(always)]
     pub fn take(&mut self, next: Next) -> Lane {
-        std::mem::replace(&mut self.0[next as usize], Lane(0))
+        std::mem::replace(&mut self.0[next as usize], Lane::EMPTY)
     }
 }

@@ -3,9 +3,9 @@
 //! Removes the layer 2 header and trailing padding. What is not IP, or is sent to a group, goes to
 //! the kernel as it came. Looks at no table but the interfaces.
 
-use crate::burst::{Meta, Next};
+use crate::burst::{Lane, Meta, Next};
 use crate::drop_reason::DropReason;
-use crate::frame::{Buffer, Driver};
+use crate::frame::{BURST, Buffer, Driver};
 use crate::ids::{InterfaceId, PortId, VrfId};
 use crate::pipeline::Pipeline;
 use crate::tables::{Interfaces, Snapshot};
@@ -24,6 +24,8 @@ struct Ingress<'a> {
     port: PortId,
     /// Our MAC in the order of a little-endian load.
     mac: u64,
+    /// What is known of an untagged IPv4 packet beforehand.
+    meta: Meta,
     untagged: Option<(InterfaceId, VrfId)>,
     interfaces: &'a Interfaces,
 }
@@ -38,30 +40,62 @@ impl<D: Driver> Pipeline<D> {
             port,
             // No frame's 48 bits equal all ones of 64.
             mac: interface.map_or(u64::MAX, |interface| mac_as_u64(interface.mac)),
+            meta: untagged.zip(interface).map_or(Meta::EMPTY, |(id, interface)| {
+                let mut meta = Meta::new(id, interface.vrf);
+                meta.l2_len = EthernetHeader::LEN as u8;
+                meta
+            }),
             untagged: untagged.zip(interface.map(|interface| interface.vrf)),
             interfaces: &tables.interfaces,
         };
-        for ahead in 0..PREFETCH_AHEAD.min(count) {
-            if let Some(frame) = self.slot(ahead) {
-                frame.prefetch();
-            }
-        }
-        for i in 0..count.min(crate::frame::BURST) {
-            if i + PREFETCH_AHEAD < count
-                && let Some(frame) = self.slot(i + PREFETCH_AHEAD)
-            {
+        self.sort(count, &ingress);
+    }
+
+    #[inline(never)]
+    fn sort(&mut self, count: usize, ingress: &Ingress<'_>) {
+        let mut plain = Lane::EMPTY;
+        self.slots.iter().take(PREFETCH_AHEAD).flatten().for_each(Buffer::prefetch);
+        for i in 0..count.min(BURST) {
+            // Past the burst's end slots are empty, or hold what was fetched before.
+            if let Some(frame) = &self.slots[(i + PREFETCH_AHEAD) % BURST] {
                 frame.prefetch();
             }
             let Some(frame) = &mut self.slots[i] else { continue };
-            match classify_frame(frame, &mut self.meta[i], &ingress) {
+            if let Some(dst) = plain_v4(frame, ingress) {
+                self.meta[i] = ingress.meta;
+                self.meta[i].dst_v4 = dst;
+                plain.push(i);
+                continue;
+            }
+            match classify_frame(frame, &mut self.meta[i], ingress) {
                 Ok(next) => self.lanes.push(next, i),
                 Err(reason) => self.kill(i, reason),
             }
         }
+        self.lanes.add(Next::RouteV4, plain);
     }
 }
 
+/// What nearly every frame is: untagged, for us, IPv4 without options, and sound. Takes
+/// its layer 2 header off and returns the destination. `None`, and nothing changed, when it is not,
+/// for whatever reason.
 #[inline(always)]
+fn plain_v4<B: Buffer>(frame: &mut B, ingress: &Ingress<'_>) -> Option<u32> {
+    const L2: usize = EthernetHeader::LEN;
+    let start = frame.data().first_chunk::<{ L2 + Ipv4Header::LEN }>()?;
+    if !is_to(start, ingress.mac) || u16::from_be_bytes([start[12], start[13]]) != ETHERTYPE_IPV4 {
+        return None;
+    }
+    let header = Ipv4Header::parse_plain(start.last_chunk()?, frame.total_len().wrapping_sub(L2))?;
+    if is_invalid_source_v4(header.src.get()) {
+        return None;
+    }
+    let (dst, total_len) = (header.dst.get(), usize::from(header.total_len.get()));
+    frame.narrow(L2, total_len).then_some(dst)
+}
+
+/// Any other frame, and the reason where it goes nowhere.
+#[inline(never)]
 fn classify_frame<B: Buffer>(
     frame: &mut B,
     meta: &mut Meta,
@@ -190,8 +224,9 @@ pub(crate) fn ipv6_reason(error: Ipv6Error) -> DropReason {
 /// Sources that no router forwards (RFC 1812 5.3.7): "this network", loopback, multicast and above.
 #[inline(always)]
 pub(crate) fn is_invalid_source_v4(src: u32) -> bool {
-    let first = src >> 24;
-    (first == 0) | (first == 127) | (first >= 224)
+    let first = (src >> 24) as u8;
+    // One comparison for 0 and for 224 and above.
+    first.wrapping_sub(1) >= 223 || first == 127
 }
 
 /// Multicast, unspecified and loopback (RFC 4291 2.5.2, 2.5.3, 2.7). Neighbour discovery uses the
@@ -202,10 +237,8 @@ pub(crate) fn is_invalid_source_v6(src: u128) -> bool {
 }
 
 #[inline(always)]
-fn is_to(frame: &[u8; EthernetHeader::LEN], mac: u64) -> bool {
-    let start =
-        u64::from_le_bytes([frame[0], frame[1], frame[2], frame[3], frame[4], frame[5], frame[6], frame[7]]);
-    start & MAC_MASK == mac
+fn is_to(frame: &[u8], mac: u64) -> bool {
+    frame.first_chunk().is_some_and(|start| u64::from_le_bytes(*start) & MAC_MASK == mac)
 }
 
 fn mac_as_u64(mac: [u8; 6]) -> u64 {

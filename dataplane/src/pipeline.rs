@@ -99,7 +99,6 @@ pub struct Pipeline<D: Driver> {
     pub(crate) meta: [Meta; BURST],
     pub(crate) lanes: Lanes,
     pub(crate) cx: Context<D>,
-    received: ArrayVec<D::Buffer, BURST>,
     dead: ArrayVec<D::Buffer, BURST>,
     egress: Vec<Option<Egress<D>>>,
 }
@@ -127,7 +126,6 @@ impl<D: Driver> Pipeline<D> {
                 hz: parts.hz,
                 limits,
             },
-            received: ArrayVec::new(),
             dead: ArrayVec::new(),
             egress: parts
                 .tx
@@ -173,17 +171,17 @@ impl<D: Driver> Pipeline<D> {
     }
 
     /// Receives one burst and carries it all the way. Returns how many frames came.
+    ///
+    /// Each stage is a function of its own, called once a burst: then the processor's registers are all its own, too.
     #[inline]
     pub fn poll(&mut self, queue: &mut D::Rx, port: PortId, tables: &Snapshot) -> usize {
-        let count = queue.receive(&mut self.received);
+        // Every packet of the burst before has left its slot.
+        let count = queue.receive(&mut self.slots);
         if count == 0 {
             return 0;
         }
         if let Some(counters) = self.cx.stats.port(port) {
             counters.rx_packets.add(count as u64);
-        }
-        for (slot, frame) in self.slots.iter_mut().zip(self.received.drain(..)) {
-            *slot = Some(frame);
         }
         self.classify(count, port, tables);
         self.run(tables);
@@ -200,8 +198,7 @@ impl<D: Driver> Pipeline<D> {
         if let Some(counters) = self.cx.stats.port(port) {
             counters.injected.add(1);
         }
-        self.slots[0] = Some(frame);
-        self.transmit(0, port);
+        self.transmit(0, frame, port);
         self.reap();
         self.flush();
     }
@@ -243,6 +240,28 @@ impl<D: Driver> Pipeline<D> {
             match stage(packet, &mut self.meta[i], &mut self.cx) {
                 Ok(next) => self.lanes.push(next, i),
                 Err(reason) => self.kill(i, reason),
+            }
+        }
+    }
+
+    /// As `each`, for stages at whose end most packets leave: these are sent while they are at hand.
+    #[inline(always)]
+    pub(crate) fn each_leaving(
+        &mut self,
+        lane: Next,
+        tables: &Snapshot,
+        mut stage: impl FnMut(&mut D::Buffer, &mut Meta, &mut Context<D>) -> Result<Next, DropReason>,
+    ) {
+        let lane = self.lanes.take(lane);
+        for i in lane {
+            let Some(mut packet) = self.slots[i].take() else { continue };
+            match stage(&mut packet, &mut self.meta[i], &mut self.cx) {
+                Ok(Next::Egress) => self.leave(i, packet, tables),
+                Ok(next) => {
+                    self.put(i, packet);
+                    self.lanes.push(next, i);
+                }
+                Err(reason) => self.kill_taken(i, packet, reason),
             }
         }
     }
@@ -289,20 +308,23 @@ impl<D: Driver> Pipeline<D> {
         }
     }
 
-    /// Moves the packet in a slot to its port's frames.
+    /// As `kill`, for a packet that was taken out of its slot.
+    #[inline(never)]
+    pub(crate) fn kill_taken(&mut self, i: usize, packet: D::Buffer, reason: DropReason) {
+        self.put(i, packet);
+        self.kill(i, reason);
+    }
+
+    /// Moves a packet, which was taken out of slot `i`, to its port's frames.
     #[inline(always)]
-    pub(crate) fn transmit(&mut self, i: usize, port: PortId) {
+    pub(crate) fn transmit(&mut self, i: usize, packet: D::Buffer, port: PortId) {
         let Some(Some(egress)) = self.egress.get_mut(port.index()) else {
-            return self.kill(i, DropReason::TxPortMissing);
+            return self.kill_taken(i, packet, DropReason::TxPortMissing);
         };
-        let Some(packet) = self.slots[i % BURST].take() else { return };
         let bytes = packet.total_len();
         match egress.frames.try_push(packet) {
             Ok(()) => egress.bytes += bytes,
-            Err(full) => {
-                self.slots[i % BURST] = Some(full.element());
-                self.kill(i, DropReason::TxQueueFull);
-            }
+            Err(full) => self.kill_taken(i, full.element(), DropReason::TxQueueFull),
         }
     }
 

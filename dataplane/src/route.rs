@@ -2,7 +2,7 @@
 //!
 //! Groups and references to other tables are followed here, a bounded number of times.
 
-use crate::burst::{Meta, Next};
+use crate::burst::{Lane, Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::flow;
 use crate::frame::{Buffer, Driver};
@@ -10,98 +10,126 @@ use crate::pipeline::Pipeline;
 use crate::tables::{Hop, HopKind, RouteTable, Snapshot};
 use crate::wire::ipv6::Ipv6Header;
 
-/// Longest chain of groups and tables behind one route.
-const MAX_INDIRECTIONS: usize = 6;
+/// Most tables that one packet is looked up in, from one to the next.
+const MAX_TABLES: usize = 4;
+/// Deepest nesting of groups, and one to find that there is no end.
+const MAX_GROUPS: usize = 3;
 
 impl<D: Driver> Pipeline<D> {
     /// Empties the two route lanes into the lanes of the hops' kinds.
     #[inline(always)]
     pub(crate) fn route(&mut self, tables: &Snapshot) {
-        self.route_v4(tables);
-        if !self.lanes.is_empty(Next::RouteV6) {
-            self.route_v6(tables);
-        }
-    }
-
-    #[inline(always)]
-    fn route_v4(&mut self, tables: &Snapshot) {
-        // Packets of a burst mostly share their table: keep it at hand.
-        let mut current = CurrentTable::none();
         let lane = self.lanes.take(Next::RouteV4);
-        for i in lane {
-            let meta = &mut self.meta[i];
-            let Some(routes) = current.get(tables, meta.vrf) else {
-                self.kill(i, DropReason::NoRoute);
-                continue;
-            };
-            let mut hop = Hop::from_bits(routes.v4.lookup(meta.dst_v4));
-            if hop.is_indirect() {
-                let dst = meta.dst_v4;
-                match self.follow(i, hop, tables, |routes| routes.v4.lookup(dst), flow::hash_v4) {
-                    Ok(end) => hop = end,
-                    Err(reason) => {
-                        self.kill(i, reason);
-                        continue;
-                    }
-                }
-            }
-            self.meta[i].slot = hop.slot();
-            self.lanes.push_number(hop.lane(), i);
+        if !lane.is_empty() {
+            self.route_v4(lane, tables);
+        }
+        let lane = self.lanes.take(Next::RouteV6);
+        if !lane.is_empty() {
+            self.route_v6(lane, tables);
         }
     }
 
     #[inline(never)]
-    fn route_v6(&mut self, tables: &Snapshot) {
+    fn route_v4(&mut self, lane: Lane, tables: &Snapshot) {
+        let lookup = |routes: &RouteTable, meta: &Meta, _: &Option<D::Buffer>| routes.v4.lookup(meta.dst_v4);
+        self.route_lane(lane, tables, lookup, flow::hash_v4);
+    }
+
+    #[inline(never)]
+    fn route_v6(&mut self, lane: Lane, tables: &Snapshot) {
+        let lookup = |routes: &RouteTable, _: &Meta, packet: &Option<D::Buffer>| {
+            let header = packet.as_ref().and_then(|packet| Ipv6Header::view(packet.data()));
+            header.map_or(0, |header| routes.v6.lookup(header.dst.get()))
+        };
+        self.route_lane(lane, tables, lookup, flow::hash_v6);
+    }
+
+    /// Looks the lane up in the packets' tables, then what these send on in the tables they name, and so on.
+    #[inline(always)]
+    fn route_lane(
+        &mut self,
+        lane: Lane,
+        tables: &Snapshot,
+        lookup: impl Fn(&RouteTable, &Meta, &Option<D::Buffer>) -> u32,
+        hash: fn(&[u8]) -> u32,
+    ) {
+        let mut again = self.look_up(lane, tables, |meta| meta.vrf, &lookup, hash);
+        for _ in 1..MAX_TABLES {
+            if again.is_empty() {
+                return;
+            }
+            again = self.look_up(again, tables, |meta| meta.slot as u16, &lookup, hash);
+        }
+        again.for_each(|i| self.kill(i, DropReason::RouteLoop));
+    }
+
+    /// One look-up for each packet. Returns those that another table decides on; its number is in `slot`.
+    #[inline(always)]
+    fn look_up(
+        &mut self,
+        lane: Lane,
+        tables: &Snapshot,
+        table_of: impl Fn(&Meta) -> u16,
+        lookup: &impl Fn(&RouteTable, &Meta, &Option<D::Buffer>) -> u32,
+        hash: fn(&[u8]) -> u32,
+    ) -> Lane {
+        // Packets of a burst mostly share their table: keep it at hand.
         let mut current = CurrentTable::none();
-        let lane = self.lanes.take(Next::RouteV6);
+        let mut again = Lane::EMPTY;
         for i in lane {
-            let vrf = self.meta[i].vrf;
-            let dst =
-                self.slot(i).and_then(|p| Ipv6Header::view(p.data())).map_or(0, |header| header.dst.get());
-            let Some(routes) = current.get(tables, vrf) else {
+            let meta = &mut self.meta[i];
+            let Some(routes) = current.get(tables, table_of(meta)) else {
                 self.kill(i, DropReason::NoRoute);
                 continue;
             };
-            let mut hop = Hop::from_bits(routes.v6.lookup(dst));
+            let mut hop = Hop::from_bits(lookup(routes, meta, &self.slots[i]));
             if hop.is_indirect() {
-                match self.follow(i, hop, tables, |routes| routes.v6.lookup(dst), flow::hash_v6) {
-                    Ok(end) => hop = end,
+                hop = match through_groups(hop, &self.slots[i], tables, hash) {
+                    Ok(hop) => hop,
                     Err(reason) => {
                         self.kill(i, reason);
                         continue;
                     }
-                }
+                };
             }
-            self.meta[i].slot = hop.slot();
-            self.lanes.push_number(hop.lane(), i);
+            meta.slot = hop.slot();
+            if hop.is_indirect() {
+                again.push(i);
+            } else {
+                self.lanes.push_number(hop.lane(), i);
+            }
         }
+        again
     }
+}
 
-    /// Follows groups and tables to a hop that is neither.
-    #[inline(always)]
-    fn follow(
-        &mut self,
-        i: usize,
-        mut hop: Hop,
-        tables: &Snapshot,
-        lookup: impl Fn(&RouteTable) -> u32,
-        hash: fn(&[u8]) -> u32,
-    ) -> Result<Hop, DropReason> {
-        for _ in 0..MAX_INDIRECTIONS {
-            hop = match hop.kind() {
-                HopKind::Group => {
-                    let group = tables.groups.get(hop.slot() as usize).ok_or(DropReason::NoRoute)?;
-                    group.pick(self.slot(i).map_or(0, |packet| hash(packet.data())))
-                }
-                HopKind::Vrf => {
-                    let routes = tables.vrfs.get(hop.slot() as usize).ok_or(DropReason::NoRoute)?;
-                    Hop::from_bits(lookup(routes))
-                }
-                _ => return Ok(hop),
-            };
+/// Follows groups, by the packet's flow, to a hop that is none.
+#[inline(always)]
+fn through_groups<B: Buffer>(
+    hop: Hop,
+    packet: &Option<B>,
+    tables: &Snapshot,
+    hash: fn(&[u8]) -> u32,
+) -> Result<Hop, DropReason> {
+    if hop.kind() == HopKind::Group { pick_member(hop, packet, tables, hash) } else { Ok(hop) }
+}
+
+#[inline(never)]
+fn pick_member<B: Buffer>(
+    mut hop: Hop,
+    packet: &Option<B>,
+    tables: &Snapshot,
+    hash: fn(&[u8]) -> u32,
+) -> Result<Hop, DropReason> {
+    let flow = packet.as_ref().map_or(0, |packet| hash(packet.data()));
+    for _ in 0..MAX_GROUPS {
+        if hop.kind() != HopKind::Group {
+            return Ok(hop);
         }
-        Err(DropReason::RouteLoop)
+        let group = tables.groups.get(hop.slot() as usize).ok_or(DropReason::NoRoute)?;
+        hop = group.pick(flow);
     }
+    Err(DropReason::RouteLoop)
 }
 
 /// Picks the member for an underlay hop; anything but an adjacency is no way out.

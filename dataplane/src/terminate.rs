@@ -19,11 +19,16 @@ impl<D: Driver> Pipeline<D> {
     /// Empties the endpoint lane; what was inside goes to the route lanes.
     #[inline(always)]
     pub(crate) fn terminate(&mut self, tables: &Snapshot) {
-        self.each(Next::Endpoint, |packet, meta, cx| terminate(packet, meta, cx, tables));
+        self.terminate_all(tables);
         if !self.lanes.is_empty(Next::Reassemble) {
             self.reassemble();
-            self.each(Next::Endpoint, |packet, meta, cx| terminate(packet, meta, cx, tables));
+            self.terminate_all(tables);
         }
+    }
+
+    #[inline(never)]
+    fn terminate_all(&mut self, tables: &Snapshot) {
+        self.each(Next::Endpoint, |packet, meta, cx| terminate(packet, meta, cx, tables));
     }
 
     /// Reassembled datagrams join the endpoint lane again.

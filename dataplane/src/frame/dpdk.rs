@@ -57,8 +57,8 @@ impl Buffer for Mbuf {
 
 impl RxQueue<Mbuf> for dpdk::RxQueue {
     #[inline(always)]
-    fn receive(&mut self, frames: &mut ArrayVec<Mbuf, BURST>) -> usize {
-        self.rx_burst(frames)
+    fn receive(&mut self, slots: &mut [Option<Mbuf>; BURST]) -> usize {
+        self.rx_slots(slots)
     }
 }
 

@@ -100,14 +100,13 @@ impl HeapQueue {
 }
 
 impl RxQueue<HeapBuffer> for HeapQueue {
-    fn receive(&mut self, frames: &mut ArrayVec<HeapBuffer, BURST>) -> usize {
-        let before = frames.len();
+    fn receive(&mut self, slots: &mut [Option<HeapBuffer>; BURST]) -> usize {
         let mut queue = self.0.borrow_mut();
-        while !frames.is_full() {
-            let Some(frame) = queue.pop_front() else { break };
-            frames.push(frame);
+        let count = queue.len().min(BURST);
+        for (slot, frame) in slots.iter_mut().zip(queue.drain(..count)) {
+            *slot = Some(frame);
         }
-        frames.len() - before
+        count
     }
 }
 

@@ -64,8 +64,8 @@ pub trait Fragmentation<B> {
 
 /// Where frames come from.
 pub trait RxQueue<B> {
-    /// Adds frames to `frames` while it has room; returns how many.
-    fn receive(&mut self, frames: &mut ArrayVec<B, BURST>) -> usize;
+    /// Puts frames into the slots, which are empty, from the first on; returns how many.
+    fn receive(&mut self, slots: &mut [Option<B>; BURST]) -> usize;
 }
 
 /// Where frames go.

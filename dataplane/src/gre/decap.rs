@@ -27,6 +27,14 @@ struct Outer {
     gre: Gre,
 }
 
+impl Outer {
+    /// Bytes before the inner packet.
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.header_len + self.gre.header_len
+    }
+}
+
 /// From an outer IPv4 packet whose header was checked.
 #[inline(always)]
 pub(crate) fn from_v4<D: Driver>(
@@ -36,15 +44,15 @@ pub(crate) fn from_v4<D: Driver>(
     tables: &Snapshot,
     endpoint: EndpointId,
 ) -> Result<Next, DropReason> {
-    let header = Ipv4Header::view(packet.data()).ok_or(DropReason::HeaderSplit)?;
+    let l3 = packet.data();
+    let header = Ipv4Header::view(l3).ok_or(DropReason::HeaderSplit)?;
     let header_len = header.header_len();
-    let gre = Gre::parse(packet.data().get(header_len..).unwrap_or_default()).map_err(gre_reason)?;
-    let remote = header.src.get();
+    let gre = Gre::parse(l3.get(header_len..).unwrap_or_default()).map_err(gre_reason)?;
+    let (remote, tos) = (header.src.get(), header.tos);
     let Some(id) = tables.tunnel_index.find_v4(endpoint, remote, gre.key) else {
         return Err(unknown(tables, endpoint, Ipv4Addr::from(remote).into(), gre.key));
     };
-    let outer = Outer { tos: header.tos, header_len, gre };
-    from_tunnel(packet, meta, cx, tables, id, &outer)
+    from_tunnel(packet, meta, cx, tables, id, &Outer { tos, header_len, gre })
 }
 
 /// From an outer IPv6 packet whose GRE header starts at `offset`.
@@ -82,60 +90,28 @@ fn from_tunnel<D: Driver>(
     if outer.gre.checksum {
         verify_checksum(packet, outer)?;
     }
-    let front = outer.header_len + outer.gre.header_len;
-    let inner_len = match outer.gre.protocol {
-        ETHERTYPE_IPV4 => match inner_v4(packet, meta, tables, tunnel, outer, front)? {
-            Inner::Packet(len) => len,
-            Inner::Keepalive(len) => return answer_keepalive(packet, meta, cx, tables, id, front, len),
-        },
-        ETHERTYPE_IPV6 => match inner_v6(packet, meta, tables, tunnel, outer, front)? {
-            Inner::Packet(len) => len,
-            Inner::Keepalive(len) => return answer_keepalive(packet, meta, cx, tables, id, front, len),
-        },
-        _ if keepalive::is_answer(&outer.gre) => {
-            if let Some(counters) = cx.stats.tunnel(id) {
-                counters.keepalives_received.add(1);
-            }
-            return Err(DropReason::GreKeepalive);
-        }
-        _ => return Err(DropReason::GreProtocol),
-    };
-    packet.narrow(front, inner_len);
-    if let Some(counters) = cx.stats.tunnel(id) {
-        counters.decap_packets.add(1);
-        counters.decap_bytes.add(inner_len as u64);
+    if outer.gre.protocol == ETHERTYPE_IPV4 {
+        return from_inner_v4(packet, meta, cx, tables, tunnel, outer);
     }
-    Ok(if meta.v6 { Next::RouteV6 } else { Next::RouteV4 })
-}
-
-enum Inner {
-    /// A packet of so many bytes to route.
-    Packet(usize),
-    /// A keepalive request of so many bytes to send back.
-    Keepalive(usize),
+    from_other(packet, meta, cx, tables, tunnel, outer)
 }
 
 #[inline(always)]
-fn inner_v4<B: Buffer>(
-    packet: &mut B,
+fn from_inner_v4<D: Driver>(
+    packet: &mut D::Buffer,
     meta: &mut Meta,
+    cx: &mut Context<D>,
     tables: &Snapshot,
     tunnel: &Tunnel,
     outer: &Outer,
-    front: usize,
-) -> Result<Inner, DropReason> {
-    let packet_len = packet.total_len().wrapping_sub(front);
-    let l3 = packet.data_mut().get_mut(front..).unwrap_or_default();
+) -> Result<Next, DropReason> {
+    let packet_len = packet.total_len().wrapping_sub(outer.len());
+    let l3 = packet.data_mut().get_mut(outer.len()..).unwrap_or_default();
     let header = Ipv4Header::parse_first(l3, packet_len).map_err(ipv4_reason)?;
-    let (src, dst) = (header.src.get(), header.dst.get());
+    let (src, dst, tos) = (header.src.get(), header.dst.get(), header.tos);
     let inner_len = usize::from(header.total_len.get());
-    if !tunnel.outer_v6 && dst == tunnel.remote_v4 {
-        let request = l3.get(..inner_len).unwrap_or_default();
-        if keepalive::is_request_v4(request, tunnel.local_v4, tunnel.remote_v4) {
-            meta.v6 = false;
-            return Ok(Inner::Keepalive(inner_len));
-        }
-        return Err(DropReason::TunnelLoop);
+    if dst == tunnel.remote_v4 && !tunnel.outer_v6 {
+        return keepalive_or_loop(packet, meta, cx, tables, tunnel, outer, inner_len);
     }
     if is_invalid_source_v4(src) {
         return Err(DropReason::SourceInvalid);
@@ -145,8 +121,7 @@ fn inner_v4<B: Buffer>(
     {
         return Err(DropReason::SourceFilter);
     }
-    let tos = header.tos;
-    if (outer.tos ^ tos) & tos_mask(tunnel) != 0 {
+    if (outer.tos ^ tos) & tunnel.decap_tos_mask != 0 {
         let tos = inner_tos(tunnel, tos, outer.tos)?;
         if let Some(header) = Ipv4Header::view_mut(l3) {
             header.set_tos(tos);
@@ -155,30 +130,36 @@ fn inner_v4<B: Buffer>(
     meta.v6 = false;
     meta.dst_v4 = dst;
     meta.mss = tunnel.mss_v4;
-    Ok(Inner::Packet(inner_len))
+    strip(packet, meta, cx, outer, inner_len);
+    Ok(Next::RouteV4)
 }
 
-#[inline(always)]
-fn inner_v6<B: Buffer>(
-    packet: &mut B,
+/// IPv6, and what is not a packet.
+#[inline(never)]
+fn from_other<D: Driver>(
+    packet: &mut D::Buffer,
     meta: &mut Meta,
+    cx: &mut Context<D>,
     tables: &Snapshot,
     tunnel: &Tunnel,
     outer: &Outer,
-    front: usize,
-) -> Result<Inner, DropReason> {
-    let packet_len = packet.total_len().wrapping_sub(front);
-    let l3 = packet.data_mut().get_mut(front..).unwrap_or_default();
-    let header = Ipv6Header::parse_first(l3, packet_len).map_err(ipv6_reason)?;
-    let (src, dst) = (header.src.get(), header.dst.get());
-    let inner_len = header.packet_len();
-    if tunnel.outer_v6 && dst == tunnel.remote_v6 {
-        let request = l3.get(..inner_len).unwrap_or_default();
-        if keepalive::is_request_v6(request, tunnel.local_v6, tunnel.remote_v6) {
-            meta.v6 = true;
-            return Ok(Inner::Keepalive(inner_len));
+) -> Result<Next, DropReason> {
+    if outer.gre.protocol != ETHERTYPE_IPV6 {
+        if !keepalive::is_answer(&outer.gre) {
+            return Err(DropReason::GreProtocol);
         }
-        return Err(DropReason::TunnelLoop);
+        if let Some(counters) = meta.tunnel_in().and_then(|id| cx.stats.tunnel(id)) {
+            counters.keepalives_received.add(1);
+        }
+        return Err(DropReason::GreKeepalive);
+    }
+    let packet_len = packet.total_len().wrapping_sub(outer.len());
+    let l3 = packet.data_mut().get_mut(outer.len()..).unwrap_or_default();
+    let header = Ipv6Header::parse_first(l3, packet_len).map_err(ipv6_reason)?;
+    let (src, dst, tos) = (header.src.get(), header.dst.get(), header.traffic_class());
+    let inner_len = header.packet_len();
+    if dst == tunnel.remote_v6 && tunnel.outer_v6 {
+        return keepalive_or_loop(packet, meta, cx, tables, tunnel, outer, inner_len);
     }
     if is_invalid_source_v6(src) {
         return Err(DropReason::SourceInvalid);
@@ -188,8 +169,7 @@ fn inner_v6<B: Buffer>(
     {
         return Err(DropReason::SourceFilter);
     }
-    let tos = header.traffic_class();
-    if (outer.tos ^ tos) & tos_mask(tunnel) != 0 {
+    if (outer.tos ^ tos) & tunnel.decap_tos_mask != 0 {
         let tos = inner_tos(tunnel, tos, outer.tos)?;
         if let Some(header) = Ipv6Header::view_mut(l3) {
             header.set_traffic_class(tos);
@@ -197,37 +177,58 @@ fn inner_v6<B: Buffer>(
     }
     meta.v6 = true;
     meta.mss = tunnel.mss_v6;
-    Ok(Inner::Packet(inner_len))
+    strip(packet, meta, cx, outer, inner_len);
+    Ok(Next::RouteV6)
 }
 
-/// The bits of outer and inner TOS that may not differ silently: ECN, and DSCP in the uniform model.
+/// Every check has passed: the outer headers go, and the tunnel counts.
 #[inline(always)]
-fn tos_mask(tunnel: &Tunnel) -> u8 {
-    if tunnel.uniform_dscp { 0xff } else { 0x03 }
+fn strip<D: Driver>(
+    packet: &mut D::Buffer,
+    meta: &Meta,
+    cx: &mut Context<D>,
+    outer: &Outer,
+    inner_len: usize,
+) {
+    packet.narrow(outer.len(), inner_len);
+    if let Some(counters) = meta.tunnel_in().and_then(|id| cx.stats.tunnel(id)) {
+        counters.decap_packets.add(1);
+        counters.decap_bytes.add(inner_len as u64);
+    }
 }
 
 /// The inner TOS after decapsulation: ECN by RFC 6040 4.2, DSCP by RFC 2983.
 fn inner_tos(tunnel: &Tunnel, inner: u8, outer: u8) -> Result<u8, DropReason> {
     let ecn = ecn::decap(inner & 3, outer & 3).map_err(|_| DropReason::EcnCongestion)?;
-    let dscp = if tunnel.uniform_dscp { outer } else { inner };
-    Ok((dscp & !3) | ecn)
+    let from_outer = tunnel.decap_tos_mask & !3;
+    Ok((outer & from_outer) | (inner & !from_outer & !3) | ecn)
 }
 
-/// The request is a packet to the peer itself: strip the outer headers and send it on to the underlay.
+/// A packet to the peer itself. If it is a keepalive request, what is inside goes on to the underlay;
+/// anything else would come back.
 #[inline(never)]
-fn answer_keepalive<D: Driver>(
+fn keepalive_or_loop<D: Driver>(
     packet: &mut D::Buffer,
     meta: &mut Meta,
     cx: &mut Context<D>,
     tables: &Snapshot,
-    id: TunnelId,
-    front: usize,
-    len: usize,
+    tunnel: &Tunnel,
+    outer: &Outer,
+    inner_len: usize,
 ) -> Result<Next, DropReason> {
-    let tunnel = tables.tunnels.get(id.index()).ok_or(DropReason::TunnelGone)?;
-    packet.narrow(front, len);
+    let request = packet.data().get(outer.len()..).and_then(|l3| l3.get(..inner_len)).unwrap_or_default();
+    let is_request = if tunnel.outer_v6 {
+        keepalive::is_request_v6(request, tunnel.local_v6, tunnel.remote_v6)
+    } else {
+        keepalive::is_request_v4(request, tunnel.local_v4, tunnel.remote_v4)
+    };
+    if !is_request {
+        return Err(DropReason::TunnelLoop);
+    }
+    packet.narrow(outer.len(), inner_len);
+    meta.v6 = tunnel.outer_v6;
     meta.slot = underlay(tunnel.underlay, packet, meta, tables)?;
-    if let Some(counters) = cx.stats.tunnel(id) {
+    if let Some(counters) = meta.tunnel_in().and_then(|id| cx.stats.tunnel(id)) {
         counters.keepalives_answered.add(1);
     }
     Ok(Next::Forward)

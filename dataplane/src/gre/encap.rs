@@ -6,7 +6,7 @@
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::flow;
-use crate::forward::{clamp, decrement_ttl, ttl};
+use crate::forward::{clamp, decrement_ttl, too_big_or_expired};
 use crate::frame::{Buffer, Driver};
 use crate::ids::TunnelId;
 use crate::pipeline::{Context, Pipeline};
@@ -21,13 +21,18 @@ use crate::wire::ipv6::Ipv6Header;
 
 impl<D: Driver> Pipeline<D> {
     /// Empties the encap lane.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn encap(&mut self, tables: &Snapshot) {
-        if self.lanes.is_empty(Next::Encap) {
-            return;
-        }
-        self.each(Next::Encap, |packet, meta, cx| encap(packet, meta, cx, tables));
+        self.each_leaving(Next::Encap, tables, |packet, meta, cx| encap(packet, meta, cx, tables));
     }
+}
+
+/// What an outer header takes from the inner one.
+#[derive(Clone, Copy)]
+struct Fields {
+    tos: u8,
+    ttl: u8,
+    flags: u16,
 }
 
 #[inline(always)]
@@ -39,35 +44,42 @@ fn encap<D: Driver>(
 ) -> Result<Next, DropReason> {
     let id = TunnelId(meta.slot);
     let tunnel = tables.tunnels.get(id.index()).filter(|t| t.live).ok_or(DropReason::TunnelGone)?;
-    let inner_len = packet.total_len();
-    let oversize = inner_len > usize::from(tunnel.mtu);
-    if oversize && !cut_outside(packet, meta, tunnel, inner_len) {
+    let len = packet.total_len();
+    let oversize = len > usize::from(tunnel.mtu);
+    if oversize && !cut_outside(meta, tunnel, len) {
         meta.limit = tunnel.mtu;
         meta.into_tunnel = true;
-        return Ok(if ttl(packet, meta.v6) <= 1 { Next::Expired } else { Next::TooBig });
+        return Ok(too_big_or_expired(packet.data(), meta.v6));
     }
-    if !decrement_ttl(packet, meta.v6) {
+    let l3 = packet.data_mut();
+    if !decrement_ttl(l3, meta.v6) {
         return Ok(Next::Expired);
     }
+    let counters = cx.stats.tunnel(id);
     let limit = meta.mss.min(if meta.v6 { tunnel.mss_v6 } else { tunnel.mss_v4 });
     if limit != MSS_OFF
-        && clamp(packet, meta.v6, limit)
-        && let Some(counters) = cx.stats.tunnel(id)
+        && clamp(l3, meta.v6, limit)
+        && let Some(counters) = counters
     {
         counters.clamped.add(1);
     }
+    let mut fields = if meta.v6 { fields_of_v6(l3, tunnel) } else { fields_of_v4(l3, tunnel) };
+    if oversize {
+        fields.flags = 0;
+    }
     meta.slot = underlay(tunnel.underlay, packet, meta, tables)?;
     if tunnel.outer_v6 {
-        wrap_v6(packet, meta, tunnel, inner_len)?;
+        wrap_v6(packet, meta.v6, tunnel, fields)?;
     } else {
-        wrap_v4(packet, meta, cx, tunnel, inner_len, oversize)?;
+        wrap_v4(packet, meta.v6, tunnel, fields, &mut cx.next_ip_id)?;
     }
+    meta.v6 = tunnel.outer_v6;
     if tunnel.send_checksum {
         fill_checksum(packet, tunnel);
     }
-    if let Some(counters) = cx.stats.tunnel(id) {
+    if let Some(counters) = counters {
         counters.encap_packets.add(1);
-        counters.encap_bytes.add(inner_len as u64);
+        counters.encap_bytes.add(len as u64);
     }
     if oversize {
         meta.limit = tunnel.underlay_mtu;
@@ -79,94 +91,97 @@ fn encap<D: Driver>(
 /// Whether a packet beyond the tunnel's MTU is encapsulated whole and the outer packet cut: the
 /// tunnel says so, or it is IPv6 of a size that no router may refuse (RFC 8200 section 5).
 #[inline(never)]
-fn cut_outside<B: Buffer>(_packet: &B, meta: &Meta, tunnel: &Tunnel, inner_len: usize) -> bool {
+fn cut_outside(meta: &Meta, tunnel: &Tunnel, inner_len: usize) -> bool {
     let outer_len = inner_len + usize::from(tunnel.outer_len);
     let minimal = meta.v6 && inner_len <= usize::from(MIN_PATH_MTU_V6);
     (tunnel.df == DontFragment::Clear || minimal) && outer_len <= usize::from(u16::MAX)
 }
 
 #[inline(always)]
-fn wrap_v4<D: Driver>(
-    packet: &mut D::Buffer,
-    meta: &Meta,
-    cx: &mut Context<D>,
+fn fields_of_v4(l3: &[u8], tunnel: &Tunnel) -> Fields {
+    let (tos, ttl, flags) =
+        Ipv4Header::view(l3).map_or((0, 0, 0), |h| (h.tos, h.ttl, h.flags_fragment.get()));
+    Fields { tos: tunnel.outer_tos(tos), ttl: tunnel.outer_ttl(ttl), flags: tunnel.outer_flags(flags) }
+}
+
+/// An inner IPv6 packet counts as DF=1.
+#[inline(never)]
+fn fields_of_v6(l3: &[u8], tunnel: &Tunnel) -> Fields {
+    let (tos, ttl) = Ipv6Header::view(l3).map_or((0, 0), |h| (h.traffic_class(), h.hop_limit));
+    Fields {
+        tos: tunnel.outer_tos(tos),
+        ttl: tunnel.outer_ttl(ttl),
+        flags: tunnel.outer_flags(DONT_FRAGMENT),
+    }
+}
+
+#[inline(always)]
+fn wrap_v4<B: Buffer>(
+    packet: &mut B,
+    inner_v6: bool,
     tunnel: &Tunnel,
-    inner_len: usize,
-    oversize: bool,
+    fields: Fields,
+    next_ip_id: &mut u16,
 ) -> Result<(), DropReason> {
-    let (tos, ttl, inner_df) = inner_fields(packet, meta.v6);
-    let total_len = (inner_len + usize::from(tunnel.outer_len)) as u16;
-    let tos = tunnel.outer_tos(tos);
-    let ttl = tunnel.outer_ttl(ttl);
     if !packet.push_block(&tunnel.outer, usize::from(tunnel.outer_len)) {
         return Err(DropReason::NoHeadroom);
     }
-    let dont_fragment = match tunnel.df {
-        _ if oversize => false,
-        DontFragment::Set => true,
-        DontFragment::Copy => inner_df,
-        DontFragment::Clear => false,
-    };
-    let flags = if dont_fragment { DONT_FRAGMENT } else { 0 };
+    let total_len = packet.total_len() as u16;
+    let outer = packet.data_mut();
+    if inner_v6 {
+        set_protocol_v6(outer, Ipv4Header::LEN);
+    }
+    let mut ip_id = 0;
     // An atomic datagram's ID means nothing; any other's tells datagrams apart (RFC 6864 4.2).
-    let ip_id = if dont_fragment { 0 } else { cx.next_ip_id };
-    cx.next_ip_id = cx.next_ip_id.wrapping_add(u16::from(!dont_fragment));
-    let header = Ipv4Header::view_mut(packet.data_mut()).ok_or(DropReason::NoHeadroom)?;
-    header.tos = tos;
+    if fields.flags == 0 {
+        ip_id = *next_ip_id;
+        *next_ip_id = ip_id.wrapping_add(1);
+    }
+    let header = Ipv4Header::view_mut(outer).ok_or(DropReason::NoHeadroom)?;
+    header.tos = fields.tos;
     header.total_len.set(total_len);
     header.id.set(ip_id);
-    header.flags_fragment.set(flags);
-    header.ttl = ttl;
+    header.flags_fragment.set(fields.flags);
+    header.ttl = fields.ttl;
     // These fields are zero in the template that `outer_sum` covers.
     let sum = tunnel.outer_sum
-        + u32::from(tos)
+        + u32::from(fields.tos)
         + u32::from(total_len)
         + u32::from(ip_id)
-        + u32::from(flags)
-        + (u32::from(ttl) << 8);
-    header.checksum.set(!checksum::fold(u64::from(sum)));
-    if meta.v6 {
-        set_protocol_v6(packet, 20);
-    }
+        + u32::from(fields.flags)
+        + (u32::from(fields.ttl) << 8);
+    header.checksum.set(!checksum::fold_u32(sum));
     Ok(())
 }
 
-#[inline(always)]
+#[inline(never)]
 fn wrap_v6<B: Buffer>(
     packet: &mut B,
-    meta: &Meta,
+    inner_v6: bool,
     tunnel: &Tunnel,
-    inner_len: usize,
+    fields: Fields,
 ) -> Result<(), DropReason> {
-    let (tos, ttl, _) = inner_fields(packet, meta.v6);
     // RFC 6438: the flow label carries the inner flow, for equal-cost paths on the way.
-    let label = if meta.v6 { flow::hash_v6(packet.data()) } else { flow::hash_v4(packet.data()) };
+    let label = if inner_v6 { flow::hash_v6(packet.data()) } else { flow::hash_v4(packet.data()) };
     if !packet.push_block(&tunnel.outer, usize::from(tunnel.outer_len)) {
         return Err(DropReason::NoHeadroom);
     }
-    let header = Ipv6Header::view_mut(packet.data_mut()).ok_or(DropReason::NoHeadroom)?;
-    header.payload_len.set((inner_len + usize::from(tunnel.outer_len) - Ipv6Header::LEN) as u16);
-    header.vtc_flow.set(0x6000_0000 | u32::from(tunnel.outer_tos(tos)) << 20 | (label & 0xf_ffff));
-    header.hop_limit = tunnel.outer_ttl(ttl);
-    if meta.v6 {
-        set_protocol_v6(packet, Ipv6Header::LEN);
+    let payload_len = packet.total_len().wrapping_sub(Ipv6Header::LEN) as u16;
+    let outer = packet.data_mut();
+    if inner_v6 {
+        set_protocol_v6(outer, Ipv6Header::LEN);
     }
+    let header = Ipv6Header::view_mut(outer).ok_or(DropReason::NoHeadroom)?;
+    header.payload_len.set(payload_len);
+    header.vtc_flow.set(0x6000_0000 | u32::from(fields.tos) << 20 | (label & 0xf_ffff));
+    header.hop_limit = fields.ttl;
     Ok(())
 }
 
-/// TOS, TTL (after the decrement) and DF of the inner packet.
-#[inline(always)]
-fn inner_fields<B: Buffer>(packet: &B, v6: bool) -> (u8, u8, bool) {
-    if v6 {
-        Ipv6Header::view(packet.data()).map_or((0, 0, true), |h| (h.traffic_class(), h.hop_limit, true))
-    } else {
-        Ipv4Header::view(packet.data()).map_or((0, 0, true), |h| (h.tos, h.ttl, h.dont_fragment()))
-    }
-}
-
-#[inline(always)]
-fn set_protocol_v6<B: Buffer>(packet: &mut B, gre_at: usize) {
-    if let Some(protocol) = packet.data_mut().get_mut(gre_at + 2..gre_at + 4) {
+/// The prebuilt GRE header says that IPv4 follows.
+#[inline(never)]
+fn set_protocol_v6(outer: &mut [u8], gre_at: usize) {
+    if let Some(protocol) = outer.get_mut(gre_at + 2..gre_at + 4) {
         protocol.copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
     }
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::hop::Hop;
 use crate::ids::{FilterId, VrfId};
 use crate::wire::gre::{CHECKSUM_PRESENT, KEY_PRESENT};
+use crate::wire::ipv4::DONT_FRAGMENT;
 use crate::wire::{checksum, ethernet, protocol};
 
 /// Bytes of the right-aligned outer header block: IPv6 and a GRE header with checksum and key are 52.
@@ -111,10 +112,10 @@ pub enum TunnelError {
     Dscp(u8),
 }
 
-/// A DSCP that is copied from the inner packet: no DSCP has this value.
+/// A mask that takes all of the inner packet's field.
 const INHERIT: u8 = 0xff;
-/// A TTL that is copied from the inner packet: none that is sent has this value.
-const INHERIT_TTL: u8 = 0;
+/// A mask that takes the ECN of a TOS.
+const ECN_MASK: u8 = 0x03;
 /// An MSS limit that never clamps.
 pub(crate) const MSS_OFF: u16 = u16::MAX;
 
@@ -130,12 +131,18 @@ pub struct Tunnel {
     pub(crate) live: bool,
     pub(crate) send_checksum: bool,
     pub(crate) df: DontFragment,
-    /// Outer TTL, or [`INHERIT_TTL`].
+    /// The outer TTL is the inner one within the mask, and this.
     ttl: u8,
-    /// Outer DSCP, or [`INHERIT`].
-    dscp: u8,
-    /// Copy the outer DSCP to the inner packet on decapsulation.
-    pub(crate) uniform_dscp: bool,
+    ttl_mask: u8,
+    /// The outer TOS is the inner one within the mask, and this.
+    tos: u8,
+    tos_mask: u8,
+    /// Bits in which the TOS of inner and outer may not differ silently on decapsulation: ECN, and in
+    /// the uniform model DSCP.
+    pub(crate) decap_tos_mask: u8,
+    /// The outer flags are the inner ones within the mask, and these.
+    flags: u16,
+    flags_mask: u16,
     /// Ones' complement sum of the outer IPv4 header with its variable fields zero.
     pub(crate) outer_sum: u32,
     pub(crate) mtu: u16,
@@ -167,8 +174,12 @@ impl Default for Tunnel {
             send_checksum: false,
             df: DontFragment::Set,
             ttl: DEFAULT_TTL,
-            dscp: INHERIT,
-            uniform_dscp: false,
+            ttl_mask: 0,
+            tos: 0,
+            tos_mask: INHERIT,
+            decap_tos_mask: ECN_MASK,
+            flags: DONT_FRAGMENT,
+            flags_mask: 0,
             outer_sum: 0,
             mtu: 0,
             underlay_mtu: 0,
@@ -193,14 +204,19 @@ impl Tunnel {
     /// # Errors
     /// When the addresses are of two families or the DSCP does not fit.
     pub fn new(spec: &TunnelSpec) -> Result<Self, TunnelError> {
-        let dscp = match spec.dscp {
-            Dscp::Inherit | Dscp::Uniform => INHERIT,
-            Dscp::Fixed(value) if value < 64 => value,
+        let (tos, tos_mask) = match spec.dscp {
+            Dscp::Inherit | Dscp::Uniform => (0, INHERIT),
+            Dscp::Fixed(value) if value < 64 => (value << 2, ECN_MASK),
             Dscp::Fixed(value) => return Err(TunnelError::Dscp(value)),
         };
-        let ttl = match spec.ttl {
-            Ttl::Inherit => INHERIT_TTL,
-            Ttl::Fixed(value) => value.max(1),
+        let (ttl, ttl_mask) = match spec.ttl {
+            Ttl::Inherit => (0, INHERIT),
+            Ttl::Fixed(value) => (value.max(1), 0),
+        };
+        let (flags, flags_mask) = match spec.df {
+            DontFragment::Set => (DONT_FRAGMENT, 0),
+            DontFragment::Copy => (0, DONT_FRAGMENT),
+            DontFragment::Clear => (0, 0),
         };
         let gre_len = gre_header_len(spec.key.is_some(), spec.checksum);
         let mut tunnel = Self {
@@ -208,8 +224,12 @@ impl Tunnel {
             send_checksum: spec.checksum,
             df: spec.df,
             ttl,
-            dscp,
-            uniform_dscp: spec.dscp == Dscp::Uniform,
+            ttl_mask,
+            tos,
+            tos_mask,
+            decap_tos_mask: if spec.dscp == Dscp::Uniform { INHERIT } else { ECN_MASK },
+            flags,
+            flags_mask,
             mtu: spec.mtu,
             underlay_mtu: spec.underlay_mtu,
             mss_v4: mss_limit(spec.mss, spec.mtu, 40),
@@ -296,13 +316,19 @@ impl Tunnel {
 
     #[inline(always)]
     pub(crate) fn outer_ttl(&self, inner: u8) -> u8 {
-        if self.ttl == INHERIT_TTL { inner } else { self.ttl }
+        (inner & self.ttl_mask) | self.ttl
     }
 
     /// The outer TOS or traffic class: DSCP by the tunnel's model, ECN copied (RFC 6040 4.1).
     #[inline(always)]
     pub(crate) fn outer_tos(&self, inner: u8) -> u8 {
-        if self.dscp == INHERIT { inner } else { (self.dscp << 2) | (inner & 3) }
+        (inner & self.tos_mask) | self.tos
+    }
+
+    /// The outer IPv4 flags, from the inner ones.
+    #[inline(always)]
+    pub(crate) fn outer_flags(&self, inner: u16) -> u16 {
+        (inner & self.flags_mask) | self.flags
     }
 }
 

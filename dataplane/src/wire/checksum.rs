@@ -14,6 +14,13 @@ pub const fn fold(sum: u64) -> u16 {
     sum as u16
 }
 
+/// Folds a sum of at most 65 536 words to 16 bits with end-around carry.
+#[inline(always)]
+pub const fn fold_u32(sum: u32) -> u16 {
+    let sum = (sum >> 16) + (sum & 0xffff);
+    (sum + (sum >> 16)) as u16
+}
+
 /// `fold(sum) == 0xffff` for a sum that is not zero: the sum over bytes that hold their own right checksum.
 ///
 /// Such a sum is a multiple of 0xffff, and n is a multiple of an odd d exactly when n times the inverse of d

@@ -78,6 +78,14 @@ impl Ipv4Header {
         Ok(header)
     }
 
+    /// The header of a packet of `packet_len` bytes, if it has no options and `parse` would accept it. `None`
+    /// does not say that it would not.
+    #[inline(always)]
+    pub fn parse_plain(first: &[u8; Self::LEN], packet_len: usize) -> Option<&Self> {
+        let header: &Self = zerocopy::transmute_ref!(first);
+        (packet_len >= Self::LEN && header.is_plain(packet_len)).then_some(header)
+    }
+
     /// As `parse`, to change the header afterwards.
     #[inline(always)]
     pub fn parse_mut(l3: &mut [u8]) -> Result<&mut Self, Ipv4Error> {

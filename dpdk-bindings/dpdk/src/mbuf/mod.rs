@@ -205,12 +205,12 @@ impl Mbuf {
         if head.nb_segs != 1 {
             return self.narrow_chain(front, len);
         }
-        let old = usize::from(head.data_len);
+        let (offset, old) = (usize::from(head.data_off), usize::from(head.data_len));
         if front > old || len > old - front {
             return false;
         }
-        // Both fit u16: not above data_len.
-        head.data_off += front as u16;
+        // Both fit u16: not above buf_len.
+        head.data_off = (offset + front) as u16;
         head.data_len = len as u16;
         head.pkt_len = len as u32;
         true
@@ -218,10 +218,7 @@ impl Mbuf {
 
     #[cold]
     fn narrow_chain(&mut self, front: usize, len: usize) -> bool {
-        front <= self.len()
-            && len <= self.total_len() - front
-            && self.trim_front(front)
-            && self.truncate(len)
+        front <= self.len() && len <= self.total_len() - front && self.trim_front(front) && self.truncate(len)
     }
 
     /// Writes `block` in front of the data and makes its last `len` bytes part of the packet; what is in front
@@ -231,16 +228,17 @@ impl Mbuf {
     #[must_use = "false means that the packet did not grow"]
     pub fn push_block<const N: usize>(&mut self, block: &[u8; N], len: usize) -> bool {
         let head = self.head_mut();
-        if N > usize::from(head.data_off) || len > N || usize::from(head.data_len) + N > usize::from(u16::MAX)
-        {
+        let (offset, old) = (usize::from(head.data_off), usize::from(head.data_len));
+        if N > offset || len > N || old + N > usize::from(u16::MAX) {
             return false;
         }
         // SAFETY: data_off is at least N, so N bytes before the data are inside the buffer, which is ours
         // alone and no part of `block`: that is borrowed, and the buffer's bytes are only lent through self.
         unsafe { start(head).sub(N).cast::<[u8; N]>().write_unaligned(*block) };
-        // Fits u16: not above N, which is not above data_off.
-        head.data_off -= len as u16;
-        head.data_len += len as u16;
+        // Both fit u16: checked above. Computed from what was read: a second, wider read would have to wait for
+        // the store of a header pushed just before.
+        head.data_off = (offset - len) as u16;
+        head.data_len = (old + len) as u16;
         head.pkt_len += len as u32;
         true
     }

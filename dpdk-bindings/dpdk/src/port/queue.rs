@@ -55,6 +55,20 @@ impl RxQueue {
         }
     }
 
+    /// As `rx_burst`, into an array of slots from the first on. A packet that a slot still holds is lost: its
+    /// buffer does not go back to its pool.
+    #[inline(always)]
+    pub fn rx_slots<const N: usize>(&mut self, slots: &mut [Option<Mbuf>; N]) -> usize {
+        const { assert!(N <= u16::MAX as usize) };
+        // SAFETY: the port runs while a queue of it exists, and &mut self is the only user of this queue. An
+        // Option<Mbuf> is a pointer that may be null (repr(transparent) over NonNull); the device writes at most
+        // N of them, each a packet that is now ours.
+        unsafe {
+            let first = slots.as_mut_ptr().cast();
+            usize::from(dpdk_sys::penstock_rx_burst(self.port, self.queue, first, N as u16))
+        }
+    }
+
     /// The port's number.
     #[must_use]
     pub fn port_id(&self) -> u16 {
