@@ -45,7 +45,7 @@ impl Case {
     }
 
     /// Packets come in by a tunnel.
-    pub fn from_tunnel(self) -> bool {
+    pub fn comes_from_tunnel(self) -> bool {
         matches!(self, Self::GreDecap | Self::GreTransit)
     }
 

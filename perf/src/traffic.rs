@@ -78,7 +78,7 @@ impl Flow {
     /// The frame that comes in.
     pub fn frame_in(&self, scenario: &Scenario) -> Vec<u8> {
         let inner = self.inner(scenario, 64, CLIENT_MSS);
-        let packet = if scenario.case.from_tunnel() {
+        let packet = if scenario.case.comes_from_tunnel() {
             packet::ipv4(remote(self.tunnel), ENDPOINT, 57, 47, &packet::gre(&inner))
         } else {
             inner
