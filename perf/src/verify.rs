@@ -69,7 +69,10 @@ pub fn counters(stats: &WorkerStats, scenario: &Scenario) -> Result<()> {
     let encapsulated = sum(|tunnel| tunnel.encap_packets.get());
     let clamped = sum(|tunnel| tunnel.clamped.get());
     let all_if = |condition: bool| if condition { received } else { 0 };
-    ensure!(decapsulated == all_if(scenario.case.comes_from_tunnel()), "{decapsulated} decapsulated of {received}");
+    ensure!(
+        decapsulated == all_if(scenario.case.comes_from_tunnel()),
+        "{decapsulated} decapsulated of {received}"
+    );
     ensure!(encapsulated == all_if(scenario.case.into_tunnel()), "{encapsulated} encapsulated of {received}");
     ensure!(clamped == all_if(scenario.case == Case::GreEncapSyn), "{clamped} clamped of {received}");
     Ok(())
