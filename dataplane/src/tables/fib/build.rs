@@ -116,19 +116,20 @@ impl<'a, A: Address> Builder<'a, A> {
                 Run::Node(first) => self.region(first, len + A::KEY_BITS)?,
             });
         }
-        let class = runs.len().div_ceil(A::LANES).next_power_of_two().ilog2() as usize;
+        let chunks = runs.len().div_ceil(A::LANES);
         // Unused lanes: the highest key, which only the highest address reaches, and the last run's word.
-        let padding = (A::LANES << class) - runs.len();
+        let padding = chunks * A::LANES - runs.len();
         let last_word = words.last().copied().unwrap_or(0);
 
         let node = self.words.len().next_multiple_of(RANGE_ALIGN);
         self.check_room(node)?;
         self.words.resize(node, 0);
         self.words.extend(runs.iter().flat_map(|run| run.first().key_words(len)));
-        self.words.extend(core::iter::repeat_n(u32::MAX, padding * A::KEY_WORDS));
+        let highest = A::MIN.last_of(0).key_words(0);
+        self.words.extend(core::iter::repeat_n(highest, padding).flatten());
         self.words.extend_from_slice(&words);
         self.words.extend(core::iter::repeat_n(last_word, padding));
-        Ok(LINK + (node + class) as u32)
+        Ok(LINK + (node + chunks) as u32)
     }
 
     fn map_node(&mut self, first: A, len: u8, last: A) -> Result<u32, FibError> {
@@ -162,6 +163,5 @@ impl<'a, A: Address> Builder<'a, A> {
     }
 }
 
-const _: () = assert!(u32::LANES << u32::MAX_CLASS == MAX_RUNS);
-const _: () = assert!(u128::LANES << u128::MAX_CLASS == MAX_RUNS);
-const _: () = assert!(u32::MAX_CLASS < RANGE_ALIGN && u128::MAX_CLASS < RANGE_ALIGN);
+// The length of a range node fits the low bits of its link.
+const _: () = assert!(MAX_RUNS / u32::LANES < RANGE_ALIGN && MAX_RUNS / u128::LANES < RANGE_ALIGN);

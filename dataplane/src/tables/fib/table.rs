@@ -12,8 +12,8 @@
 //! A **map node** resolves the next six bits. Bit `i` of its 64-bit map is set where slot `i` has another word than
 //! slot `i - 1`; counting the bits up to a slot finds its run. Bit 0 is always set.
 //!
-//! A **range node** resolves a whole key. Word `i` is valid from key `i` on; key 0 is 0. All keys are compared, which
-//! vectorises and does not branch. What fills the last lanes up repeats the last word.
+//! A **range node** resolves a whole key. Word `i` is valid from key `i` on; key 0 is 0. All keys are compared at once,
+//! which takes no branches. What fills the last lanes up repeats the last word.
 //!
 //! A small table is one range node. A large IPv4 table has a root and map nodes only, so that most lookups end
 //! after one node; an IPv6 table changes to range nodes as soon as few enough ranges are left.
@@ -27,7 +27,7 @@ use super::{Address, FibError, MAX_VALUE, Prefix};
 /// Set in a word that links to a node.
 pub(super) const LINK: u32 = 1 << 31;
 /// Set in a link to a map node; the bits below are its place. In a link to a range node they are its place, which is
-/// a multiple of [`RANGE_ALIGN`], and in the low bits its class, which says how many keys it has.
+/// a multiple of [`RANGE_ALIGN`], and in the low bits its length in units of [`Address::LANES`] keys.
 pub(super) const MAP: u32 = LINK | 1 << 30;
 /// Range nodes start at multiples of so many words.
 pub(super) const RANGE_ALIGN: usize = 16;
@@ -133,9 +133,9 @@ fn through_map<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
 #[inline(always)]
 fn through_ranges<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
     let link = (link - LINK) as usize;
-    let (node, class) = (link & !(RANGE_ALIGN - 1), link & (RANGE_ALIGN - 1));
-    let values = node + (A::LANES << class) * A::KEY_WORDS;
-    let rank = rest.rank(words.get(node..).unwrap_or(&[]), class);
+    let (node, chunks) = (link & !(RANGE_ALIGN - 1), link & (RANGE_ALIGN - 1));
+    let values = node + chunks * A::LANES * A::KEY_WORDS;
+    let rank = rest.rank(words.get(node..values).unwrap_or(&[]));
     (word(words, (values + rank).wrapping_sub(1)), rest.after_key())
 }
 
