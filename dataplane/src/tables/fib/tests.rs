@@ -176,6 +176,42 @@ fn values_up_to_the_limit() {
     assert_eq!(refused.err(), Some(FibError::Value { value: MAX_VALUE + 1 }));
 }
 
+/// Host routes every third address: two intervals each, so that the sizes below straddle every change of layout.
+fn hosts<A: Address>(n: u32, addr: impl Fn(u32) -> A) -> Vec<(Prefix<A>, u32)> {
+    (0..n).map(|i| (Prefix::host(addr(3 * i)), i + 1)).collect()
+}
+
+#[test]
+fn every_size_of_table_v4() {
+    for n in [1, 15, 16, 17, 31, 32, 33, 40, 8191, 8192, 8193, 9000] {
+        for base in [0, 0x0a01_0203, u32::MAX - 3 * (n - 1)] {
+            let routes = hosts(n, |i| base + i);
+            let fib = Fib4::build(&routes).unwrap();
+            for i in 0..3 * n {
+                let value = if i % 3 == 0 { i / 3 + 1 } else { 0 };
+                let Some(addr) = base.checked_add(i) else { continue };
+                assert_eq!(fib.lookup(addr), value, "{n} routes from {base:#x}, {addr:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_size_of_table_v6() {
+    for n in [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 8191, 8193] {
+        // Neighbours by their lowest bits, across the middle of the address, and by the bits of a /64.
+        for shift in [0, 60, 64, 100] {
+            let base = 0x2001_0db8 << 96;
+            let routes = hosts(n, |i| base + (u128::from(i) << shift));
+            let fib = Fib6::build(&routes).unwrap();
+            for i in 0..3 * n {
+                let value = if i % 3 == 0 { i / 3 + 1 } else { 0 };
+                assert_eq!(fib.lookup(base + (u128::from(i) << shift)), value, "{n} routes, {shift}, {i}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_million_v4_routes() {
     let mut random = Sequence(1);
