@@ -82,7 +82,7 @@ fn encap<D: Driver>(
         counters.encap_bytes.add(len as u64);
     }
     if oversize {
-        meta.limit = tunnel.underlay_mtu;
+        meta.limit = tunnel.piece_len();
         return Ok(Next::FragmentOuter);
     }
     Ok(Next::Egress)

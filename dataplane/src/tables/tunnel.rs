@@ -309,6 +309,14 @@ impl Tunnel {
         (limit(self.mss_v4), limit(self.mss_v6))
     }
 
+    /// Largest piece of an outer packet that is cut: what the link takes, and what fits the tunnel's
+    /// path; over IPv6 at least what every link takes.
+    pub(crate) fn piece_len(&self) -> u16 {
+        let path = self.mtu.saturating_add(u16::from(self.outer_len));
+        let floor = if self.outer_v6 { MIN_PATH_MTU_V6 } else { 0 };
+        self.underlay_mtu.min(path.max(floor))
+    }
+
     #[inline(always)]
     pub(crate) fn filter(&self) -> Option<usize> {
         (self.filter != u32::MAX).then_some(self.filter as usize)
