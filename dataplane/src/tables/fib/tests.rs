@@ -213,6 +213,21 @@ fn every_size_of_table_v6() {
 }
 
 #[test]
+fn hosts_at_the_end_of_every_region() {
+    let mut routes: Vec<_> =
+        (0u32..100).map(|i| (Prefix6::new(u128::from(i) << 120, 8).unwrap(), 1000 + i)).collect();
+    let around = ip6("2001:db8:1234:5678:9abc:def0:1234:5678");
+    routes.extend((1..=128).map(|len| (Prefix6::host(around.last_of(len)), u32::from(len))));
+    let fib = Fib6::build(&routes).unwrap();
+    for len in 1..=128 {
+        let last = around.last_of(len);
+        for addr in [last.wrapping_sub(1), last, last.wrapping_add(1), around.first_of(len)] {
+            assert_eq!(fib.lookup(addr), naive(&routes, addr), "end of a /{len}, {addr:#x}");
+        }
+    }
+}
+
+#[test]
 fn a_million_v4_routes() {
     let mut random = Sequence(1);
     let routes: Vec<_> = (0..1_000_000)
