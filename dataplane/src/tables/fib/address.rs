@@ -27,8 +27,8 @@ pub trait Address: Copy + Ord + Debug + Hash + sealed::Sealed {
     const KEY_BITS: u8;
     /// Length of a key in 32-bit words.
     const KEY_WORDS: usize;
-    /// Range nodes have a multiple of so many keys. IPv4: what a table of ten routes needs, so that its keys are
-    /// compared without a loop. IPv6: two AVX2 registers.
+    /// Range nodes have a multiple of so many keys. IPv4: what a table of seven routes needs. IPv6: two AVX2
+    /// registers.
     const LANES: usize;
     /// The lowest address.
     const MIN: Self;
@@ -115,7 +115,7 @@ macro_rules! address {
 address!(u32, {
     const KEY_BITS: u8 = 32;
     const KEY_WORDS: usize = 1;
-    const LANES: usize = 32;
+    const LANES: usize = 16;
 
     #[inline(always)]
     fn after_key(self) -> Self {
@@ -129,10 +129,12 @@ address!(u32, {
 
     #[inline(always)]
     fn rank(self, keys: &[u32]) -> usize {
-        match keys.first_chunk::<{ 2 * Self::LANES }>() {
-            Some(keys) => count_v4(keys, self),
-            None => keys.first_chunk::<{ Self::LANES }>().map_or(0, |keys| count_v4(keys, self)),
+        let addr = i32x8::splat((self ^ FLIP) as i32);
+        let mut at_most = 0;
+        for chunk in keys.as_chunks().0 {
+            at_most += count_v4(chunk, addr);
         }
+        at_most as usize
     }
 });
 
@@ -168,14 +170,17 @@ address!(u128, {
 /// How many of `keys` are at most `addr`. Spelt out in vectors: left to itself the compiler does as well for AVX2,
 /// but some fifty times worse for AVX-512.
 #[inline(always)]
-fn count_v4<const N: usize>(keys: &[u32; N], addr: u32) -> usize {
-    let addr = i32x8::splat((addr ^ FLIP) as i32);
-    let mut above = i32x8::ZERO;
-    for eight in keys.as_chunks::<8>().0 {
-        above += i32x8::new(eight.map(|key| key as i32)).simd_gt(addr);
-    }
-    // A comparison that holds is -1.
-    N.wrapping_add_signed(above.reduce_add() as isize)
+fn count_v4(keys: &[u32; u32::LANES], addr: i32x8) -> u32 {
+    let (low, high) = keys.split_at(u32::LANES / 2);
+    u32::LANES as u32 - (above_v4(low, addr) << 8 | above_v4(high, addr)).count_ones()
+}
+
+/// A bit for each of eight keys that is above `addr`.
+#[inline(always)]
+fn above_v4(keys: &[u32], addr: i32x8) -> u32 {
+    let &[a, b, c, d, e, f, g, h] = keys else { return 0 };
+    let keys = [a as i32, b as i32, c as i32, d as i32, e as i32, f as i32, g as i32, h as i32];
+    i32x8::new(keys).simd_gt(addr).to_bitmask()
 }
 
 /// Four keys from their words.

@@ -15,7 +15,8 @@
 //! A **range node** resolves a whole key. Word `i` is valid from key `i` on; key 0 is 0. All keys are compared at once,
 //! which takes no branches. What fills the last lanes up repeats the last word.
 //!
-//! A small table is one range node. A large IPv4 table has a root and map nodes only, so that most lookups end
+//! A small table is one range node, of which a small IPv4 table has no more than the keys and the words: nothing to
+//! follow. A large IPv4 table has a root and map nodes only, so that most lookups end
 //! after one node; an IPv6 table changes to range nodes as soon as few enough ranges are left.
 
 use core::marker::PhantomData;
@@ -44,6 +45,8 @@ pub struct Fib<A> {
     words: Box<[u32]>,
     prefixes: usize,
     root_bits: u8,
+    /// All words are the keys and words of one range node, and all it leads to are values.
+    flat: bool,
     family: PhantomData<A>,
 }
 
@@ -60,12 +63,26 @@ impl<A: Address> Fib<A> {
         let (starts, prefixes) = flatten(routes);
         let root_bits = root_bits(starts.len());
         let words = Builder::new(&starts).build(root_bits)?;
-        Ok(Self { words: words.into(), prefixes, root_bits, family: PhantomData })
+        let (words, flat) = match only_node::<A>(&words, root_bits) {
+            Some(node) => (node.into(), true),
+            None => (words.into(), false),
+        };
+        Ok(Self { words, prefixes, root_bits, flat, family: PhantomData })
     }
 
     /// The value of the longest prefix that contains `addr`, or 0.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, addr: A) -> u32 {
+        if self.flat {
+            let (keys, values) = self.words.split_at(self.words.len() / 2);
+            return word(values, addr.rank(keys).wrapping_sub(1));
+        }
+        self.walk(addr)
+    }
+
+    /// The lookup in a table of more than one node.
+    #[inline(never)]
+    fn walk(&self, addr: A) -> u32 {
         let words = &*self.words;
         let mut word = word(words, addr.top(self.root_bits));
         let mut rest = addr.after(self.root_bits);
@@ -105,7 +122,7 @@ impl<A: Address> Fib<A> {
 
 impl<A: Address> Default for Fib<A> {
     fn default() -> Self {
-        Self { words: Box::default(), prefixes: 0, root_bits: 0, family: PhantomData }
+        Self { words: Box::default(), prefixes: 0, root_bits: 0, flat: false, family: PhantomData }
     }
 }
 
@@ -132,11 +149,24 @@ fn through_map<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
 /// One step through a range node.
 #[inline(always)]
 fn through_ranges<A: Address>(words: &[u32], link: u32, rest: A) -> (u32, A) {
-    let link = (link - LINK) as usize;
-    let (node, chunks) = (link & !(RANGE_ALIGN - 1), link & (RANGE_ALIGN - 1));
+    let (node, chunks) = range_node(link);
     let values = node + chunks * A::LANES * A::KEY_WORDS;
     let rank = rest.rank(words.get(node..values).unwrap_or(&[]));
     (word(words, (values + rank).wrapping_sub(1)), rest.after_key())
+}
+
+/// Place and length of the range node that a link leads to.
+#[inline(always)]
+fn range_node(link: u32) -> (usize, usize) {
+    let link = (link - LINK) as usize;
+    (link & !(RANGE_ALIGN - 1), link & (RANGE_ALIGN - 1))
+}
+
+/// The range node that is all there is to a table, in a family whose range nodes resolve whole addresses.
+fn only_node<A: Address>(words: &[u32], root_bits: u8) -> Option<&[u32]> {
+    let root = *words.first().filter(|_| root_bits == 0 && A::KEY_BITS == A::BITS)?;
+    let (node, chunks) = range_node(Some(root).filter(|root| (LINK..MAP).contains(root))?);
+    words.get(node..node + 2 * chunks * A::LANES)
 }
 
 /// A word, or 0 outside of the table, which no link leads to. Only an empty table reads there.
