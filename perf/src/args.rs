@@ -34,6 +34,14 @@ pub enum Switch {
     Off,
 }
 
+/// Which memory packets lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hugepages {
+    On,
+    Off,
+    Auto,
+}
+
 #[derive(Debug, clap::Args)]
 pub struct RunOptions {
     /// What happens to each packet
@@ -69,9 +77,9 @@ pub struct MachineOptions {
     /// Cores of the workers, such as 2,3; default: the last ones this process may use
     #[arg(long, value_delimiter = ',')]
     cores: Vec<usize>,
-    /// Use hugepages
-    #[arg(long)]
-    hugepages: bool,
+    /// Use hugepages; auto: if enough are free or can be reserved for the run, which takes root
+    #[arg(long, value_enum, default_value = "auto", num_args = 0..=1, default_missing_value = "on")]
+    hugepages: Hugepages,
     /// Bytes of data in a packet buffer
     #[arg(long, default_value_t = 2048)]
     mbuf_size: u16,
@@ -142,9 +150,8 @@ impl MachineOptions {
             format!("--rounds={}", self.rounds),
             format!("--packets={}", self.packets),
         ];
-        if self.hugepages {
-            args.push("--hugepages".to_owned());
-        }
+        let hugepages = self.hugepages.to_possible_value();
+        args.extend(hugepages.map(|value| format!("--hugepages={}", value.get_name())));
         if !self.cores.is_empty() {
             let cores: Vec<String> = self.cores.iter().map(usize::to_string).collect();
             args.push(format!("--cores={}", cores.join(",")));

@@ -25,7 +25,7 @@ const EVENTS: usize = 64;
 
 /// Runs one case.
 pub fn run(scenario: &Scenario, machine: &Machine) -> Result<Figures> {
-    let _eal = devices::start(scenario, machine)?;
+    let memory = devices::Memory::start(scenario, machine)?;
     let pool = devices::pool(scenario, machine)?;
     let internet = Internet::new(scenario.routes, traffic::NEXT_HOPS);
     let flows = traffic::flows(scenario, &internet);
@@ -59,7 +59,7 @@ pub fn run(scenario: &Scenario, machine: &Machine) -> Result<Figures> {
         verify::counters(&stats, scenario)?;
         samples.push(of_one);
     }
-    Ok(Figures::new(scenario, machine, &samples, dpdk::cycles::tsc_hz()))
+    Ok(Figures::new(scenario, machine.rounds, &samples, dpdk::cycles::tsc_hz(), memory.in_hugepages()))
 }
 
 /// A worker with one queue in and one out, and its tables.

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use dpdk::eal::LogLevel;
 use dpdk::{Eal, EalOptions, Mempool, Port, PortConfig, RxQueue, TxQueue};
 
+use crate::args::Hugepages;
+use crate::hugepages::Reservation;
 use crate::scenario::{Machine, Scenario};
 
 /// Buffers that a core keeps for itself.
@@ -30,19 +32,44 @@ fn buffers(scenario: &Scenario, machine: &Machine) -> usize {
     machine.cores.len() * (2 * scenario.flows + IN_FLIGHT) + scenario.flows
 }
 
-/// Starts DPDK with memory for the scenario.
-pub fn start(scenario: &Scenario, machine: &Machine) -> Result<Eal> {
-    let bytes = buffers(scenario, machine) * (usize::from(machine.mbuf_size) + BUFFER_OVERHEAD);
-    // A fifth more: DPDK rounds pools up and cannot use every page to its end.
-    let memory_mib = (bytes + bytes / 5) / (1 << 20) + OTHER_MIB;
-    let options = EalOptions {
-        hugepages: machine.hugepages,
-        memory_mib: u32::try_from(memory_mib).context("more memory than DPDK can be asked for")?,
-        main_core: machine.cores.first().copied(),
-        log_level: LogLevel::Error,
-        ..EalOptions::default()
-    };
-    Ok(Eal::init(&options)?)
+/// DPDK, with memory for a scenario. Fields are dropped in this order.
+pub struct Memory {
+    _eal: Eal,
+    reservation: Option<Reservation>,
+}
+
+impl Memory {
+    /// Starts DPDK.
+    pub fn start(scenario: &Scenario, machine: &Machine) -> Result<Self> {
+        let bytes = buffers(scenario, machine) * (usize::from(machine.mbuf_size) + BUFFER_OVERHEAD);
+        // A fifth more: DPDK rounds pools up and cannot use every page to its end.
+        let memory_mib = (bytes + bytes / 5) / (1 << 20) + OTHER_MIB;
+        let memory_mib = u32::try_from(memory_mib).context("more memory than DPDK can be asked for")?;
+        let reservation = match machine.hugepages {
+            Hugepages::Off => None,
+            Hugepages::Auto => Reservation::new(memory_mib),
+            Hugepages::On => Some(Reservation::new(memory_mib).with_context(|| {
+                format!(
+                    "{memory_mib} MiB of hugepages are not free and could not be reserved: sysctl -w \
+                     vm.nr_hugepages={}",
+                    memory_mib / 2
+                )
+            })?),
+        };
+        let options = EalOptions {
+            hugepages: reservation.is_some(),
+            memory_mib,
+            main_core: machine.cores.first().copied(),
+            log_level: LogLevel::Error,
+            ..EalOptions::default()
+        };
+        Ok(Self { _eal: Eal::init(&options)?, reservation })
+    }
+
+    /// Whether packets lie in hugepages.
+    pub fn in_hugepages(&self) -> bool {
+        self.reservation.is_some()
+    }
 }
 
 /// The pool of all packet buffers.

@@ -9,6 +9,7 @@ mod args;
 mod bench;
 mod capture;
 mod devices;
+mod hugepages;
 mod matrix;
 mod measure;
 mod packet;

@@ -6,7 +6,7 @@ use anyhow::Result as AnyResult;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Sample;
-use crate::scenario::{Case, Machine, Scenario};
+use crate::scenario::{Case, Scenario};
 
 /// Ethernet's preamble, gap and checksum do not exist here: bits are of inner IP packets.
 const BITS: f64 = 8.0;
@@ -38,7 +38,13 @@ pub struct Result {
 
 impl Result {
     /// From the samples of each worker.
-    pub fn new(scenario: &Scenario, machine: &Machine, workers: &[Vec<Sample>], tsc_hz: u64) -> Self {
+    pub fn new(
+        scenario: &Scenario,
+        rounds: usize,
+        workers: &[Vec<Sample>],
+        tsc_hz: u64,
+        hugepages: bool,
+    ) -> Self {
         let pipeline: Vec<f64> = workers.iter().flatten().map(|sample| sample.pipeline).collect();
         let device: Vec<f64> = workers.iter().flatten().map(|sample| sample.device).collect();
         let packets_per_second: f64 = workers
@@ -59,8 +65,8 @@ impl Result {
             flows: scenario.flows,
             routes: scenario.routes,
             source_filter: scenario.source_filter,
-            hugepages: machine.hugepages,
-            rounds: machine.rounds,
+            hugepages,
+            rounds,
             tsc_ghz: (tsc_hz as f64 / 1e6).round() / 1e3,
         }
     }

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::args::Hugepages;
+
 /// What happens to each packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Case {
@@ -89,7 +91,7 @@ pub struct Machine {
     /// One core for each worker.
     pub cores: Vec<usize>,
     /// Hugepages, or plain memory.
-    pub hugepages: bool,
+    pub hugepages: Hugepages,
     /// Bytes of data in a packet buffer.
     pub mbuf_size: u16,
     /// Measured rounds.
