@@ -64,6 +64,21 @@ fn terminate<D: Driver>(
     if meta.v6 {
         return terminate_v6(packet, meta, cx, tables, endpoint);
     }
+    if let Some(next) = decap::plain(packet, meta, cx, tables, endpoint) {
+        return Ok(next);
+    }
+    terminate_v4(packet, meta, cx, tables, endpoint)
+}
+
+/// Any other IPv4 packet, and the reason where it goes nowhere.
+#[inline(never)]
+fn terminate_v4<D: Driver>(
+    packet: &mut D::Buffer,
+    meta: &mut Meta,
+    cx: &mut Context<D>,
+    tables: &Snapshot,
+    endpoint: EndpointId,
+) -> Result<Next, DropReason> {
     let header = Ipv4Header::view(packet.data()).ok_or(DropReason::HeaderSplit)?;
     if header.is_fragment() {
         return Ok(Next::Reassemble);
