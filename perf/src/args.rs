@@ -53,7 +53,7 @@ pub struct RunOptions {
     /// Tunnels that the flows are spread over
     #[arg(long, default_value_t = 1)]
     tunnels: usize,
-    /// Different flows; raised to one for each tunnel
+    /// Different flows, each with a frame of its own
     #[arg(long, default_value_t = 512)]
     flows: usize,
     /// Routes of the Internet's table: 1 is a default route, more look like the default-free zone
@@ -118,7 +118,7 @@ impl RunOptions {
             case: self.case,
             size: self.size,
             tunnels,
-            flows: self.flows.max(tunnels),
+            flows: self.flows.max(1),
             routes: self.routes,
             source_filter: self.source_filter == Switch::On,
         })

@@ -10,13 +10,16 @@ use crate::report;
 use crate::scenario::Case;
 
 const SIZES: [usize; 3] = [64, 512, 1400];
-const TUNNELS: [usize; 3] = [1, 1_000, 100_000];
+const TUNNELS: [usize; 2] = [1_000, 100_000];
+const FLOWS: usize = 512;
+const MANY_FLOWS: usize = 100_000;
 const ROUTES: usize = 1_000_000;
 
 struct Row {
     case: Case,
     size: usize,
     tunnels: usize,
+    flows: usize,
     routes: usize,
 }
 
@@ -29,6 +32,7 @@ pub fn run(options: &AllOptions) -> Result<()> {
             .args(["run", "--json", "--case", row.case.name()])
             .arg(format!("--size={}", row.size))
             .arg(format!("--tunnels={}", row.tunnels))
+            .arg(format!("--flows={}", row.flows))
             .arg(format!("--routes={}", row.routes))
             .arg(format!("--workers={}", options.workers))
             .args(options.machine.to_args())
@@ -45,21 +49,15 @@ pub fn run(options: &AllOptions) -> Result<()> {
     if options.json { Ok(()) } else { report::results(&results, false) }
 }
 
-/// Every case and size with one tunnel; many tunnels and routes where they matter, at 64 bytes.
+/// Every case and size with one tunnel; then many tunnels, with few of them in use and with all; then many routes.
 fn rows() -> impl Iterator<Item = Row> {
-    let by_size = Case::ALL
+    let row = |case, size, tunnels, flows| Row { case, size, tunnels, flows, routes: 1 };
+    let by_size = Case::ALL.into_iter().flat_map(move |case| SIZES.map(|size| row(case, size, 1, FLOWS)));
+    let by_tunnels = [Case::GreEncap, Case::GreDecap, Case::GreTransit].into_iter().flat_map(move |case| {
+        TUNNELS.into_iter().flat_map(move |tunnels| [FLOWS, tunnels].map(|flows| row(case, 64, tunnels, flows)))
+    });
+    let by_routes = [(Case::Forward, FLOWS), (Case::Forward, MANY_FLOWS), (Case::GreDecap, FLOWS)]
         .into_iter()
-        .flat_map(|case| SIZES.into_iter().map(move |size| Row { case, size, tunnels: 1, routes: 1 }));
-    let by_tunnels = [Case::GreEncap, Case::GreDecap, Case::GreTransit].into_iter().flat_map(|case| {
-        TUNNELS.into_iter().skip(1).flat_map(move |tunnels| {
-            SIZES.into_iter().map(move |size| Row { case, size, tunnels, routes: 1 })
-        })
-    });
-    let by_routes = [Case::Forward, Case::GreDecap].into_iter().map(|case| Row {
-        case,
-        size: 64,
-        tunnels: 1,
-        routes: ROUTES,
-    });
+        .map(move |(case, flows)| Row { routes: ROUTES, ..row(case, 64, 1, flows) });
     by_size.chain(by_tunnels).chain(by_routes)
 }

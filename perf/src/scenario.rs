@@ -66,7 +66,7 @@ pub struct Scenario {
     pub size: usize,
     /// Tunnels that packets come from or go to; transit has as many of each.
     pub tunnels: usize,
-    /// Different flows; at least one for each tunnel.
+    /// Different flows; with fewer of them than tunnels, each flow is of a tunnel far from the next one's.
     pub flows: usize,
     /// Routes of the Internet's table; 1 is a default route.
     pub routes: usize,

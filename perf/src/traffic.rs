@@ -52,7 +52,10 @@ pub fn flows(scenario: &Scenario, internet: &Internet) -> Vec<Flow> {
     let mut random = Random(1);
     let mut flows: Vec<Flow> = (0..scenario.flows)
         .map(|i| {
-            let tunnel = i % scenario.tunnels;
+            let tunnel = match scenario.flows {
+                flows if flows < scenario.tunnels => i * scenario.tunnels / flows,
+                _ => i % scenario.tunnels,
+            };
             let inside = network(tunnel) + 1 + (i / scenario.tunnels % 14) as u32;
             let (src, dst) = match scenario.case {
                 Case::Forward => (0xc612_0001 + i as u32 % 100_000, internet.destination(&mut random)),
