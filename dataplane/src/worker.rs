@@ -59,8 +59,11 @@ impl<D: Driver> Worker<D> {
         }
         self.pipeline.tick(start);
         let mut work = 0;
-        for (port, queue) in &mut self.queues {
-            work += self.pipeline.poll(queue, *port, &self.tables);
+        // Generation 0 are the empty tables of the start: frames wait in the queues until there are others.
+        if self.tables.generation != 0 {
+            for (port, queue) in &mut self.queues {
+                work += self.pipeline.poll(queue, *port, &self.tables);
+            }
         }
         work += self.inject();
         self.turns += 1;

@@ -10,6 +10,18 @@ use penstock_dataplane::wire::checksum;
 use support::*;
 
 #[test]
+fn frames_wait_until_there_are_tables() {
+    let mut lab = Lab::new();
+    let mut early = Lab::unpublished();
+    early.rx.push(&frame(&request(1)));
+    assert_eq!((early.worker.turn(), early.drain()), (0, (vec![], vec![])));
+    let tables = lab.tables.clone();
+    early.change(|empty| *empty = tables);
+    assert_eq!(early.worker.turn(), 1);
+    assert_eq!(early.drain().1, lab.feed(&frame(&request(1))).1);
+}
+
+#[test]
 fn forwards_with_one_hop_less() {
     let mut lab = Lab::new();
     let out = lab.leaves_by_edge(&frame(&Ip4::default().build("192.0.2.66", "1.2.3.4", &udp(5))));

@@ -54,7 +54,9 @@ fn rows() -> impl Iterator<Item = Row> {
     let row = |case, size, tunnels, flows| Row { case, size, tunnels, flows, routes: 1 };
     let by_size = Case::ALL.into_iter().flat_map(move |case| SIZES.map(|size| row(case, size, 1, FLOWS)));
     let by_tunnels = [Case::GreEncap, Case::GreDecap, Case::GreTransit].into_iter().flat_map(move |case| {
-        TUNNELS.into_iter().flat_map(move |tunnels| [FLOWS, tunnels].map(|flows| row(case, 64, tunnels, flows)))
+        TUNNELS
+            .into_iter()
+            .flat_map(move |tunnels| [FLOWS, tunnels].map(|flows| row(case, 64, tunnels, flows)))
     });
     let by_routes = [(Case::Forward, FLOWS), (Case::Forward, MANY_FLOWS), (Case::GreDecap, FLOWS)]
         .into_iter()

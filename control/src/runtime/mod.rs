@@ -84,8 +84,9 @@ async fn control(
     let (reloads, mut calls) = mpsc::channel(RELOADS);
     let mut gateway =
         Running { state: Arc::new(Mutex::new(state)), kernel, pump, unreachable_ports: Vec::new() };
-    gateway.apply_kernel_plan().await;
+    // The pump needs the interfaces as soon as there are twins.
     gateway.publish();
+    gateway.apply_kernel_plan().await;
     gateway.check_links();
 
     let view =

@@ -100,9 +100,17 @@ impl Lab {
     /// Port 0 faces the Internet, port 1 the customers' routers. The tenant owns 198.51.100.0/24 and
     /// 2001:db8:100::/48 behind the tunnel.
     pub fn with(tunnel: &TunnelSpec) -> Self {
+        let mut lab = Self::unpublished();
+        lab.tables = tables(tunnel);
+        lab.publisher.publish(&lab.tables);
+        lab
+    }
+
+    /// As control leaves a worker before the first tables.
+    pub fn unpublished() -> Self {
         let (rx, edge, core) = (HeapQueue::default(), HeapQueue::default(), HeapQueue::default());
         let stats = Arc::new(WorkerStats::new(2, 16));
-        let (mut publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
+        let (publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
         let (punt, punted) = punt_queue();
         let (injector, injected): (_, InjectReceiver<HeapBuffer>) = inject_queue(HeapPool);
         let events = Arc::new(ArrayQueue::new(16));
@@ -116,8 +124,7 @@ impl Lab {
             hz: HZ,
         };
         let worker = Worker::new(parts, vec![(PortId(0), rx.clone())], injected, subscribers.remove(0));
-        let tables = tables(tunnel);
-        publisher.publish(&tables);
+        let tables = Snapshot::default();
         Self { worker, rx, edge, core, punted, injector, events, publisher, tables, stats }
     }
 
