@@ -14,17 +14,24 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn send(&mut self, tables: &Snapshot) {
         if !self.lanes.is_empty(Next::Egress) {
-            self.each_taken(Next::Egress, |this, i, packet| this.leave(i, packet, tables));
+            self.each_taken(Next::Egress, |this, i, piece| {
+                match tables.adjacencies.get(this.meta[i].slot as usize) {
+                    Some(adjacency) => this.leave(i, piece, adjacency, tables),
+                    None => this.kill_taken(i, piece, DropReason::NoRoute),
+                }
+            });
         }
     }
 
     /// Takes a packet, which was taken out of slot `i`, to its adjacency.
     #[inline(always)]
-    pub(crate) fn leave(&mut self, i: usize, mut packet: D::Buffer, tables: &Snapshot) {
-        let meta = &self.meta[i % BURST];
-        let Some(adjacency) = tables.adjacencies.get(meta.slot as usize) else {
-            return self.kill_taken(i, packet, DropReason::NoRoute);
-        };
+    pub(crate) fn leave(
+        &mut self,
+        i: usize,
+        mut packet: D::Buffer,
+        adjacency: &Adjacency,
+        tables: &Snapshot,
+    ) {
         if adjacency.state != AdjacencyState::Resolved {
             self.put(i, packet);
             return self.send_by_kernel(i, adjacency, tables);
@@ -32,7 +39,7 @@ impl<D: Driver> Pipeline<D> {
         if !packet.push_block(&adjacency.rewrite, usize::from(adjacency.rewrite_len)) {
             return self.kill_taken(i, packet, DropReason::NoHeadroom);
         }
-        if meta.v6 {
+        if self.meta[i % BURST].v6 {
             set_ethertype_v6(packet.data_mut(), adjacency);
         }
         self.transmit(i, packet, PortId(adjacency.port));

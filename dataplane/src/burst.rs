@@ -18,6 +18,8 @@ pub(crate) struct Meta {
     tunnel_in: u32,
     /// Destination of an IPv4 packet.
     pub dst_v4: u32,
+    /// The tunnel that its outer header names.
+    pub found: u32,
     /// The table it is looked up in.
     pub vrf: u16,
     /// Where the frame came in.
@@ -46,6 +48,7 @@ impl Meta {
             slot: 0,
             tunnel_in: NO_TUNNEL,
             dst_v4: 0,
+            found: 0,
             vrf: vrf.0,
             interface: interface.0,
             mss: MSS_OFF,
@@ -114,6 +117,12 @@ impl Lane {
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// What is in this lane and not in the other.
+    #[inline(always)]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
 impl Iterator for Lane {
@@ -121,11 +130,12 @@ impl Iterator for Lane {
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
         let slot = self.0.trailing_zeros() as usize;
-        let left = self.0 & self.0.wrapping_sub(1);
-        let more = self.0 != 0;
-        self.0 = left;
-        more.then_some(slot % BURST)
+        self.0 &= self.0 - 1;
+        Some(slot % BURST)
     }
 }
 

@@ -13,10 +13,10 @@ use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, Ethe
 use crate::wire::ipv4::{Ipv4Error, Ipv4Header};
 use crate::wire::ipv6::{Ipv6Error, Ipv6Header};
 
-/// Frames ahead whose first bytes are fetched.
-const PREFETCH_AHEAD: usize = 6;
 /// Bytes that are joined when a header spans buffers: Ethernet, VLAN, IPv6, GRE and an inner header.
 pub(crate) const PULL_UP: usize = 256;
+/// Frames ahead whose first bytes are fetched.
+const PREFETCH_AHEAD: usize = 4;
 const MAC_MASK: u64 = 0xffff_ffff_ffff;
 
 /// The interface of untagged frames, precomputed for a burst.
@@ -226,7 +226,7 @@ pub(crate) fn ipv6_reason(error: Ipv6Error) -> DropReason {
 pub(crate) fn is_invalid_source_v4(src: u32) -> bool {
     let first = (src >> 24) as u8;
     // One comparison for 0 and for 224 and above.
-    first.wrapping_sub(1) >= 223 || first == 127
+    first == 127 || first.wrapping_sub(1) >= 223
 }
 
 /// Multicast, unspecified and loopback (RFC 4291 2.5.2, 2.5.3, 2.7). Neighbour discovery uses the

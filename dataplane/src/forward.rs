@@ -4,9 +4,9 @@ use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver};
 use crate::mss;
-use crate::pipeline::{Context, Pipeline};
-use crate::tables::Snapshot;
+use crate::pipeline::{Context, Onward, Pipeline};
 use crate::tables::tunnel::{DEFAULT_TTL, MSS_OFF};
+use crate::tables::{Adjacency, Snapshot};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 
@@ -19,21 +19,21 @@ impl<D: Driver> Pipeline<D> {
 }
 
 #[inline(always)]
-fn forward<D: Driver>(
+fn forward<'a, D: Driver>(
     packet: &mut D::Buffer,
     meta: &mut Meta,
     cx: &mut Context<D>,
-    tables: &Snapshot,
-) -> Result<Next, DropReason> {
+    tables: &'a Snapshot,
+) -> Result<Onward<&'a Adjacency>, DropReason> {
     let adjacency = tables.adjacencies.get(meta.slot as usize).ok_or(DropReason::NoRoute)?;
     if packet.total_len() > usize::from(adjacency.mtu) {
         meta.limit = adjacency.mtu;
         meta.into_tunnel = false;
-        return Ok(too_big_or_expired(packet.data(), meta.v6));
+        return Ok(Onward::Lane(too_big_or_expired(packet.data(), meta.v6)));
     }
     let l3 = packet.data_mut();
     if !decrement_ttl(l3, meta.v6) {
-        return Ok(Next::Expired);
+        return Ok(Onward::Lane(Next::Expired));
     }
     if meta.mss != MSS_OFF
         && clamp(l3, meta.v6, meta.mss)
@@ -41,7 +41,7 @@ fn forward<D: Driver>(
     {
         counters.clamped.add(1);
     }
-    Ok(Next::Egress)
+    Ok(Onward::Leave(adjacency))
 }
 
 /// TTL of a packet that is made here and then forwarded like any other, so that it leaves with 64.

@@ -18,7 +18,7 @@ use crate::frame::{BURST, Buffer, Driver, Fragmentation, RxQueue, TxQueue};
 use crate::ids::{PortId, TunnelId};
 use crate::punt::PuntSender;
 use crate::stats::WorkerStats;
-use crate::tables::{Limits, Snapshot};
+use crate::tables::{Adjacency, Limits, Snapshot};
 
 /// Rounds of route and decapsulate: outer look-up, inner look-up, and one to find a loop.
 const MAX_ROUNDS: usize = 3;
@@ -65,6 +65,14 @@ impl<D: Driver> Context<D> {
         }
         room
     }
+}
+
+/// What follows a stage at whose end most packets leave.
+pub(crate) enum Onward<A> {
+    /// Out, by this adjacency.
+    Leave(A),
+    /// Another lane.
+    Lane(Next),
 }
 
 /// Transmit queue of a port, and the frames on their way to it.
@@ -246,18 +254,22 @@ impl<D: Driver> Pipeline<D> {
 
     /// As `each`, for stages at whose end most packets leave: these are sent while they are at hand.
     #[inline(always)]
-    pub(crate) fn each_leaving(
+    pub(crate) fn each_leaving<'a>(
         &mut self,
         lane: Next,
-        tables: &Snapshot,
-        mut stage: impl FnMut(&mut D::Buffer, &mut Meta, &mut Context<D>) -> Result<Next, DropReason>,
+        tables: &'a Snapshot,
+        mut stage: impl FnMut(
+            &mut D::Buffer,
+            &mut Meta,
+            &mut Context<D>,
+        ) -> Result<Onward<&'a Adjacency>, DropReason>,
     ) {
         let lane = self.lanes.take(lane);
         for i in lane {
             let Some(mut packet) = self.slots[i].take() else { continue };
             match stage(&mut packet, &mut self.meta[i], &mut self.cx) {
-                Ok(Next::Egress) => self.leave(i, packet, tables),
-                Ok(next) => {
+                Ok(Onward::Leave(adjacency)) => self.leave(i, packet, adjacency, tables),
+                Ok(Onward::Lane(next)) => {
                     self.put(i, packet);
                     self.lanes.push(next, i);
                 }

@@ -10,8 +10,8 @@ use crate::pipeline::Pipeline;
 use crate::tables::{Hop, HopKind, RouteTable, Snapshot};
 use crate::wire::ipv6::Ipv6Header;
 
-/// Most tables that one packet is looked up in, from one to the next.
-const MAX_TABLES: usize = 4;
+/// Most passes over the tables that one packet takes; each goes through two.
+const MAX_PASSES: usize = 2;
 /// Deepest nesting of groups, and one to find that there is no end.
 const MAX_GROUPS: usize = 3;
 
@@ -54,7 +54,7 @@ impl<D: Driver> Pipeline<D> {
         hash: fn(&[u8]) -> u32,
     ) {
         let mut again = self.look_up(lane, tables, |meta| meta.vrf, &lookup, hash);
-        for _ in 1..MAX_TABLES {
+        for _ in 1..MAX_PASSES {
             if again.is_empty() {
                 return;
             }
@@ -63,59 +63,59 @@ impl<D: Driver> Pipeline<D> {
         again.for_each(|i| self.kill(i, DropReason::RouteLoop));
     }
 
-    /// One look-up for each packet. Returns those that another table decides on; its number is in `slot`.
+    /// Looks each packet up, and once more in the table that its route may name: a tenant's prefix and a tenant's
+    /// default route do. Returns those that yet another table decides on; its number is in `slot`.
     #[inline(always)]
-    fn look_up(
+    fn look_up<'a>(
         &mut self,
         lane: Lane,
-        tables: &Snapshot,
+        tables: &'a Snapshot,
         table_of: impl Fn(&Meta) -> u16,
         lookup: &impl Fn(&RouteTable, &Meta, &Option<D::Buffer>) -> u32,
         hash: fn(&[u8]) -> u32,
     ) -> Lane {
-        // Packets of a burst mostly share their table: keep it at hand.
+        // Packets of a burst mostly share their tables: keep them at hand.
         let mut current = CurrentTable::none();
+        let mut behind = CurrentTable::none();
         let mut again = Lane::EMPTY;
         for i in lane {
-            let meta = &mut self.meta[i];
+            let (packet, meta) = (&self.slots[i], &mut self.meta[i]);
             let Some(routes) = current.get(tables, table_of(meta)) else {
                 self.kill(i, DropReason::NoRoute);
                 continue;
             };
-            let mut hop = Hop::from_bits(lookup(routes, meta, &self.slots[i]));
+            let mut hop = Hop::from_bits(lookup(routes, meta, packet));
+            if hop.kind() == HopKind::Vrf {
+                let Some(routes) = behind.get(tables, hop.slot() as u16) else {
+                    self.kill(i, DropReason::NoRoute);
+                    continue;
+                };
+                hop = Hop::from_bits(lookup(routes, meta, packet));
+            }
             if hop.is_indirect() {
-                hop = match through_groups(hop, &self.slots[i], tables, hash) {
+                hop = match through_groups(hop, packet, tables, hash) {
                     Ok(hop) => hop,
                     Err(reason) => {
                         self.kill(i, reason);
                         continue;
                     }
                 };
+                if hop.is_indirect() {
+                    meta.slot = hop.slot();
+                    again.push(i);
+                    continue;
+                }
             }
             meta.slot = hop.slot();
-            if hop.is_indirect() {
-                again.push(i);
-            } else {
-                self.lanes.push_number(hop.lane(), i);
-            }
+            self.lanes.push_number(hop.lane(), i);
         }
         again
     }
 }
 
 /// Follows groups, by the packet's flow, to a hop that is none.
-#[inline(always)]
-fn through_groups<B: Buffer>(
-    hop: Hop,
-    packet: &Option<B>,
-    tables: &Snapshot,
-    hash: fn(&[u8]) -> u32,
-) -> Result<Hop, DropReason> {
-    if hop.kind() == HopKind::Group { pick_member(hop, packet, tables, hash) } else { Ok(hop) }
-}
-
 #[inline(never)]
-fn pick_member<B: Buffer>(
+fn through_groups<B: Buffer>(
     mut hop: Hop,
     packet: &Option<B>,
     tables: &Snapshot,

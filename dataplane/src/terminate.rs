@@ -26,8 +26,20 @@ impl<D: Driver> Pipeline<D> {
         }
     }
 
-    #[inline(never)]
+    /// The usual packets in two steps over the burst, then the others one by one.
+    #[inline(always)]
     fn terminate_all(&mut self, tables: &Snapshot) {
+        let lane = self.lanes.take(Next::Endpoint);
+        let found = self.find_tunnels(lane, tables);
+        let stripped = self.strip_plain(found, tables);
+        self.lanes.add(Next::Endpoint, lane.without(stripped));
+        if !self.lanes.is_empty(Next::Endpoint) {
+            self.terminate_others(tables);
+        }
+    }
+
+    #[inline(never)]
+    fn terminate_others(&mut self, tables: &Snapshot) {
         self.each(Next::Endpoint, |packet, meta, cx| terminate(packet, meta, cx, tables));
     }
 
@@ -64,21 +76,6 @@ fn terminate<D: Driver>(
     if meta.v6 {
         return terminate_v6(packet, meta, cx, tables, endpoint);
     }
-    if let Some(next) = decap::plain(packet, meta, cx, tables, endpoint) {
-        return Ok(next);
-    }
-    terminate_v4(packet, meta, cx, tables, endpoint)
-}
-
-/// Any other IPv4 packet, and the reason where it goes nowhere.
-#[inline(never)]
-fn terminate_v4<D: Driver>(
-    packet: &mut D::Buffer,
-    meta: &mut Meta,
-    cx: &mut Context<D>,
-    tables: &Snapshot,
-    endpoint: EndpointId,
-) -> Result<Next, DropReason> {
     let header = Ipv4Header::view(packet.data()).ok_or(DropReason::HeaderSplit)?;
     if header.is_fragment() {
         return Ok(Next::Reassemble);

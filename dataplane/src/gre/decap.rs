@@ -6,12 +6,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::burst::{Meta, Next};
+use crate::burst::{Lane, Meta, Next};
 use crate::classify::{PULL_UP, ipv4_reason, ipv6_reason, is_invalid_source_v4, is_invalid_source_v6};
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver};
 use crate::ids::{EndpointId, TunnelId};
-use crate::pipeline::Context;
+use crate::pipeline::{Context, Pipeline};
 use crate::route::underlay;
 use crate::tables::{Snapshot, Tunnel};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -35,44 +35,79 @@ impl Outer {
     }
 }
 
-/// What nearly every packet to an endpoint is: IPv4 in GRE without options in IPv4 without options, of a tunnel, sound,
-/// and from a source that may send it. Every place is then known beforehand. `None`, and nothing changed, when it is
-/// not, for whatever reason.
+/// Bytes before the inner packet of a plain packet.
+const PLAIN_LEN: usize = Ipv4Header::LEN + GreHeader::LEN;
+/// A GRE header without options in front of IPv4.
+const PLAIN_GRE: [u8; GreHeader::LEN] = [0, 0, 0x08, 0x00];
+
+impl<D: Driver> Pipeline<D> {
+    /// Step 1: the tunnels of plain packets, which is what nearly every packet to an endpoint is: IPv4 in GRE without
+    /// options in IPv4 without options, so that every place is known beforehand. Returns those.
+    #[inline(never)]
+    pub(crate) fn find_tunnels(&mut self, lane: Lane, tables: &Snapshot) -> Lane {
+        let mut found = Lane::EMPTY;
+        for i in lane {
+            let (Some(packet), meta) = (&self.slots[i], &mut self.meta[i]) else { continue };
+            if let Some(id) = plain_tunnel(packet.data(), meta, tables) {
+                meta.found = id.0;
+                found.push(i);
+            }
+        }
+        found
+    }
+
+    /// Step 2: takes the outer headers off plain packets that are sound and may come from their tunnel, and sends them
+    /// to be routed. Returns those. The others are as they were: some reason will be found for them.
+    #[inline(never)]
+    pub(crate) fn strip_plain(&mut self, found: Lane, tables: &Snapshot) -> Lane {
+        let mut stripped = Lane::EMPTY;
+        for i in found {
+            let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
+            if let Some(inner_len) = strip_plain(packet, meta, tables) {
+                count(meta, &self.cx, inner_len);
+                stripped.push(i);
+            }
+        }
+        self.lanes.add(Next::RouteV4, stripped);
+        stripped
+    }
+}
+
 #[inline(always)]
-pub(crate) fn plain<D: Driver>(
-    packet: &mut D::Buffer,
-    meta: &mut Meta,
-    cx: &mut Context<D>,
-    tables: &Snapshot,
-    endpoint: EndpointId,
-) -> Option<Next> {
-    const OUTER: usize = Ipv4Header::LEN + GreHeader::LEN;
-    let start = packet.data().first_chunk::<{ OUTER + Ipv4Header::LEN }>()?;
+fn plain_tunnel(l3: &[u8], meta: &Meta, tables: &Snapshot) -> Option<TunnelId> {
+    let start = l3.first_chunk::<PLAIN_LEN>()?;
     let outer = Ipv4Header::view(start)?;
-    let plain_outer = outer.version_ihl == 0x45 && !outer.is_fragment() && outer.protocol == protocol::GRE;
-    if !plain_outer || start[Ipv4Header::LEN..OUTER] != PLAIN_GRE {
-        return None;
-    }
-    let inner = Ipv4Header::parse_plain(start.last_chunk()?, packet.total_len().wrapping_sub(OUTER))?;
-    let id = tables.tunnel_index.find_v4(endpoint, outer.src.get(), None)?;
-    let tunnel = tables.tunnels.get(id.index()).filter(|t| t.live)?;
+    let is_plain = outer.version_ihl == 0x45
+        && !outer.is_fragment()
+        && outer.protocol == protocol::GRE
+        && start[Ipv4Header::LEN..] == PLAIN_GRE
+        && meta.tunnel_in().is_none()
+        && !meta.v6;
+    let endpoint = EndpointId(meta.slot as u16);
+    if is_plain { tables.tunnel_index.find_v4(endpoint, outer.src.get(), None) } else { None }
+}
+
+/// Returns the length of the inner packet. `None`, and nothing changed, when something is not as usual.
+#[inline(always)]
+fn strip_plain<B: Buffer>(packet: &mut B, meta: &mut Meta, tables: &Snapshot) -> Option<usize> {
+    let tunnel = tables.tunnels.get(meta.found as usize).filter(|t| t.live)?;
+    let start = packet.data().first_chunk::<{ PLAIN_LEN + Ipv4Header::LEN }>()?;
+    let inner = Ipv4Header::parse_plain(start.last_chunk()?, packet.total_len().wrapping_sub(PLAIN_LEN))?;
     let (src, dst, inner_len) = (inner.src.get(), inner.dst.get(), usize::from(inner.total_len.get()));
-    let odd = dst == tunnel.remote_v4
-        || is_invalid_source_v4(src)
-        || (outer.tos ^ inner.tos) & tunnel.decap_tos_mask != 0;
-    if odd || !is_accepted_v4(tables, tunnel, src) || !packet.narrow(OUTER, inner_len) {
+    let outer_tos = Ipv4Header::view(start)?.tos;
+    let is_usual = dst != tunnel.remote_v4
+        && !is_invalid_source_v4(src)
+        && (outer_tos ^ inner.tos) & tunnel.decap_tos_mask == 0
+        && is_accepted_v4(tables, tunnel, src);
+    if !is_usual || !packet.narrow(PLAIN_LEN, inner_len) {
         return None;
     }
-    meta.set_tunnel_in(id);
+    meta.set_tunnel_in(TunnelId(meta.found));
     meta.vrf = tunnel.vrf;
     meta.dst_v4 = dst;
     meta.mss = tunnel.mss_v4;
-    count(meta, cx, inner_len);
-    Some(Next::RouteV4)
+    Some(inner_len)
 }
-
-/// A GRE header without options in front of IPv4.
-const PLAIN_GRE: [u8; GreHeader::LEN] = [0, 0, 0x08, 0x00];
 
 /// From an outer IPv4 packet whose header was checked.
 #[inline(always)]

@@ -9,10 +9,10 @@ use crate::flow;
 use crate::forward::{clamp, decrement_ttl, too_big_or_expired};
 use crate::frame::{Buffer, Driver};
 use crate::ids::TunnelId;
-use crate::pipeline::{Context, Pipeline};
+use crate::pipeline::{Context, Onward, Pipeline};
 use crate::route::underlay;
 use crate::tables::tunnel::{MIN_PATH_MTU_V6, MSS_OFF};
-use crate::tables::{DontFragment, Snapshot, Tunnel};
+use crate::tables::{Adjacency, DontFragment, Snapshot, Tunnel};
 use crate::wire::checksum;
 use crate::wire::ethernet::ETHERTYPE_IPV6;
 use crate::wire::gre;
@@ -27,6 +27,19 @@ impl<D: Driver> Pipeline<D> {
     }
 }
 
+/// What is true of a packet and its tunnel. Known beforehand for nearly all packets, so that their way into the tunnel
+/// has no branch for anything else.
+#[derive(Clone, Copy)]
+struct Shape {
+    inner_v6: bool,
+    outer_v6: bool,
+    checksum: bool,
+    oversize: bool,
+}
+
+/// IPv4 in GRE in IPv4, and it fits.
+const PLAIN: Shape = Shape { inner_v6: false, outer_v6: false, checksum: false, oversize: false };
+
 /// What an outer header takes from the inner one.
 #[derive(Clone, Copy)]
 struct Fields {
@@ -36,56 +49,88 @@ struct Fields {
 }
 
 #[inline(always)]
-fn encap<D: Driver>(
+fn encap<'a, D: Driver>(
     packet: &mut D::Buffer,
     meta: &mut Meta,
     cx: &mut Context<D>,
-    tables: &Snapshot,
-) -> Result<Next, DropReason> {
-    let id = TunnelId(meta.slot);
-    let tunnel = tables.tunnels.get(id.index()).filter(|t| t.live).ok_or(DropReason::TunnelGone)?;
+    tables: &'a Snapshot,
+) -> Result<Onward<&'a Adjacency>, DropReason> {
+    let tunnel = tables.tunnels.get(meta.slot as usize).ok_or(DropReason::TunnelGone)?;
+    if tunnel.plain && !meta.v6 && packet.total_len() <= usize::from(tunnel.mtu) {
+        return wrap(packet, meta, cx, tables, tunnel, PLAIN);
+    }
+    encap_other(packet, meta, cx, tables, tunnel)
+}
+
+#[inline(never)]
+fn encap_other<'a, D: Driver>(
+    packet: &mut D::Buffer,
+    meta: &mut Meta,
+    cx: &mut Context<D>,
+    tables: &'a Snapshot,
+    tunnel: &Tunnel,
+) -> Result<Onward<&'a Adjacency>, DropReason> {
+    if !tunnel.live {
+        return Err(DropReason::TunnelGone);
+    }
     let len = packet.total_len();
     let oversize = len > usize::from(tunnel.mtu);
     if oversize && !cut_outside(meta, tunnel, len) {
         meta.limit = tunnel.mtu;
         meta.into_tunnel = true;
-        return Ok(too_big_or_expired(packet.data(), meta.v6));
+        return Ok(Onward::Lane(too_big_or_expired(packet.data(), meta.v6)));
     }
+    let shape =
+        Shape { inner_v6: meta.v6, outer_v6: tunnel.outer_v6, checksum: tunnel.send_checksum, oversize };
+    wrap(packet, meta, cx, tables, tunnel, shape)
+}
+
+#[inline(always)]
+fn wrap<'a, D: Driver>(
+    packet: &mut D::Buffer,
+    meta: &mut Meta,
+    cx: &mut Context<D>,
+    tables: &'a Snapshot,
+    tunnel: &Tunnel,
+    shape: Shape,
+) -> Result<Onward<&'a Adjacency>, DropReason> {
+    let len = packet.total_len();
     let l3 = packet.data_mut();
-    if !decrement_ttl(l3, meta.v6) {
-        return Ok(Next::Expired);
+    if !decrement_ttl(l3, shape.inner_v6) {
+        return Ok(Onward::Lane(Next::Expired));
     }
-    let counters = cx.stats.tunnel(id);
-    let limit = meta.mss.min(if meta.v6 { tunnel.mss_v6 } else { tunnel.mss_v4 });
+    let counters = cx.stats.tunnel(TunnelId(meta.slot));
+    let limit = meta.mss.min(if shape.inner_v6 { tunnel.mss_v6 } else { tunnel.mss_v4 });
     if limit != MSS_OFF
-        && clamp(l3, meta.v6, limit)
+        && clamp(l3, shape.inner_v6, limit)
         && let Some(counters) = counters
     {
         counters.clamped.add(1);
     }
-    let mut fields = if meta.v6 { fields_of_v6(l3, tunnel) } else { fields_of_v4(l3, tunnel) };
-    if oversize {
+    let mut fields = if shape.inner_v6 { fields_of_v6(l3, tunnel) } else { fields_of_v4(l3, tunnel) };
+    if shape.oversize {
         fields.flags = 0;
     }
     meta.slot = underlay(tunnel.underlay, packet, meta, tables)?;
-    if tunnel.outer_v6 {
-        wrap_v6(packet, meta.v6, tunnel, fields)?;
+    let adjacency = tables.adjacencies.get(meta.slot as usize).ok_or(DropReason::NoRoute)?;
+    if shape.outer_v6 {
+        wrap_v6(packet, shape.inner_v6, tunnel, fields)?;
     } else {
-        wrap_v4(packet, meta.v6, tunnel, fields, &mut cx.next_ip_id)?;
+        wrap_v4(packet, shape.inner_v6, tunnel, fields, &mut cx.next_ip_id)?;
     }
-    meta.v6 = tunnel.outer_v6;
-    if tunnel.send_checksum {
+    meta.v6 = shape.outer_v6;
+    if shape.checksum {
         fill_checksum(packet, tunnel);
     }
     if let Some(counters) = counters {
         counters.encap_packets.add(1);
         counters.encap_bytes.add(len as u64);
     }
-    if oversize {
+    if shape.oversize {
         meta.limit = tunnel.piece_len();
-        return Ok(Next::FragmentOuter);
+        return Ok(Onward::Lane(Next::FragmentOuter));
     }
-    Ok(Next::Egress)
+    Ok(Onward::Leave(adjacency))
 }
 
 /// Whether a packet beyond the tunnel's MTU is encapsulated whole and the outer packet cut: the
@@ -105,7 +150,7 @@ fn fields_of_v4(l3: &[u8], tunnel: &Tunnel) -> Fields {
 }
 
 /// An inner IPv6 packet counts as DF=1.
-#[inline(never)]
+#[inline(always)]
 fn fields_of_v6(l3: &[u8], tunnel: &Tunnel) -> Fields {
     let (tos, ttl) = Ipv6Header::view(l3).map_or((0, 0), |h| (h.traffic_class(), h.hop_limit));
     Fields {

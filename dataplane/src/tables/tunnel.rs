@@ -130,6 +130,8 @@ pub struct Tunnel {
     pub(crate) outer_v6: bool,
     pub(crate) live: bool,
     pub(crate) send_checksum: bool,
+    /// Live, over IPv4, without checksums: what the shortest way into a tunnel can do.
+    pub(crate) plain: bool,
     pub(crate) df: DontFragment,
     /// The outer TTL is the inner one within the mask, and this.
     ttl: u8,
@@ -172,6 +174,7 @@ impl Default for Tunnel {
             outer_v6: false,
             live: false,
             send_checksum: false,
+            plain: false,
             df: DontFragment::Set,
             ttl: DEFAULT_TTL,
             ttl_mask: 0,
@@ -251,6 +254,7 @@ impl Tunnel {
                 ip[16..20].copy_from_slice(&remote.octets());
                 tunnel.outer_sum = u32::from(checksum::sum(ip));
                 tunnel.outer_len = (20 + gre_len) as u8;
+                tunnel.plain = !spec.checksum;
                 tunnel.local_v4 = local.into();
                 tunnel.remote_v4 = remote.into();
             }

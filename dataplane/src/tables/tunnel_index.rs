@@ -68,14 +68,14 @@ struct Entry {
 /// All tunnels by their identity on the wire.
 #[derive(Clone, Debug)]
 pub struct TunnelIndex {
-    v4: Vec<Flat>,
+    v4: Box<[Flat; SHARDS]>,
     /// IPv6 tunnels, and the pairs of both families.
     shards: Vec<Arc<HashTable<Entry>>>,
 }
 
 impl Default for TunnelIndex {
     fn default() -> Self {
-        Self { v4: vec![Flat::default(); SHARDS], shards: vec![Arc::default(); SHARDS] }
+        Self { v4: Box::new(std::array::from_fn(|_| Flat::default())), shards: vec![Arc::default(); SHARDS] }
     }
 }
 

@@ -130,9 +130,12 @@ address!(u32, {
     #[inline(always)]
     fn rank(self, keys: &[u32]) -> usize {
         let addr = i32x8::splat((self ^ FLIP) as i32);
-        let mut at_most = 0;
-        for chunk in keys.as_chunks().0 {
-            at_most += count_v4(chunk, addr);
+        let Some((first, mut rest)) = keys.split_first_chunk() else { return 0 };
+        let mut at_most = count_v4(first, addr);
+        // Not one loop over all: a small node would pay for what the compiler unrolls.
+        while let Some((next, after)) = rest.split_first_chunk() {
+            at_most += count_v4(next, addr);
+            rest = after;
         }
         at_most as usize
     }

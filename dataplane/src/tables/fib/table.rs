@@ -74,8 +74,9 @@ impl<A: Address> Fib<A> {
     #[inline(always)]
     pub fn lookup(&self, addr: A) -> u32 {
         if self.flat {
-            let (keys, values) = self.words.split_at(self.words.len() / 2);
-            return word(values, addr.rank(keys).wrapping_sub(1));
+            let keys = self.words.len() / 2;
+            let rank = addr.rank(self.words.get(..keys).unwrap_or(&[]));
+            return word(&self.words, (keys + rank).wrapping_sub(1));
         }
         self.walk(addr)
     }
