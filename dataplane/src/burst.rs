@@ -168,6 +168,12 @@ impl Lanes {
         self.0[next as usize].is_empty()
     }
 
+    /// What is in a lane.
+    #[inline(always)]
+    pub fn get(&self, next: Next) -> Lane {
+        self.0[next as usize]
+    }
+
     /// Empties a lane and returns what was in it.
     #[inline(always)]
     pub fn take(&mut self, next: Next) -> Lane {

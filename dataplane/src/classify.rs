@@ -10,7 +10,7 @@ use crate::ids::{InterfaceId, PortId, VrfId};
 use crate::pipeline::Pipeline;
 use crate::tables::{Interfaces, Snapshot};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, EthernetHeader, VlanTag};
-use crate::wire::ipv4::{Ipv4Error, Ipv4Header};
+use crate::wire::ipv4::{Ipv4Error, Ipv4Header, PlainV4};
 use crate::wire::ipv6::{Ipv6Error, Ipv6Header};
 
 /// Bytes that are joined when a header spans buffers: Ethernet, VLAN, IPv6, GRE and an inner header.
@@ -86,12 +86,11 @@ fn plain_v4<B: Buffer>(frame: &mut B, ingress: &Ingress<'_>) -> Option<u32> {
     if !is_to(start, ingress.mac) || u16::from_be_bytes([start[12], start[13]]) != ETHERTYPE_IPV4 {
         return None;
     }
-    let header = Ipv4Header::parse_plain(start.last_chunk()?, frame.total_len().wrapping_sub(L2))?;
-    if is_invalid_source_v4(header.src.get()) {
+    let header = PlainV4::parse(start.last_chunk()?, frame.total_len().wrapping_sub(L2))?;
+    if is_invalid_source_v4(header.src) {
         return None;
     }
-    let (dst, total_len) = (header.dst.get(), usize::from(header.total_len.get()));
-    frame.narrow(L2, total_len).then_some(dst)
+    frame.narrow(L2, usize::from(header.total_len)).then_some(header.dst)
 }
 
 /// Any other frame, and the reason where it goes nowhere.

@@ -57,6 +57,14 @@ pub struct TunnelCounters {
     pub keepalives_received: Counter,
 }
 
+impl TunnelCounters {
+    /// Has the processor load the line, without waiting for it.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        std::hint::black_box(self.encap_packets.get());
+    }
+}
+
 /// One port on one worker.
 #[derive(Debug, Default)]
 #[repr(align(64))]

@@ -13,10 +13,11 @@ use crate::frame::{Buffer, Driver};
 use crate::ids::{EndpointId, TunnelId};
 use crate::pipeline::{Context, Pipeline};
 use crate::route::underlay;
+use crate::tables::tunnel::FETCH_FROM;
 use crate::tables::{Snapshot, Tunnel};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::wire::gre::{self, Gre, GreError, GreHeader};
-use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv4::{Ipv4Header, PlainV4};
 use crate::wire::ipv6::Ipv6Header;
 use crate::wire::{ecn, keepalive, protocol};
 
@@ -41,14 +42,17 @@ const PLAIN_LEN: usize = Ipv4Header::LEN + GreHeader::LEN;
 const PLAIN_GRE: [u8; GreHeader::LEN] = [0, 0, 0x08, 0x00];
 
 impl<D: Driver> Pipeline<D> {
-    /// Step 1: the tunnels of plain packets, which is what nearly every packet to an endpoint is: IPv4 in GRE without
-    /// options in IPv4 without options, so that every place is known beforehand. Returns those.
+    /// Step 1: the tunnels of plain packets, which is what nearly every packet to an endpoint is: sound IPv4 in GRE
+    /// without options in IPv4 without options, so that every place is known beforehand. Returns those.
     #[inline(never)]
     pub(crate) fn find_tunnels(&mut self, lane: Lane, tables: &Snapshot) -> Lane {
+        if tables.tunnels.capacity() >= FETCH_FROM {
+            self.fetch_identities(lane, tables);
+        }
         let mut found = Lane::EMPTY;
         for i in lane {
             let (Some(packet), meta) = (&self.slots[i], &mut self.meta[i]) else { continue };
-            if let Some(id) = plain_tunnel(packet.data(), meta, tables) {
+            if let Some(id) = plain_tunnel(packet, meta, tables) {
                 meta.found = id.0;
                 found.push(i);
             }
@@ -56,10 +60,38 @@ impl<D: Driver> Pipeline<D> {
         found
     }
 
-    /// Step 2: takes the outer headers off plain packets that are sound and may come from their tunnel, and sends them
-    /// to be routed. Returns those. The others are as they were: some reason will be found for them.
+    /// Before step 1, where there are many tunnels: asks for the index's memory, for all packets at once, as waiting for
+    /// one after the other takes so much longer.
+    fn fetch_identities(&self, lane: Lane, tables: &Snapshot) {
+        for i in lane {
+            let header = self.slots[i].as_ref().and_then(|packet| Ipv4Header::view(packet.data()));
+            if let Some(header) = header {
+                tables.tunnel_index.fetch_v4(EndpointId(self.meta[i].slot as u16), header.src.get());
+            }
+        }
+    }
+
+    /// The same for the tunnels themselves, before what needs them.
+    #[inline(always)]
+    pub(crate) fn fetch_tunnels(&self, lane: Lane, tables: &Snapshot, tunnel_of: impl Fn(&Meta) -> u32) {
+        for i in lane {
+            let id = TunnelId(tunnel_of(&self.meta[i]));
+            if let Some(tunnel) = tables.tunnels.get(id.index()) {
+                tunnel.fetch();
+            }
+            if let Some(counters) = self.cx.stats.tunnel(id) {
+                counters.fetch();
+            }
+        }
+    }
+
+    /// Step 2: takes the outer headers off plain packets that may come from their tunnel, and sends what was inside to
+    /// be routed. Returns those. The others are as they were: some reason will be found for them.
     #[inline(never)]
     pub(crate) fn strip_plain(&mut self, found: Lane, tables: &Snapshot) -> Lane {
+        if tables.tunnels.capacity() >= FETCH_FROM {
+            self.fetch_tunnels(found, tables, |meta| meta.found);
+        }
         let mut stripped = Lane::EMPTY;
         for i in found {
             let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
@@ -74,17 +106,23 @@ impl<D: Driver> Pipeline<D> {
 }
 
 #[inline(always)]
-fn plain_tunnel(l3: &[u8], meta: &Meta, tables: &Snapshot) -> Option<TunnelId> {
-    let start = l3.first_chunk::<PLAIN_LEN>()?;
+fn plain_tunnel<B: Buffer>(packet: &B, meta: &Meta, tables: &Snapshot) -> Option<TunnelId> {
+    let start = packet.data().first_chunk::<{ PLAIN_LEN + Ipv4Header::LEN }>()?;
     let outer = Ipv4Header::view(start)?;
     let is_plain = outer.version_ihl == 0x45
         && !outer.is_fragment()
         && outer.protocol == protocol::GRE
-        && start[Ipv4Header::LEN..] == PLAIN_GRE
+        && start[Ipv4Header::LEN..PLAIN_LEN] == PLAIN_GRE
         && meta.tunnel_in().is_none()
         && !meta.v6;
-    let endpoint = EndpointId(meta.slot as u16);
-    if is_plain { tables.tunnel_index.find_v4(endpoint, outer.src.get(), None) } else { None }
+    if !is_plain {
+        return None;
+    }
+    let inner = PlainV4::parse(start.last_chunk()?, packet.total_len().wrapping_sub(PLAIN_LEN))?;
+    if is_invalid_source_v4(inner.src) {
+        return None;
+    }
+    tables.tunnel_index.find_v4(EndpointId(meta.slot as u16), outer.src.get(), None)
 }
 
 /// Returns the length of the inner packet. `None`, and nothing changed, when something is not as usual.
@@ -92,12 +130,10 @@ fn plain_tunnel(l3: &[u8], meta: &Meta, tables: &Snapshot) -> Option<TunnelId> {
 fn strip_plain<B: Buffer>(packet: &mut B, meta: &mut Meta, tables: &Snapshot) -> Option<usize> {
     let tunnel = tables.tunnels.get(meta.found as usize).filter(|t| t.live)?;
     let start = packet.data().first_chunk::<{ PLAIN_LEN + Ipv4Header::LEN }>()?;
-    let inner = Ipv4Header::parse_plain(start.last_chunk()?, packet.total_len().wrapping_sub(PLAIN_LEN))?;
+    let (outer, inner) = (Ipv4Header::view(start)?, Ipv4Header::view(&start[PLAIN_LEN..])?);
     let (src, dst, inner_len) = (inner.src.get(), inner.dst.get(), usize::from(inner.total_len.get()));
-    let outer_tos = Ipv4Header::view(start)?.tos;
     let is_usual = dst != tunnel.remote_v4
-        && !is_invalid_source_v4(src)
-        && (outer_tos ^ inner.tos) & tunnel.decap_tos_mask == 0
+        && (outer.tos ^ inner.tos) & tunnel.decap_tos_mask == 0
         && is_accepted_v4(tables, tunnel, src);
     if !is_usual || !packet.narrow(PLAIN_LEN, inner_len) {
         return None;

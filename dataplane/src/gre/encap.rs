@@ -11,7 +11,7 @@ use crate::frame::{Buffer, Driver};
 use crate::ids::TunnelId;
 use crate::pipeline::{Context, Onward, Pipeline};
 use crate::route::underlay;
-use crate::tables::tunnel::{MIN_PATH_MTU_V6, MSS_OFF};
+use crate::tables::tunnel::{FETCH_FROM, MIN_PATH_MTU_V6, MSS_OFF};
 use crate::tables::{Adjacency, DontFragment, Snapshot, Tunnel};
 use crate::wire::checksum;
 use crate::wire::ethernet::ETHERTYPE_IPV6;
@@ -23,6 +23,9 @@ impl<D: Driver> Pipeline<D> {
     /// Empties the encap lane.
     #[inline(never)]
     pub(crate) fn encap(&mut self, tables: &Snapshot) {
+        if tables.tunnels.capacity() >= FETCH_FROM {
+            self.fetch_tunnels(self.lanes.get(Next::Encap), tables, |meta| meta.slot);
+        }
         self.each_leaving(Next::Encap, tables, |packet, meta, cx| encap(packet, meta, cx, tables));
     }
 }

@@ -95,6 +95,15 @@ impl TunnelIndex {
         self.v4.get(shard_of(hash))?.find(identity, hash).map(TunnelId)
     }
 
+    /// Has the processor load where `find_v4` will look for a tunnel without key.
+    #[inline(always)]
+    pub(crate) fn fetch_v4(&self, endpoint: EndpointId, remote: u32) {
+        let hash = Identity4::new(endpoint, remote, None).hash();
+        if let Some(shard) = self.v4.get(shard_of(hash)) {
+            shard.fetch(hash);
+        }
+    }
+
     /// The tunnel from an IPv6 remote to this endpoint with exactly this key.
     #[inline(always)]
     pub fn find_v6(&self, endpoint: EndpointId, remote: u128, key: Option<u32>) -> Option<TunnelId> {
@@ -198,7 +207,7 @@ fn shard_of(hash: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
 
@@ -220,6 +229,31 @@ mod tests {
         assert!(index.remove(EndpointId(1), remote.into(), Some(0)));
         assert!(!index.any_between(EndpointId(1), remote.into()));
         assert!(!index.any_between(EndpointId(3), remote.into()));
+    }
+
+    #[test]
+    fn a_remote_of_either_family_with_any_key_is_found_again_or_not_at_all() {
+        let mut index = TunnelIndex::default();
+        let remotes: [IpAddr; 2] = [Ipv4Addr::new(192, 0, 2, 7).into(), Ipv6Addr::LOCALHOST.into()];
+        let find = |index: &TunnelIndex, remote, key| match remote {
+            IpAddr::V4(remote) => index.find_v4(EndpointId(1), remote.into(), key),
+            IpAddr::V6(remote) => index.find_v6(EndpointId(1), remote.into(), key),
+        };
+        let keys = || std::iter::once(None).chain((0..500).map(Some));
+        for remote in remotes {
+            for (id, key) in keys().enumerate() {
+                index.insert(EndpointId(1), remote, key, TunnelId(7));
+                index.insert(EndpointId(1), remote, key, TunnelId(id as u32));
+            }
+        }
+        assert_eq!(index.len(), 2 * 501);
+        for remote in remotes {
+            assert!(keys().enumerate().all(|(id, k)| find(&index, remote, k) == Some(TunnelId(id as u32))));
+            assert!(keys().all(|key| index.remove(EndpointId(1), remote, key)));
+            assert!(keys().all(|key| find(&index, remote, key).is_none()));
+            assert!(!index.any_between(EndpointId(1), remote));
+        }
+        assert!(index.is_empty());
     }
 
     #[test]

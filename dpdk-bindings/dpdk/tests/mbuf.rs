@@ -55,6 +55,40 @@ fn grows_and_shrinks_at_both_ends() {
 }
 
 #[test]
+fn narrows_to_any_part_of_one_buffer_or_of_a_chain() {
+    let pool = pool("narrow", 63);
+    for sizes in [&[60][..], &[20, 40], &[20, 1, 39]] {
+        for front in 0..=61 {
+            for len in 0..=61 {
+                let mut packet = chain(&pool, sizes);
+                let fits = front <= sizes[0] && front + len <= 60;
+                assert_eq!(packet.narrow(front, len), fits, "{front} {len} of {sizes:?}");
+                let part = if fits { front..front + len } else { 0..60 };
+                assert_eq!(whole(&packet), bytes(60)[part]);
+            }
+        }
+    }
+    assert_no_leak(&pool);
+}
+
+#[test]
+fn a_block_is_pushed_by_its_end() {
+    let pool = pool("block", 7);
+    {
+        let mut packet = packet(&pool, 100);
+        assert!(packet.push_block(b"....header", 6));
+        assert_eq!(whole(&packet), [b"header", bytes(100).as_slice()].concat());
+        assert!(packet.push_block(b"scratch", 0));
+        assert_eq!(packet.headroom(), usize::from(HEADROOM) - 6);
+        // Longer than the block, or the block longer than the headroom.
+        assert!(!packet.push_block(b"1234", 5));
+        assert!(!packet.push_block(&[0; HEADROOM as usize], 1));
+        assert_eq!(whole(&packet)[..6], *b"header");
+    }
+    assert_no_leak(&pool);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let pool = pool("refuse", 7);
     {

@@ -78,31 +78,7 @@ impl<A: Address> Fib<A> {
             let rank = addr.rank(self.words.get(..keys).unwrap_or(&[]));
             return word(&self.words, (keys + rank).wrapping_sub(1));
         }
-        self.walk(addr)
-    }
-
-    /// The lookup in a table of more than one node.
-    #[inline(never)]
-    fn walk(&self, addr: A) -> u32 {
-        let words = &*self.words;
-        let mut word = word(words, addr.top(self.root_bits));
-        let mut rest = addr.after(self.root_bits);
-        for _ in 0..MAX_DEPTH {
-            for _ in 0..MAX_DEPTH {
-                if word < MAP {
-                    break;
-                }
-                (word, rest) = through_map(words, word, rest);
-            }
-            if word < LINK {
-                break;
-            }
-            (word, rest) = through_ranges(words, word, rest);
-            if A::KEY_BITS == A::BITS {
-                break;
-            }
-        }
-        word
+        walk(&self.words, addr, self.root_bits)
     }
 
     /// How many different prefixes the table was built from.
@@ -135,6 +111,35 @@ fn root_bits(intervals: usize) -> u8 {
         n if n <= 16_384 => 12,
         _ => 18,
     }
+}
+
+/// The lookup in a table of more than one node. Not inlined: the other one is short, and shall be.
+#[inline(never)]
+fn walk<A: Address>(words: &[u32], addr: A, root_bits: u8) -> u32 {
+    let mut rest = addr.after(root_bits);
+    let mut word = word(words, addr.top(root_bits));
+    for _ in 0..MAX_DEPTH {
+        (word, rest) = through_maps(words, word, rest);
+        // A range node of whole addresses would be all there is to a table.
+        if word < LINK || A::KEY_BITS == A::BITS {
+            break;
+        }
+        (word, rest) = through_ranges(words, word, rest);
+    }
+    word
+}
+
+/// Through map nodes, as many as follow each other.
+#[inline(always)]
+fn through_maps<A: Address>(words: &[u32], word: u32, rest: A) -> (u32, A) {
+    let (mut word, mut rest) = (word, rest);
+    for _ in 0..A::BITS / STRIDE + 1 {
+        if word < MAP {
+            break;
+        }
+        (word, rest) = through_map(words, word, rest);
+    }
+    (word, rest)
 }
 
 /// One step through a map node: the next word, and the address without the bits that this took.

@@ -76,6 +76,13 @@ impl Flat {
         None
     }
 
+    /// Has the processor load the entry where a search begins, without waiting for it.
+    #[inline(always)]
+    pub fn fetch(&self, hash: u64) {
+        let mask = self.entries.len().wrapping_sub(1);
+        std::hint::black_box(self.entries.get(hash as usize & mask).map(|entry| entry.marks));
+    }
+
     /// Adds or replaces; true when it was not there before.
     pub fn insert(&mut self, identity: Identity4, value: u32) -> bool {
         // Three quarters full at most.

@@ -129,5 +129,18 @@ proptest! {
         }
         let fast = Ipv4Header::parse(&bytes).map(|_| ());
         prop_assert_eq!(fast, check_slow(&bytes, bytes.len()));
+        if let Some(start) = bytes.first_chunk() {
+            let plain = PlainV4::parse(start, bytes.len());
+            prop_assert_eq!(plain.is_some(), fast.is_ok() && bytes[0] == 0x45);
+            if let (Some(plain), Ok(header)) = (plain, Ipv4Header::parse(&bytes)) {
+                let same = PlainV4 {
+                    tos: header.tos,
+                    total_len: header.total_len.get(),
+                    src: header.src.get(),
+                    dst: header.dst.get(),
+                };
+                prop_assert_eq!(plain, same);
+            }
+        }
     }
 }
