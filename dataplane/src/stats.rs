@@ -49,7 +49,7 @@ pub struct TunnelCounters {
     pub decap_bytes: Counter,
     /// SYNs whose MSS was lowered.
     pub clamped: Counter,
-    /// Packets that arrived in this tunnel, or were meant for it, and were dropped.
+    /// Packets that came out of this tunnel and were dropped.
     pub dropped: Counter,
     /// Keepalive requests of the peer that were answered.
     pub keepalives_answered: Counter,

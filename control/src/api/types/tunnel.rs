@@ -40,7 +40,7 @@ pub struct TunnelRow {
     pub encap: Traffic,
     /// Out of the tunnel; bytes are those of inner packets.
     pub decap: Traffic,
-    /// Packets of this tunnel that were dropped.
+    /// Packets that came out of this tunnel and were dropped.
     pub drops: u64,
     /// SYNs whose MSS was lowered.
     pub clamped_syns: u64,
