@@ -12,6 +12,7 @@ mod budget;
 mod burst;
 mod classify;
 pub mod drop_reason;
+pub mod esp;
 mod flow;
 mod forward;
 pub mod frame;
