@@ -18,7 +18,7 @@ pub(crate) struct Meta {
     tunnel_in: u32,
     /// Destination of an IPv4 packet.
     pub dst_v4: u32,
-    /// The tunnel that its outer header names.
+    /// The tunnel that its outer header names, or the association; while it is sealed, the tunnel that it goes into.
     pub found: u32,
     /// The table it is looked up in.
     pub vrf: u16,
@@ -34,6 +34,8 @@ pub(crate) struct Meta {
     pub v6: bool,
     /// For the too-big lane: the hop is a tunnel.
     pub into_tunnel: bool,
+    /// Where the ESP header is.
+    pub esp_at: u8,
 }
 
 const NO_TUNNEL: u32 = u32::MAX;
@@ -56,6 +58,7 @@ impl Meta {
             l2_len: 0,
             v6: false,
             into_tunnel: false,
+            esp_at: 0,
         }
     }
 
@@ -97,6 +100,10 @@ pub(crate) enum Next {
     Expired = 14,
     /// An encapsulated packet that is cut before it leaves.
     FragmentOuter = 15,
+    /// Out of an ESP tunnel: the association is found.
+    Open = 16,
+    /// Into an ESP tunnel.
+    Seal = 17,
 }
 
 /// Slots that share what comes next: one bit each. Taking it apart gives them in the order they came in.
@@ -113,9 +120,28 @@ impl Lane {
         self.0 |= 1 << (slot % BURST);
     }
 
+    /// Only this slot.
+    #[inline(always)]
+    pub const fn one(slot: usize) -> Self {
+        Self(1 << (slot % BURST))
+    }
+
     #[inline(always)]
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The slot that comes first.
+    #[inline(always)]
+    pub fn first(self) -> Option<usize> {
+        let mut rest = self;
+        rest.next()
+    }
+
+    /// The lane's places in an array, all at once.
+    #[inline(always)]
+    pub fn of<T>(self, slots: &mut [T; BURST]) -> impl Iterator<Item = (usize, &mut T)> {
+        slots.iter_mut().enumerate().filter(move |(i, _)| self.0 >> i & 1 != 0)
     }
 
     /// What is in this lane and not in the other.
@@ -140,11 +166,13 @@ impl Iterator for Lane {
 }
 
 /// All lanes of a burst.
-pub(crate) struct Lanes([Lane; 16]);
+pub(crate) struct Lanes([Lane; LANES]);
+
+const LANES: usize = 32;
 
 impl Lanes {
     pub const fn new() -> Self {
-        Self([Lane::EMPTY; 16])
+        Self([Lane::EMPTY; LANES])
     }
 
     #[inline(always)]
@@ -155,7 +183,7 @@ impl Lanes {
     /// Adds to the lane of a hop's kind.
     #[inline(always)]
     pub fn push_number(&mut self, lane: usize, slot: usize) {
-        self.0[lane % 16].push(slot);
+        self.0[lane % LANES].push(slot);
     }
 
     #[inline(always)]

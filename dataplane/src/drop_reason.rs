@@ -69,6 +69,24 @@ drop_reasons! {
     TxPortMissing, "tx_port_missing", "The route leaves by a port on which this worker has no transmit queue.";
     NoHeadroom, "no_headroom", "No room in front of the packet for the outer header.";
     GreKeepalive, "gre_keepalive", "A GRE keepalive reply to one of ours: taken note of, not forwarded.";
+    EspTruncated, "esp_truncated", "ESP packet too short for its headers and ICV, or its length does not fit the cipher's blocks.";
+    EspSaUnknown, "esp_sa_unknown", "ESP with an SPI that no security association at this endpoint has: the peer still uses one that ended here. See `penstock show sas`.";
+    EspSpiReserved, "esp_spi_reserved", "ESP with a reserved SPI, 0 to 255 (RFC 4303 2.1).";
+    EspSplit, "esp_split", "The packet spans several buffers and does not fit into one, which encryption needs. Raise memory.mbuf_size.";
+    EspReplay, "esp_replay", "A sequence number that was received before: a replay, or the network duplicates packets.";
+    EspTooOld, "esp_too_old", "A sequence number left of the replay window: a replay, or packets are reordered further than the window reaches. Widen it.";
+    EspAuth, "esp_auth", "The integrity check failed: damage, forgery, or the ends have different keys.";
+    EspPadding, "esp_padding", "The padding of a decrypted packet is wrong (RFC 4303 2.4): the peer's implementation is broken.";
+    EspSelector, "esp_selector", "The inner packet is outside the traffic selectors of the security association (RFC 4301 5.2). Widen the selectors or mend the routes.";
+    EspNextHeader, "esp_next_header", "The ESP payload is neither IPv4 nor IPv6: transport mode or another protocol, which is not supported.";
+    EspDummy, "esp_dummy", "A dummy packet, which the peer sends to hide its traffic (RFC 4303 2.6): nothing is wrong.";
+    EspNoSa, "esp_no_sa", "The tunnel has no security association to send under yet, or no more. See `penstock show sas`.";
+    EspSequence, "esp_sequence", "The security association has used up its sequence numbers and stopped: a rekey did not come in time.";
+    EspNoLease, "esp_no_lease", "This worker has no sender ID, without which nothing may be encrypted. See `penstock show crypto` and the log.";
+    EspIvExhausted, "esp_iv_exhausted", "The worker's sender ID has no initialization vectors left and no new one came. See `penstock show crypto` and the log.";
+    NatTKeepalive, "natt_keepalive", "A NAT keepalive of a customer's router (RFC 3948 2.3): nothing is wrong.";
+    NoTailroom, "no_tailroom", "No room behind the packet for the ESP trailer. Raise memory.mbuf_size.";
+    HandoffFull, "handoff_full", "The queue to another worker, which shares in a tunnel's load, is full.";
     TooBigNotice, "too_big_notice", "ICMP fragmentation needed or packet too big about one of our outer packets: control was told, and lowers the tunnel's MTU where it is smaller.";
 }
 

@@ -7,6 +7,7 @@
 //! for a packet; tables do not change while a burst runs; every loop is bounded.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -14,6 +15,7 @@ use arrayvec::ArrayVec;
 use crate::budget::Budget;
 use crate::burst::{Lanes, Meta, Next};
 use crate::drop_reason::DropReason;
+use crate::esp::{Esp, EspParts};
 use crate::frame::{BURST, Buffer, Driver, Fragmentation, RxQueue, TxQueue};
 use crate::ids::{PortId, TunnelId};
 use crate::punt::PuntSender;
@@ -36,6 +38,24 @@ pub enum Event {
         tunnel: TunnelId,
         /// Outer bytes.
         mtu: u32,
+    },
+    /// The NAT in front of a customer's router sends from another address or port: authentic packets came from there.
+    PeerMoved {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// The inbound association that showed it.
+        spi: u32,
+        /// The new address.
+        address: IpAddr,
+        /// The new UDP port.
+        port: u16,
+    },
+    /// An outbound association has come to its soft limit of sequence numbers.
+    SequenceSoftLimit {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// The association.
+        spi: u32,
     },
 }
 
@@ -97,6 +117,8 @@ pub struct Parts<D: Driver> {
     pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
     /// Counters, sized for the ports.
     pub stats: Arc<WorkerStats>,
+    /// Security associations and what works with them.
+    pub esp: EspParts,
     /// Frequency of [`Driver::now`], per second.
     pub hz: u64,
 }
@@ -107,6 +129,7 @@ pub struct Pipeline<D: Driver> {
     pub(crate) meta: [Meta; BURST],
     pub(crate) lanes: Lanes,
     pub(crate) cx: Context<D>,
+    pub(crate) esp: Esp,
     dead: ArrayVec<D::Buffer, BURST>,
     egress: Vec<Option<Egress<D>>>,
 }
@@ -134,6 +157,7 @@ impl<D: Driver> Pipeline<D> {
                 hz: parts.hz,
                 limits,
             },
+            esp: Esp::new(parts.esp),
             dead: ArrayVec::new(),
             egress: parts
                 .tx
@@ -155,6 +179,17 @@ impl<D: Driver> Pipeline<D> {
             self.cx.punt_budget = Budget::new(limits.punt_rate, limits.punt_burst, self.cx.hz, self.cx.now);
             self.cx.limits = limits;
         }
+    }
+
+    /// Takes over associations and leases; between bursts.
+    #[inline(always)]
+    pub fn adopt_associations(&mut self) {
+        self.esp.adopt(&self.cx.stats);
+    }
+
+    /// Says how much of the lease is left; now and then.
+    pub fn tell_lease(&self) {
+        self.esp.tell(&self.cx.stats);
     }
 
     /// Credits budgets and expires fragments; once a turn of the loop.
@@ -227,6 +262,7 @@ impl<D: Driver> Pipeline<D> {
         }
         self.forward(tables);
         self.encap(tables);
+        self.seal(tables);
         self.report_exceptions(tables);
         self.fragment_outer(tables);
         self.send(tables);

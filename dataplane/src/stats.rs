@@ -108,6 +108,12 @@ pub struct WorkerStats {
     pub longest_turn: Counter,
     /// Generation of the tables in use.
     pub generation: Counter,
+    /// The last change of security associations that was taken.
+    pub sa_generation: Counter,
+    /// The sender ID plus 1; 0 without a lease.
+    pub sender_id: Counter,
+    /// Initialization vectors that the lease has left, as of late.
+    pub ivs_left: Counter,
 }
 
 impl WorkerStats {
@@ -126,6 +132,9 @@ impl WorkerStats {
             busy_cycles: Counter::default(),
             longest_turn: Counter::default(),
             generation: Counter::default(),
+            sa_generation: Counter::default(),
+            sender_id: Counter::default(),
+            ivs_left: Counter::default(),
         }
     }
 

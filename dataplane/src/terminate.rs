@@ -1,4 +1,4 @@
-//! Packets to one of our endpoints: GRE is decapsulated, ICMP about our outer packets is taken note
+//! Packets to one of our endpoints: GRE is decapsulated, ESP opened, ICMP about our outer packets is taken note
 //! of, fragments are reassembled first, all else (ping, IKE, BGP) is the kernel's.
 
 use std::net::IpAddr;
@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::burst::{Meta, Next};
 use crate::classify::PULL_UP;
 use crate::drop_reason::DropReason;
+use crate::esp::{SaTable, locate};
 use crate::frame::{Buffer, Driver, Fragmentation, Reassembled};
 use crate::gre::decap;
 use crate::icmp::too_big::{Quoted, TooBig};
@@ -29,18 +30,36 @@ impl<D: Driver> Pipeline<D> {
     /// The usual packets in two steps over the burst, then the others one by one.
     #[inline(always)]
     fn terminate_all(&mut self, tables: &Snapshot) {
-        let lane = self.lanes.take(Next::Endpoint);
-        let found = self.find_tunnels(lane, tables);
-        let stripped = self.strip_plain(found, tables);
-        self.lanes.add(Next::Endpoint, lane.without(stripped));
-        if !self.lanes.is_empty(Next::Endpoint) {
-            self.terminate_others(tables);
+        let mut lane = self.lanes.take(Next::Endpoint);
+        if !self.esp.table.is_empty() {
+            let found = self.find_associations(lane);
+            self.lanes.add(Next::Open, found);
+            lane = lane.without(found);
+        }
+        if !lane.is_empty() {
+            let found = self.find_tunnels(lane, tables);
+            let stripped = self.strip_plain(found, tables);
+            self.lanes.add(Next::Endpoint, lane.without(stripped));
+            if !self.lanes.is_empty(Next::Endpoint) {
+                self.terminate_others(tables);
+            }
+        }
+        let lane = self.lanes.take(Next::Open);
+        if !lane.is_empty() {
+            self.open(lane, tables);
         }
     }
 
     #[inline(never)]
     fn terminate_others(&mut self, tables: &Snapshot) {
-        self.each(Next::Endpoint, |packet, meta, cx| terminate(packet, meta, cx, tables));
+        let lane = self.lanes.take(Next::Endpoint);
+        for i in lane {
+            let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
+            match terminate(packet, meta, &mut self.cx, &self.esp.table, tables) {
+                Ok(next) => self.lanes.push(next, i),
+                Err(reason) => self.kill(i, reason),
+            }
+        }
     }
 
     /// Reassembled datagrams join the endpoint lane again.
@@ -64,6 +83,7 @@ fn terminate<D: Driver>(
     packet: &mut D::Buffer,
     meta: &mut Meta,
     cx: &mut Context<D>,
+    associations: &SaTable,
     tables: &Snapshot,
 ) -> Result<Next, DropReason> {
     if meta.tunnel_in().is_some() {
@@ -74,7 +94,7 @@ fn terminate<D: Driver>(
     }
     let endpoint = EndpointId(meta.slot as u16);
     if meta.v6 {
-        return terminate_v6(packet, meta, cx, tables, endpoint);
+        return terminate_v6(packet, meta, cx, associations, tables, endpoint);
     }
     let header = Ipv4Header::view(packet.data()).ok_or(DropReason::HeaderSplit)?;
     if header.is_fragment() {
@@ -82,7 +102,15 @@ fn terminate<D: Driver>(
     }
     match header.protocol {
         protocol::GRE => decap::from_v4(packet, meta, cx, tables, endpoint),
-        protocol::ICMP => note_too_big(packet, cx, tables, endpoint),
+        protocol::ESP => {
+            let at = header.header_len();
+            locate::from_esp(packet, meta, associations, endpoint, at)
+        }
+        protocol::UDP => {
+            let at = header.header_len();
+            locate::from_udp(packet, meta, associations, endpoint, at)
+        }
+        protocol::ICMP => note_too_big(packet, cx, associations, tables, endpoint),
         _ => Ok(Next::Local),
     }
 }
@@ -92,6 +120,7 @@ fn terminate_v6<D: Driver>(
     packet: &mut D::Buffer,
     meta: &mut Meta,
     cx: &mut Context<D>,
+    associations: &SaTable,
     tables: &Snapshot,
     endpoint: EndpointId,
 ) -> Result<Next, DropReason> {
@@ -101,7 +130,9 @@ fn terminate_v6<D: Driver>(
     }
     match transport.protocol {
         protocol::GRE => decap::from_v6(packet, meta, cx, tables, endpoint, transport.offset),
-        protocol::ICMPV6 => note_too_big(packet, cx, tables, endpoint),
+        protocol::ESP => locate::from_esp(packet, meta, associations, endpoint, transport.offset),
+        protocol::UDP => locate::from_udp(packet, meta, associations, endpoint, transport.offset),
+        protocol::ICMPV6 => note_too_big(packet, cx, associations, tables, endpoint),
         _ => Ok(Next::Local),
     }
 }
@@ -111,29 +142,21 @@ fn terminate_v6<D: Driver>(
 fn note_too_big<D: Driver>(
     packet: &D::Buffer,
     cx: &mut Context<D>,
+    associations: &SaTable,
     tables: &Snapshot,
     endpoint: EndpointId,
 ) -> Result<Next, DropReason> {
     let Some(notice) = TooBig::parse(packet.data()) else { return Ok(Next::Local) };
-    let Quoted::Gre { key, .. } = notice.quoted else { return Ok(Next::Local) };
-    let (local, tunnel) = match (notice.outer_src, notice.outer_dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            (IpAddr::V4(src), tables.tunnel_index.find_v4(endpoint, dst.into(), key))
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            (IpAddr::V6(src), tables.tunnel_index.find_v6(endpoint, dst.into(), key))
-        }
-        _ => return Ok(Next::Local),
+    let id = match (notice.quoted, notice.outer_dst) {
+        (Quoted::Gre { key, .. }, IpAddr::V4(dst)) => tables.tunnel_index.find_v4(endpoint, dst.into(), key),
+        (Quoted::Gre { key, .. }, IpAddr::V6(dst)) => tables.tunnel_index.find_v6(endpoint, dst.into(), key),
+        (Quoted::Esp { spi }, dst) => associations.quoted(dst, spi),
     };
-    let Some(id) = tunnel else { return Ok(Next::Local) };
+    let Some(id) = id else { return Ok(Next::Local) };
     let Some(tunnel) = tables.tunnels.get(id.index()).filter(|tunnel| tunnel.live) else {
         return Ok(Next::Local);
     };
-    let ours = match local {
-        IpAddr::V4(local) => !tunnel.outer_v6 && tunnel.local_v4 == u32::from(local),
-        IpAddr::V6(local) => tunnel.outer_v6 && tunnel.local_v6 == u128::from(local),
-    };
-    if !ours {
+    if !tunnel.is_local(notice.outer_src) || !tunnel.is_remote(notice.outer_dst) {
         return Ok(Next::Local);
     }
     if notice.mtu < u32::from(tunnel.outer_mtu) {

@@ -57,6 +57,7 @@ impl<D: Driver> Worker<D> {
         if self.subscriber.take(&mut self.tables) {
             self.adopt();
         }
+        self.pipeline.adopt_associations();
         self.pipeline.tick(start);
         let mut work = 0;
         // Generation 0 are the empty tables of the start: frames wait in the queues until there are others.
@@ -80,6 +81,7 @@ impl<D: Driver> Worker<D> {
         }
         if self.turns.is_multiple_of(EXPIRE_EVERY) {
             self.pipeline.expire_fragments();
+            self.pipeline.tell_lease();
         }
         work
     }

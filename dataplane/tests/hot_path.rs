@@ -15,6 +15,7 @@ use crossbeam::queue::ArrayQueue;
 use dpdk::ip_frag::Limits;
 use dpdk::{Port, PortConfig, Reassembler, lcore, testing};
 use penstock_dataplane::drop_reason::DropReason;
+use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::ids::*;
 use penstock_dataplane::pipeline::Parts;
@@ -147,6 +148,7 @@ fn run_worker() {
     let (_sink, _, mut core) = attach("net_null_hot", 1);
 
     let stats = Arc::new(WorkerStats::new(2, 16));
+    let (_feed, mut receivers) = SaFeed::new([Arc::clone(&stats)], ASSOCIATIONS);
     let (mut publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
     let mut tables = Lab::new().tables;
     tables.limits.icmp_rate = 1_000_000_000;
@@ -165,6 +167,7 @@ fn run_worker() {
         punt,
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(&stats),
+        esp: esp_parts(receivers.remove(0)),
         hz,
     };
     let mut worker = Worker::new(parts, vec![(PortId(0), rx.remove(0))], injected, subscribers.remove(0));

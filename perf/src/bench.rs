@@ -5,6 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use crossbeam::queue::ArrayQueue;
 use dpdk::{Mempool, RxQueue, TxQueue};
+use penstock_dataplane::esp::EspParts;
+use penstock_dataplane::esp::cipher::{Backend, Engine};
+use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::Publisher;
@@ -75,6 +78,13 @@ pub fn worker(
     let reassembler = dpdk::Reassembler::new(limits)?;
     let stats = Arc::new(WorkerStats::new(tables::PORTS, scenario.all_tunnels()));
     let (mut publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
+    let (_feed, mut receivers) = SaFeed::new([Arc::clone(&stats)], scenario.associations());
+    let esp = EspParts {
+        receiver: receivers.pop().context("a receiver for each worker")?,
+        engine: Engine::new(Backend::best())?,
+        associations: scenario.associations(),
+        tunnels: scenario.all_tunnels(),
+    };
     let (punt, _) = punt_queue();
     let (_, injected) = inject_queue(pool.clone());
     let parts = Parts {
@@ -84,6 +94,7 @@ pub fn worker(
         punt,
         events: Arc::new(ArrayQueue::new(EVENTS)),
         stats,
+        esp,
         hz,
     };
     publisher.publish(snapshot);

@@ -75,6 +75,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Inbound security associations.
+    pub fn associations(&self) -> usize {
+        0
+    }
+
     /// Tunnels in the tables.
     pub fn all_tunnels(&self) -> usize {
         match self.case {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use penstock_dataplane::esp::cipher::CipherError;
+
 use crate::api::BindError;
 use crate::config::Problem;
 use crate::kernel::KernelError;
@@ -37,6 +39,9 @@ pub enum RuntimeError {
     /// A worker's core.
     #[error(transparent)]
     Core(#[from] dpdk::lcore::LcoreError),
+    /// What encrypts and decrypts.
+    #[error(transparent)]
+    Crypto(#[from] CipherError),
     /// Nothing to forward between.
     #[error("the configuration has no ports; add at least one under ports")]
     NoPorts,

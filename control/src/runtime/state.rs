@@ -132,6 +132,12 @@ impl State {
                         changed = true;
                     }
                 }
+                Event::PeerMoved { tunnel, spi, address, port } => {
+                    tracing::warn!(%tunnel, spi, %address, port, "a tunnel's remote sends from another address");
+                }
+                Event::SequenceSoftLimit { tunnel, spi } => {
+                    tracing::warn!(%tunnel, spi, "a security association runs out of sequence numbers");
+                }
             }
         }
         self.compiler.age_path_mtus(now) || changed

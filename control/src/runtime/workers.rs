@@ -10,6 +10,9 @@ use std::thread::JoinHandle;
 use crossbeam::queue::ArrayQueue;
 use dpdk::ip_frag::Limits;
 use dpdk::{Eal, EalOptions, Mbuf, Mempool, Port, PortInfo, Reassembler, lcore};
+use penstock_dataplane::esp::EspParts;
+use penstock_dataplane::esp::cipher::{Backend, Engine};
+use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::pipeline::{Event, Parts};
@@ -33,6 +36,8 @@ const MBUFS_WAITING: u32 = 8192;
 const POOL_CACHE: u32 = 256;
 /// Datagrams of outer fragments that a worker puts together at the same time.
 const REASSEMBLIES: u32 = 1024;
+/// Inbound security associations that a worker has room for: two for each of all tunnels, as at a rekey.
+const MAX_ASSOCIATIONS: usize = 2 * MAX_TUNNELS;
 /// Notices of the workers that wait for control.
 const EVENTS: usize = 1024;
 
@@ -61,6 +66,7 @@ pub(super) struct DataPlane {
     pub(super) workers: Vec<RunningWorker>,
     pub(super) ports: Vec<RunningPort>,
     pub(super) publisher: Publisher,
+    pub(super) associations: SaFeed,
     pub(super) events: Arc<ArrayQueue<Event>>,
     pub(super) interfaces: SharedInterfaces,
     pub(super) dpdk_version: String,
@@ -105,13 +111,14 @@ impl DataPlane {
             .map(|_| Arc::new(WorkerStats::new(ports.len(), MAX_TUNNELS)))
             .collect();
         let (publisher, subscribers) = Publisher::new(all_stats.iter().cloned());
+        let (associations, receivers) = SaFeed::new(all_stats.iter().cloned(), MAX_ASSOCIATIONS);
         let (punt, punts) = punt_queue::<Mbuf>();
         let events = Arc::new(ArrayQueue::new(EVENTS));
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         let mut injectors = Vec::new();
-        let each = config.cores.workers.iter().zip(all_stats).zip(subscribers).zip(tx);
-        for (((core, stats), subscriber), tx) in each {
+        let each = config.cores.workers.iter().zip(all_stats).zip(subscribers).zip(receivers).zip(tx);
+        for ((((core, stats), subscriber), receiver), tx) in each {
             let numa = numa_of_core(*core);
             let pool = pools.of_node(numa.map(u32::from));
             let (injector, injected) = inject_queue(pool.clone());
@@ -124,14 +131,33 @@ impl DataPlane {
                 };
                 polled.push((PortId(port as u16), rx));
             }
-            let parts = parts(&pool, tx, punt.clone(), &events, &stats)?;
+            let esp = EspParts {
+                receiver,
+                engine: Engine::new(Backend::best())?,
+                associations: MAX_ASSOCIATIONS,
+                tunnels: MAX_TUNNELS,
+            };
+            let parts = parts(&pool, tx, punt.clone(), &events, &stats, esp)?;
             let thread = spawn(*core, parts, polled, injected, subscriber, &stop)?;
             workers.push(RunningWorker { core: *core, numa, queues, stats, pool, thread: Some(thread) });
         }
         let interfaces = SharedInterfaces::default();
         let link = WorkersLink { punts, injectors, interfaces: interfaces.clone() };
         let dpdk_version = eal.version();
-        Ok((Self { workers, ports, publisher, events, interfaces, dpdk_version, stop, _eal: eal }, link))
+        Ok((
+            Self {
+                workers,
+                ports,
+                publisher,
+                associations,
+                events,
+                interfaces,
+                dpdk_version,
+                stop,
+                _eal: eal,
+            },
+            link,
+        ))
     }
 
     /// The core of a worker that ended by itself.
@@ -300,6 +326,7 @@ fn parts(
     punt: PuntSender<Mbuf>,
     events: &Arc<ArrayQueue<Event>>,
     stats: &Arc<WorkerStats>,
+    esp: EspParts,
 ) -> Result<Parts<Dpdk>, RuntimeError> {
     let hz = dpdk::cycles::tsc_hz();
     let limits = Limits { datagrams: REASSEMBLIES, timeout_cycles: hz, socket: pool.socket() };
@@ -310,6 +337,7 @@ fn parts(
         punt,
         events: Arc::clone(events),
         stats: Arc::clone(stats),
+        esp,
         hz,
     })
 }

@@ -46,6 +46,11 @@ impl Buffer for Mbuf {
         Mbuf::push_block(self, block, len)
     }
 
+    #[inline(always)]
+    fn append(&mut self, count: usize) -> bool {
+        Mbuf::append(self, count).is_some()
+    }
+
     fn pull_up(&mut self, len: usize) -> bool {
         self.pullup(len.min(Mbuf::total_len(self)))
     }

@@ -74,6 +74,11 @@ impl Buffer for HeapBuffer {
         true
     }
 
+    fn append(&mut self, count: usize) -> bool {
+        self.bytes.resize(self.bytes.len() + count, 0);
+        true
+    }
+
     fn pull_up(&mut self, _len: usize) -> bool {
         true
     }

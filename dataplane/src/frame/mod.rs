@@ -34,6 +34,9 @@ pub trait Buffer: Sized {
     /// Writes `block` right before the data and makes its last `len` bytes part of the packet.
     /// False, and nothing changed, when the headroom is shorter than the block.
     fn push_block<const N: usize>(&mut self, block: &[u8; N], len: usize) -> bool;
+    /// Grows a packet that is in one piece at its end; the new bytes hold whatever was there. False, and nothing
+    /// changed, when there is no room.
+    fn append(&mut self, count: usize) -> bool;
     /// Makes the first `len` bytes (or all, if fewer) lie in the first segment.
     fn pull_up(&mut self, len: usize) -> bool;
     /// The segments in order.

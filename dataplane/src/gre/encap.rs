@@ -67,6 +67,9 @@ fn encap_other<'a, D: Driver>(
     if !tunnel.live {
         return Err(DropReason::TunnelGone);
     }
+    if tunnel.esp {
+        return Ok(Onward::Lane(Next::Seal));
+    }
     let len = packet.total_len();
     let oversize = len > usize::from(tunnel.mtu);
     if oversize && !is_cut_outside(meta, tunnel, len, len + usize::from(tunnel.outer_len)) {

@@ -9,6 +9,7 @@ use crate::wire::gre::{self, GreHeader};
 use crate::wire::icmp::{self, IcmpHeader};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
+use crate::wire::udp::{NAT_T_PORT, UdpHeader};
 use crate::wire::{U32, protocol};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::FromBytes;
@@ -44,7 +45,7 @@ pub struct TooBig {
     pub outer_src: IpAddr,
     /// Destination of the quoted packet: a tunnel's far end.
     pub outer_dst: IpAddr,
-    /// Protocol of the quoted packet, 47 or 50.
+    /// Protocol of the quoted packet: 47, 50, or 17 for ESP in UDP.
     pub protocol: u8,
     /// The start of the quoted packet's payload.
     pub quoted: Quoted,
@@ -150,7 +151,7 @@ fn parse_v6(l3: &[u8]) -> Option<TooBig> {
     })
 }
 
-/// Reads the start of a GRE or ESP payload, of which eight bytes are sure to be quoted (RFC 792).
+/// Reads the start of a GRE, ESP or UDP payload, of which eight bytes are sure to be quoted (RFC 792).
 fn read_quoted(protocol: u8, payload: &[u8]) -> Option<Quoted> {
     let first_eight = payload.first_chunk::<8>()?;
     match protocol {
@@ -167,6 +168,13 @@ fn read_quoted(protocol: u8, payload: &[u8]) -> Option<Quoted> {
         protocol::ESP => {
             let (spi, _) = U32::ref_from_prefix(first_eight).ok()?;
             Some(Quoted::Esp { spi: spi.get() })
+        }
+        protocol::UDP => {
+            // ESP in UDP, where the router quotes more than it must.
+            let (udp, esp) = UdpHeader::ref_from_prefix(payload).ok()?;
+            let (spi, _) = U32::ref_from_prefix(esp).ok()?;
+            let is_esp = udp.src_port.get() == NAT_T_PORT && spi.get() != 0;
+            is_esp.then_some(Quoted::Esp { spi: spi.get() })
         }
         _ => None,
     }

@@ -402,6 +402,28 @@ impl Tunnel {
         (limit(self.mss_v4), limit(self.mss_v6))
     }
 
+    /// Whether the customer's router is at this address.
+    pub(crate) fn is_remote(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => !self.outer_v6 && self.remote_v4 == u32::from(ip),
+            IpAddr::V6(ip) => self.outer_v6 && self.remote_v6 == u128::from(ip),
+        }
+    }
+
+    /// Whether outer packets leave from this address.
+    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => !self.outer_v6 && self.local_v4 == u32::from(ip),
+            IpAddr::V6(ip) => self.outer_v6 && self.local_v6 == u128::from(ip),
+        }
+    }
+
+    /// The UDP port of the customer's router, for ESP in UDP.
+    pub(crate) fn udp_remote_port(&self) -> u16 {
+        let at = OUTER_LEN - ESP_BLOCK - UdpHeader::LEN + 2;
+        u16::from_be_bytes([self.outer[at], self.outer[at + 1]])
+    }
+
     /// Largest piece of an outer packet that is cut: what the link takes, and what fits the tunnel's
     /// path; over IPv6 at least what every link takes.
     pub(crate) fn piece_len(&self) -> u16 {

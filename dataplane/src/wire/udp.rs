@@ -3,6 +3,9 @@
 use super::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// Our port for ESP in UDP, and IKE behind the non-ESP marker (RFC 3948, RFC 7296 2.23).
+pub const NAT_T_PORT: u16 = 4500;
+
 /// The eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Unaligned, KnownLayout, Immutable)]
 #[repr(C)]

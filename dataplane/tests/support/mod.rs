@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use penstock_dataplane::drop_reason::DropReason;
+use penstock_dataplane::esp::EspParts;
+use penstock_dataplane::esp::cipher::{Backend, Engine};
+use penstock_dataplane::esp::feed::{SaFeed, SaReceiver};
+use penstock_dataplane::esp::iv::{Lease, LeaseStore, SenderId};
 use penstock_dataplane::frame::heap::{Heap, HeapBuffer, HeapPool, HeapQueue, NoFragmentation};
 use penstock_dataplane::ids::*;
 use penstock_dataplane::pipeline::{Event, Parts};
@@ -37,6 +41,7 @@ pub struct Lab {
     pub injector: Injector<HeapBuffer, HeapPool>,
     pub events: Arc<ArrayQueue<Event>>,
     pub publisher: Publisher,
+    pub feed: SaFeed,
     pub tables: Snapshot,
     pub stats: Arc<WorkerStats>,
 }
@@ -68,6 +73,30 @@ pub fn spec() -> TunnelSpec {
         address_v4: v4("10.255.0.0"),
         address_v6: v6("2001:db8:255::"),
     }
+}
+
+/// Inbound associations that a worker of the tests has room for.
+pub const ASSOCIATIONS: usize = 64;
+
+pub fn esp_parts(receiver: SaReceiver) -> EspParts {
+    let engine = Engine::new(Backend::best()).unwrap();
+    EspParts { receiver, engine, associations: ASSOCIATIONS, tunnels: 16 }
+}
+
+/// Sender IDs for the life of one test.
+pub struct Senders(pub u32);
+
+impl LeaseStore for Senders {
+    type Error = std::convert::Infallible;
+
+    fn next_sender(&mut self) -> Result<SenderId, Self::Error> {
+        self.0 += 1;
+        Ok(SenderId::new(self.0).unwrap())
+    }
+}
+
+pub fn lease(number: u32) -> Lease {
+    Lease::take(&mut Senders(number)).unwrap()
 }
 
 pub fn gre_options(key: Option<u32>, checksum: bool) -> Encapsulation {
@@ -118,6 +147,7 @@ impl Lab {
         let (punt, punted) = punt_queue();
         let (injector, injected): (_, InjectReceiver<HeapBuffer>) = inject_queue(HeapPool);
         let events = Arc::new(ArrayQueue::new(16));
+        let (feed, mut receivers) = SaFeed::new([Arc::clone(&stats)], ASSOCIATIONS);
         let parts = Parts {
             tx: vec![Some(edge.clone()), Some(core.clone())],
             pool: HeapPool,
@@ -125,11 +155,12 @@ impl Lab {
             punt,
             events: Arc::clone(&events),
             stats: Arc::clone(&stats),
+            esp: esp_parts(receivers.remove(0)),
             hz: HZ,
         };
         let worker = Worker::new(parts, vec![(PortId(0), rx.clone())], injected, subscribers.remove(0));
         let tables = Snapshot::default();
-        Self { worker, rx, edge, core, punted, injector, events, publisher, tables, stats }
+        Self { worker, rx, edge, core, punted, injector, events, publisher, feed, tables, stats }
     }
 
     /// Changes the tables and publishes them.

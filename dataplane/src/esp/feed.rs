@@ -1,0 +1,274 @@
+//! Security associations from control to the workers and back.
+//!
+//! Each worker has a bounded queue of changes, which it takes between bursts, a few a turn, in the order they were
+//! made; one change holds up nothing but itself. What a worker lets go of travels back and is freed by control. Every
+//! change has a number, and control can tell which workers have it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::iv::{Lease, Sender};
+use super::sa::{Inbound, InboundSpec, Numbering, Outbound, OutboundSpec, SaCounters};
+use super::table::SaTable;
+use crate::ids::TunnelId;
+use crate::stats::WorkerStats;
+
+/// Changes on their way to a worker; more wait with control.
+const CHANGES: usize = 1024;
+/// What is on its way back. A worker takes no change while this is full.
+const RETIRED: usize = 1024;
+/// Changes that a worker takes in one turn.
+const CHANGES_A_TURN: usize = 32;
+
+enum Change {
+    SetInbound(u32, Box<Inbound>),
+    RemoveInbound(u32),
+    SetOutbound(Box<Outbound>),
+    ClearOutbound(TunnelId),
+    Send(Sender),
+    /// Another worker's change had this number.
+    Nothing,
+}
+
+/// Only held until control frees it.
+enum Retired {
+    Inbound { _sa: Box<Inbound> },
+    Outbound { _sa: Box<Outbound> },
+    Sender { _used_up: Sender },
+}
+
+struct Mailbox {
+    changes: ArrayQueue<(u64, Change)>,
+    retired: ArrayQueue<Retired>,
+}
+
+struct ToWorker {
+    mailbox: Arc<Mailbox>,
+    stats: Arc<WorkerStats>,
+    backlog: VecDeque<(u64, Change)>,
+}
+
+/// A worker's end.
+pub struct SaReceiver {
+    mailbox: Arc<Mailbox>,
+}
+
+/// An installed association, for control: its counters on each worker.
+#[derive(Clone)]
+pub struct SaHandle {
+    counters: Vec<Arc<SaCounters>>,
+    slot: Option<u32>,
+    shared: Option<Arc<AtomicU64>>,
+}
+
+impl SaHandle {
+    /// The counters, in the order of the workers.
+    pub fn counters(&self) -> impl Iterator<Item = &SaCounters> {
+        self.counters.iter().map(AsRef::as_ref)
+    }
+
+    /// Sum over the workers.
+    pub fn total(&self, counter: impl Fn(&SaCounters) -> &crate::stats::Counter) -> u64 {
+        self.counters().map(|of_worker| counter(of_worker).get()).sum()
+    }
+
+    /// The largest number that was given out or received.
+    pub fn newest_sequence(&self) -> u64 {
+        match &self.shared {
+            Some(shared) => shared.load(std::sync::atomic::Ordering::Relaxed),
+            None => self.counters().map(|of_worker| of_worker.sequence.get()).max().unwrap_or(0),
+        }
+    }
+}
+
+/// The associations that a worker has room for are all taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no room for more than {0} inbound security associations")]
+pub struct FeedFull(pub usize);
+
+/// Control's end: changes go to all workers.
+pub struct SaFeed {
+    workers: Vec<ToWorker>,
+    generation: u64,
+    capacity: usize,
+    /// Slots that all workers have emptied.
+    free: Vec<u32>,
+    next: u32,
+    /// Slots that are free once all workers have this generation.
+    emptied: VecDeque<(u64, u32)>,
+}
+
+impl SaFeed {
+    /// A feed for workers with these counters, and each worker's end, in the same order. A worker takes up to
+    /// `capacity` inbound associations.
+    pub fn new(
+        workers: impl IntoIterator<Item = Arc<WorkerStats>>,
+        capacity: usize,
+    ) -> (Self, Vec<SaReceiver>) {
+        let workers: Vec<_> = workers
+            .into_iter()
+            .map(|stats| {
+                let mailbox =
+                    Mailbox { changes: ArrayQueue::new(CHANGES), retired: ArrayQueue::new(RETIRED) };
+                ToWorker { mailbox: Arc::new(mailbox), stats, backlog: VecDeque::new() }
+            })
+            .collect();
+        let receivers =
+            workers.iter().map(|worker| SaReceiver { mailbox: Arc::clone(&worker.mailbox) }).collect();
+        let feed =
+            Self { workers, generation: 0, capacity, free: Vec::new(), next: 0, emptied: VecDeque::new() };
+        (feed, receivers)
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Has all workers accept packets under an SPI. One with the same endpoint and SPI must be removed first.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn add_inbound(&mut self, spec: &InboundSpec) -> Result<SaHandle, FeedFull> {
+        self.reuse_slots();
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if (self.next as usize) < self.capacity => {
+                self.next += 1;
+                self.next - 1
+            }
+            None => return Err(FeedFull(self.capacity)),
+        };
+        let counters = self.counters();
+        self.generation += 1;
+        for (worker, counters) in self.workers.iter_mut().zip(&counters) {
+            let sa = Box::new(Inbound::new(spec, Arc::clone(counters)));
+            worker.backlog.push_back((self.generation, Change::SetInbound(slot, sa)));
+        }
+        self.turn();
+        Ok(SaHandle { counters, slot: Some(slot), shared: None })
+    }
+
+    /// Has all workers forget an inbound association.
+    pub fn remove_inbound(&mut self, handle: &SaHandle) {
+        let Some(slot) = handle.slot else { return };
+        self.change_all(|| Change::RemoveInbound(slot));
+        self.emptied.push_back((self.generation, slot));
+    }
+
+    /// Has all workers seal a tunnel's packets under an association, in place of the one before.
+    pub fn set_outbound(&mut self, spec: &OutboundSpec) -> SaHandle {
+        let counters = self.counters();
+        self.generation += 1;
+        for (worker, counters) in self.workers.iter_mut().zip(&counters) {
+            let sa = Box::new(Outbound::new(spec, Arc::clone(counters)));
+            worker.backlog.push_back((self.generation, Change::SetOutbound(sa)));
+        }
+        self.turn();
+        let shared = match &spec.numbering {
+            Numbering::Shared(counter) => Some(Arc::clone(counter)),
+            Numbering::PerCore | Numbering::Pinned { .. } => None,
+        };
+        SaHandle { counters, slot: None, shared }
+    }
+
+    /// Has all workers send nothing by a tunnel any more.
+    pub fn clear_outbound(&mut self, tunnel: TunnelId) {
+        self.change_all(|| Change::ClearOutbound(tunnel));
+    }
+
+    /// Gives a worker the right to encrypt. A lease that it had before is given up.
+    pub fn lease(&mut self, worker: usize, lease: Lease) {
+        let mut change = Some(Change::Send(Sender::new(lease)));
+        self.generation += 1;
+        for (number, to) in self.workers.iter_mut().enumerate() {
+            let change = if number == worker { change.take() } else { None };
+            to.backlog.push_back((self.generation, change.unwrap_or(Change::Nothing)));
+        }
+        self.turn();
+    }
+
+    /// Hands on what had to wait and frees what workers let go of. To be called now and then.
+    pub fn turn(&mut self) {
+        for worker in &mut self.workers {
+            while let Some(change) = worker.backlog.pop_front() {
+                if let Err(change) = worker.mailbox.changes.push(change) {
+                    worker.backlog.push_front(change);
+                    break;
+                }
+            }
+            while worker.mailbox.retired.pop().is_some() {}
+        }
+    }
+
+    /// The number of the last change.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether all workers have this change and those before it.
+    pub fn is_applied(&self, generation: u64) -> bool {
+        // A worker that has a later change has this one too: a queue keeps its order.
+        self.workers.iter().all(|worker| worker.stats.sa_generation.get() >= generation)
+    }
+
+    fn counters(&self) -> Vec<Arc<SaCounters>> {
+        self.workers.iter().map(|_| Arc::default()).collect()
+    }
+
+    fn change_all(&mut self, change: impl Fn() -> Change) {
+        self.generation += 1;
+        for worker in &mut self.workers {
+            worker.backlog.push_back((self.generation, change()));
+        }
+        self.turn();
+    }
+
+    fn reuse_slots(&mut self) {
+        while let Some((generation, slot)) = self.emptied.front().copied()
+            && self.is_applied(generation)
+        {
+            self.emptied.pop_front();
+            self.free.push(slot);
+        }
+    }
+}
+
+impl SaReceiver {
+    /// Takes a few changes. True when there was one.
+    #[inline(always)]
+    pub(crate) fn take(&self, table: &mut SaTable, sender: &mut Option<Sender>, stats: &WorkerStats) -> bool {
+        !self.mailbox.changes.is_empty() && self.take_some(table, sender, stats)
+    }
+
+    #[inline(never)]
+    fn take_some(&self, table: &mut SaTable, sender: &mut Option<Sender>, stats: &WorkerStats) -> bool {
+        for _ in 0..CHANGES_A_TURN {
+            if self.mailbox.retired.is_full() {
+                break;
+            }
+            let Some((generation, change)) = self.mailbox.changes.pop() else { break };
+            let retired = match change {
+                Change::SetInbound(slot, sa) => {
+                    table.set_inbound(slot, sa).map(|_sa| Retired::Inbound { _sa })
+                }
+                Change::RemoveInbound(slot) => table.remove_inbound(slot).map(|_sa| Retired::Inbound { _sa }),
+                Change::SetOutbound(sa) => table.set_outbound(sa).map(|_sa| Retired::Outbound { _sa }),
+                Change::ClearOutbound(tunnel) => {
+                    table.clear_outbound(tunnel).map(|_sa| Retired::Outbound { _sa })
+                }
+                Change::Send(lease) => sender.replace(lease).map(|_used_up| Retired::Sender { _used_up }),
+                Change::Nothing => None,
+            };
+            if let Some(retired) = retired {
+                // This worker is the only one that pushes, and saw room.
+                let _ = self.mailbox.retired.push(retired);
+            }
+            stats.sa_generation.set(generation);
+        }
+        true
+    }
+}

@@ -1,0 +1,278 @@
+//! Out of an ESP tunnel (RFC 4303 3.4), in steps over the burst: lengths and windows; authentication and decryption of
+//! all; windows again; trailer and inner packet, which is then routed in the tenant's table.
+//!
+//! Nothing of a packet is believed before it is authentic, but the SPI and the sequence number, which only choose what to
+//! check it with.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use arrayvec::ArrayVec;
+
+use super::cipher::OpenJob;
+use super::replay::ReplayError;
+use super::sa::Inbound;
+use super::{Esp, trailer};
+use crate::burst::{Lane, Meta, Next};
+use crate::drop_reason::DropReason;
+use crate::frame::{BURST, Buffer, Driver};
+use crate::ids::TunnelId;
+use crate::inner::{admit_v4, admit_v6};
+use crate::pipeline::{Context, Event, Pipeline};
+use crate::tables::{Snapshot, Tunnel};
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
+use crate::wire::protocol;
+use crate::wire::udp::UdpHeader;
+
+/// SPI and sequence number.
+const HEADER_LEN: usize = 8;
+
+impl<D: Driver> Pipeline<D> {
+    /// Takes a lane, whose packets' associations were found, out of their tunnels to the route lanes.
+    #[inline(always)]
+    pub(crate) fn open(&mut self, lane: Lane, tables: &Snapshot) {
+        let fitting = self.check_windows(lane);
+        let authentic = self.decrypt(fitting);
+        let fresh = self.mark_windows(authentic);
+        self.release(fresh, tables);
+    }
+
+    /// Step 1: is it long enough, in one piece, and not old.
+    #[inline(never)]
+    fn check_windows(&mut self, lane: Lane) -> Lane {
+        let mut fitting = Lane::EMPTY;
+        for i in lane {
+            let (Some(packet), meta) = (&mut self.slots[i], &self.meta[i]) else { continue };
+            let Some(sa) = self.esp.table.inbound(meta.found) else {
+                self.kill(i, DropReason::EspSaUnknown);
+                continue;
+            };
+            match check(packet, meta, sa) {
+                Ok(number) => {
+                    self.esp.numbers[i] = number;
+                    fitting.push(i);
+                }
+                Err(reason) => {
+                    sa.counters.refused.add(1);
+                    self.kill(i, reason);
+                }
+            }
+        }
+        fitting
+    }
+
+    /// Step 2: authentication and decryption in place.
+    #[inline(never)]
+    fn decrypt(&mut self, fitting: Lane) -> Lane {
+        let mut authentic = Lane::EMPTY;
+        {
+            let Esp { table, engine, numbers, .. } = &mut self.esp;
+            let mut jobs = ArrayVec::<OpenJob<'_>, BURST>::new();
+            for (i, slot) in fitting.of(&mut self.slots) {
+                let (Some(packet), meta) = (slot, &self.meta[i]) else { continue };
+                let (Some(sa), Some(esp)) =
+                    (table.inbound(meta.found), packet.data_mut().get_mut(usize::from(meta.esp_at)..))
+                else {
+                    continue;
+                };
+                let high = sa.esn.then_some((numbers[i] >> 32) as u32);
+                jobs.push(OpenJob::new(&sa.cipher, esp, high));
+            }
+            engine.open(&mut jobs);
+            for (i, job) in fitting.zip(&jobs) {
+                if job.is_authentic() {
+                    authentic.push(i);
+                }
+            }
+        }
+        for i in fitting.without(authentic) {
+            self.refuse(i, DropReason::EspAuth);
+        }
+        authentic
+    }
+
+    /// Step 3: an authentic number counts as received; of two packets with the same number one wins.
+    #[inline(always)]
+    fn mark_windows(&mut self, authentic: Lane) -> Lane {
+        let mut rest = authentic;
+        let mut fresh = authentic;
+        while let Some(first) = rest.next() {
+            // Packets of one association that follow each other are marked together.
+            let found = self.meta[first].found;
+            let mut run = Lane::one(first);
+            while let Some(next) = rest.first()
+                && self.meta[next].found == found
+            {
+                rest = rest.without(Lane::one(next));
+                run.push(next);
+            }
+            let Some(sa) = self.esp.table.inbound(found) else { continue };
+            if sa.replay.is_some() {
+                fresh = fresh.without(self.mark_run(run, found));
+            }
+        }
+        fresh
+    }
+
+    /// Returns those that lost.
+    #[inline(never)]
+    fn mark_run(&mut self, run: Lane, found: u32) -> Lane {
+        let numbers: ArrayVec<u64, BURST> = run.map(|i| self.esp.numbers[i]).collect();
+        let mut accepted = [false; BURST];
+        if let Some(window) = self.esp.table.inbound(found).and_then(|sa| sa.replay.as_ref()) {
+            window.mark_all(&numbers, &mut accepted);
+        }
+        let mut lost = Lane::EMPTY;
+        for (i, accepted) in run.zip(accepted) {
+            if !accepted {
+                lost.push(i);
+                self.refuse(i, DropReason::EspReplay);
+            }
+        }
+        lost
+    }
+
+    /// Step 4: the inner packet.
+    #[inline(never)]
+    fn release(&mut self, fresh: Lane, tables: &Snapshot) {
+        for i in fresh {
+            let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
+            let Some(sa) = self.esp.table.inbound(meta.found) else { continue };
+            match release(packet, meta, &mut self.cx, sa, self.esp.numbers[i], tables) {
+                Ok(next) => self.lanes.push(next, i),
+                Err(reason) => self.refuse(i, reason),
+            }
+        }
+    }
+
+    fn refuse(&mut self, i: usize, reason: DropReason) {
+        if let Some(sa) = self.esp.table.inbound(self.meta[i].found) {
+            sa.counters.refused.add(1);
+        }
+        self.kill(i, reason);
+    }
+}
+
+/// Returns the whole sequence number.
+#[inline(always)]
+fn check<B: Buffer>(packet: &mut B, meta: &Meta, sa: &Inbound) -> Result<u64, DropReason> {
+    let len = packet.total_len();
+    if !packet.is_contiguous() && !packet.pull_up(len) {
+        return Err(DropReason::EspSplit);
+    }
+    let around = HEADER_LEN + usize::from(sa.lengths.iv) + usize::from(sa.lengths.icv);
+    let esp = packet.data().get(usize::from(meta.esp_at)..).unwrap_or_default();
+    let body_len = esp.len().wrapping_sub(around);
+    // Too short wraps to something too long.
+    if body_len > len || body_len < 2 || body_len & usize::from(sa.lengths.block_mask) != 0 {
+        return Err(DropReason::EspTruncated);
+    }
+    let low = esp.get(4..8).and_then(|bytes| bytes.first_chunk()).map_or(0, |low| u32::from_be_bytes(*low));
+    match &sa.replay {
+        None => Ok(u64::from(low)),
+        Some(window) => window.check(low).map_err(|error| match error {
+            ReplayError::Duplicate => DropReason::EspReplay,
+            ReplayError::TooOld => DropReason::EspTooOld,
+        }),
+    }
+}
+
+#[inline(always)]
+fn release<D: Driver>(
+    packet: &mut D::Buffer,
+    meta: &mut Meta,
+    cx: &mut Context<D>,
+    sa: &Inbound,
+    number: u64,
+    tables: &Snapshot,
+) -> Result<Next, DropReason> {
+    let id = TunnelId(sa.tunnel);
+    let tunnel = tables.tunnels.get(id.index()).filter(|tunnel| tunnel.live && tunnel.esp);
+    let tunnel = tunnel.filter(|t| t.incarnation == sa.incarnation).ok_or(DropReason::TunnelGone)?;
+    meta.set_tunnel_in(id);
+    meta.vrf = tunnel.vrf;
+    if tunnel.udp && usize::from(meta.esp_at) > UdpHeader::LEN {
+        note_peer(packet.data(), meta, cx, sa, tunnel, number);
+    }
+    if number > sa.counters.sequence.get() {
+        sa.counters.sequence.set(number);
+    }
+    // 1. What is around the payload.
+    let tos = outer_tos(packet.data(), meta.v6);
+    let data = packet.data_mut();
+    let start = usize::from(meta.esp_at) + HEADER_LEN + usize::from(sa.lengths.iv);
+    let end = data.len().wrapping_sub(usize::from(sa.lengths.icv));
+    let body = data.get_mut(start..end).ok_or(DropReason::EspTruncated)?;
+    let trailer = trailer::read(body).ok_or(DropReason::EspPadding)?;
+    let inner = body.get_mut(..trailer.payload_len).ok_or(DropReason::EspPadding)?;
+    // 2. The inner packet. TFC padding may follow it (RFC 4303 2.7).
+    let (inner_len, next) = match trailer.next_header {
+        protocol::IPV4 => {
+            if !sa.selectors.admit_inbound(inner, false) {
+                return Err(DropReason::EspSelector);
+            }
+            (admit_v4(inner, trailer.payload_len, meta, tables, tunnel, tos)?, Next::RouteV4)
+        }
+        protocol::IPV6 => {
+            if !sa.selectors.admit_inbound(inner, true) {
+                return Err(DropReason::EspSelector);
+            }
+            (admit_v6(inner, trailer.payload_len, meta, tables, tunnel, tos)?, Next::RouteV6)
+        }
+        protocol::NO_NEXT_HEADER => return Err(DropReason::EspDummy),
+        _ => return Err(DropReason::EspNextHeader),
+    };
+    if !packet.narrow(start, inner_len) {
+        return Err(DropReason::EspTruncated);
+    }
+    sa.counters.count(inner_len, cx.now);
+    if let Some(counters) = cx.stats.tunnel(id) {
+        counters.decap_packets.add(1);
+        counters.decap_bytes.add(inner_len as u64);
+    }
+    Ok(next)
+}
+
+#[inline(always)]
+fn outer_tos(outer: &[u8], v6: bool) -> u8 {
+    if v6 {
+        Ipv6Header::view(outer).map_or(0, Ipv6Header::traffic_class)
+    } else {
+        Ipv4Header::view(outer).map_or(0, |header| header.tos)
+    }
+}
+
+/// An authentic packet from another address or port than the tunnel's: the NAT in front of the peer has moved (RFC 7296
+/// 2.23). Control is told, and sends there. Only the newest packet counts, so that nobody moves a tunnel by sending an
+/// old one again.
+#[inline(always)]
+fn note_peer<D: Driver>(
+    outer: &[u8],
+    meta: &Meta,
+    cx: &Context<D>,
+    sa: &Inbound,
+    tunnel: &Tunnel,
+    number: u64,
+) {
+    let udp_at = usize::from(meta.esp_at) - UdpHeader::LEN;
+    let Some(udp) = outer.get(udp_at..).and_then(UdpHeader::view) else { return };
+    let port = udp.src_port.get();
+    let address = if meta.v6 {
+        Ipv6Header::view(outer).map(|header| IpAddr::from(Ipv6Addr::from_bits(header.src.get())))
+    } else {
+        Ipv4Header::view(outer).map(|header| IpAddr::from(Ipv4Addr::from_bits(header.src.get())))
+    };
+    let Some(address) = address else { return };
+    if (tunnel.is_remote(address) && port == tunnel.udp_remote_port())
+        || number <= sa.counters.sequence.get()
+        || !same_family(address, tunnel)
+    {
+        return;
+    }
+    // A full queue loses the notice; the next packet brings another.
+    let _ = cx.events.push(Event::PeerMoved { tunnel: TunnelId(sa.tunnel), spi: sa.spi, address, port });
+}
+
+fn same_family(address: IpAddr, tunnel: &Tunnel) -> bool {
+    address.is_ipv6() == tunnel.outer_v6
+}

@@ -1,0 +1,273 @@
+//! A security association, as control describes it and as one worker holds it.
+//!
+//! The expanded key and the replay window are shared by all workers. Counters, and the numbering where each core
+//! numbers its own packets, belong to one worker; control reads them at any time. RFC 4301 4.4.2, RFC 4303.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cipher::Cipher;
+use super::replay::ReplayWindow;
+use super::selector::Selectors;
+use crate::ids::{EndpointId, TunnelId};
+use crate::stats::Counter;
+
+/// Security parameters index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Spi(pub u32);
+
+impl Spi {
+    /// RFC 4303 2.1: 0 is for local use, 1 to 255 are reserved.
+    pub const FIRST: Self = Self(256);
+}
+
+impl std::fmt::Display for Spi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0x{:08x}", self.0)
+    }
+}
+
+/// One association on one worker; a cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct SaCounters {
+    /// Packets sealed, or opened and found good.
+    pub packets: Counter,
+    /// Their inner bytes.
+    pub bytes: Counter,
+    /// When the last one came by, in cycles of the driver's clock.
+    pub last_used: Counter,
+    /// The last number given out, or the largest received.
+    pub sequence: Counter,
+    /// Packets refused: not authentic, seen before, outside the selectors, beyond the last number.
+    pub refused: Counter,
+}
+
+impl SaCounters {
+    /// Has the processor load the line, without waiting for it.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        std::hint::black_box(self.packets.get());
+    }
+
+    #[inline(always)]
+    pub(crate) fn count(&self, inner_len: usize, now: u64) {
+        self.packets.add(1);
+        self.bytes.add(inner_len as u64);
+        self.last_used.set(now);
+    }
+}
+
+/// What is received under an SPI.
+#[derive(Clone)]
+pub struct InboundSpec {
+    /// Chosen by us.
+    pub spi: Spi,
+    /// The endpoint that it is valid at.
+    pub endpoint: EndpointId,
+    /// The tunnel that the packets come out of.
+    pub tunnel: TunnelId,
+    /// That tunnel's [`crate::tables::TunnelSpec::incarnation`].
+    pub incarnation: u32,
+    /// Suite and key.
+    pub cipher: Arc<Cipher>,
+    /// Extended sequence numbers (RFC 4303 2.2.1); they need a replay window, which tells the high half.
+    pub esn: bool,
+    /// The window, shared by all workers; `None` accepts replays.
+    pub replay: Option<Arc<ReplayWindow>>,
+    /// What may come out.
+    pub selectors: Arc<Selectors>,
+}
+
+/// Who numbers the packets of an outbound association.
+#[derive(Clone)]
+pub enum Numbering {
+    /// The peer does not check for replays: each core numbers its own packets from 1.
+    PerCore,
+    /// The peer checks, with a window that several cores' bursts fit into: they share one counter, and take what a
+    /// burst needs with one addition.
+    Shared(Arc<AtomicU64>),
+    /// The peer checks with a small window: one core sends all packets.
+    Pinned {
+        /// The number of that worker.
+        worker: u16,
+    },
+}
+
+/// What a tunnel sends under.
+#[derive(Clone)]
+pub struct OutboundSpec {
+    /// Chosen by the peer.
+    pub spi: Spi,
+    /// The tunnel whose packets it seals.
+    pub tunnel: TunnelId,
+    /// That tunnel's [`crate::tables::TunnelSpec::incarnation`].
+    pub incarnation: u32,
+    /// Suite and key.
+    pub cipher: Arc<Cipher>,
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Who numbers the packets.
+    pub numbering: Numbering,
+    /// What may be put in.
+    pub selectors: Arc<Selectors>,
+    /// Where the packets go, to recognise what a router on the way quotes of them.
+    pub remote: IpAddr,
+    /// At this number control is told, so that a rekey comes in time.
+    pub soft_limit: u64,
+    /// The last number that may be used: at most 2^32 - 1 without ESN (RFC 4303 3.3.3).
+    pub hard_limit: u64,
+}
+
+/// The lengths that a suite prescribes, at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Lengths {
+    pub iv: u8,
+    pub icv: u8,
+    /// Payload, padding and two bytes of trailer are a multiple of this less one; a power of two.
+    pub block_mask: u8,
+}
+
+impl Lengths {
+    fn of(cipher: &Cipher) -> Self {
+        let suite = cipher.suite();
+        Self {
+            iv: suite.iv_len() as u8,
+            icv: suite.icv_len() as u8,
+            block_mask: (suite.block_len() - 1) as u8,
+        }
+    }
+}
+
+/// An inbound association on a worker.
+pub(crate) struct Inbound {
+    pub cipher: Arc<Cipher>,
+    pub counters: Arc<SaCounters>,
+    pub replay: Option<Arc<ReplayWindow>>,
+    pub selectors: Arc<Selectors>,
+    pub tunnel: u32,
+    pub incarnation: u32,
+    pub spi: u32,
+    pub endpoint: u16,
+    pub esn: bool,
+    pub lengths: Lengths,
+}
+
+impl Inbound {
+    pub fn new(spec: &InboundSpec, counters: Arc<SaCounters>) -> Self {
+        Self {
+            cipher: Arc::clone(&spec.cipher),
+            counters,
+            replay: spec.replay.clone(),
+            selectors: Arc::clone(&spec.selectors),
+            tunnel: spec.tunnel.0,
+            incarnation: spec.incarnation,
+            spi: spec.spi.0,
+            endpoint: spec.endpoint.0,
+            esn: spec.esn,
+            lengths: Lengths::of(&spec.cipher),
+        }
+    }
+
+    /// What the table finds it by.
+    pub fn key(&self) -> u64 {
+        inbound_key(self.endpoint, self.spi)
+    }
+}
+
+/// Endpoint and SPI in one word.
+#[inline(always)]
+pub(crate) fn inbound_key(endpoint: u16, spi: u32) -> u64 {
+    u64::from(endpoint) << 32 | u64::from(spi)
+}
+
+/// An outbound association on a worker.
+pub(crate) struct Outbound {
+    pub cipher: Arc<Cipher>,
+    pub counters: Arc<SaCounters>,
+    pub selectors: Arc<Selectors>,
+    shared: Option<Arc<AtomicU64>>,
+    pub tunnel: u32,
+    pub incarnation: u32,
+    pub spi: u32,
+    pub remote: IpAddr,
+    /// The worker that sends all packets, or [`Outbound::ANY_WORKER`].
+    pub pinned: u16,
+    pub esn: bool,
+    pub lengths: Lengths,
+    /// Packets of this burst that need a number from the shared counter.
+    pending: Cell<u64>,
+    /// The last number given out of those that this worker has taken.
+    last: Cell<u64>,
+    told: Cell<bool>,
+    soft_limit: u64,
+    hard_limit: u64,
+}
+
+impl Outbound {
+    pub const ANY_WORKER: u16 = u16::MAX;
+    /// The largest number without ESN.
+    const LAST_SHORT: u64 = u32::MAX as u64;
+
+    pub fn new(spec: &OutboundSpec, counters: Arc<SaCounters>) -> Self {
+        let (shared, pinned) = match &spec.numbering {
+            Numbering::PerCore => (None, Self::ANY_WORKER),
+            Numbering::Shared(counter) => (Some(Arc::clone(counter)), Self::ANY_WORKER),
+            Numbering::Pinned { worker } => (None, *worker),
+        };
+        let last_possible = if spec.esn { u64::MAX - 1 } else { Self::LAST_SHORT };
+        Self {
+            cipher: Arc::clone(&spec.cipher),
+            counters,
+            selectors: Arc::clone(&spec.selectors),
+            shared,
+            tunnel: spec.tunnel.0,
+            incarnation: spec.incarnation,
+            spi: spec.spi.0,
+            remote: spec.remote,
+            pinned,
+            esn: spec.esn,
+            lengths: Lengths::of(&spec.cipher),
+            pending: Cell::new(0),
+            last: Cell::new(0),
+            told: Cell::new(false),
+            soft_limit: spec.soft_limit,
+            hard_limit: spec.hard_limit.min(last_possible),
+        }
+    }
+
+    /// One packet of this burst will need a number.
+    #[inline(always)]
+    pub fn announce(&self) {
+        self.pending.set(self.pending.get() + 1);
+    }
+
+    /// The next number, never 0 and never one that was given out before; `None` beyond the hard limit. As many calls
+    /// may follow as packets were announced.
+    #[inline(always)]
+    pub fn next_sequence(&self) -> Option<u64> {
+        let pending = self.pending.get();
+        if pending != 0 {
+            self.pending.set(0);
+            if let Some(shared) = &self.shared {
+                // Only uniqueness matters. 2^64 is out of reach: every taker stops at the hard limit.
+                self.last.set(shared.fetch_add(pending, Ordering::Relaxed));
+            }
+        }
+        let next = self.last.get() + 1;
+        if next > self.hard_limit {
+            return None;
+        }
+        self.last.set(next);
+        self.counters.sequence.set(next);
+        Some(next)
+    }
+
+    /// Whether control is to be told that numbers run out; true once.
+    #[inline(always)]
+    pub fn is_soft_limit_news(&self, sequence: u64) -> bool {
+        sequence >= self.soft_limit && !self.told.replace(true)
+    }
+}
