@@ -24,6 +24,7 @@ use penstock_control::kernel::state::{
     Address, Change, IfIndex, KernelUpdate, Link, Neighbour, NeighbourState, NextHop, Route, RouteKind,
 };
 use penstock_dataplane::drop_reason::DropReason;
+use penstock_dataplane::esp::EspParts;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::pipeline::Parts;
@@ -176,6 +177,7 @@ fn worker(
         punt,
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(stats),
+        esp: EspParts::none().unwrap(),
         hz,
     };
     Worker::new(parts, vec![(PortId(0), rx)], injected, subscriber)

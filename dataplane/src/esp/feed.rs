@@ -238,6 +238,11 @@ impl SaFeed {
 }
 
 impl SaReceiver {
+    /// Nothing ever comes.
+    pub(crate) fn unconnected() -> Self {
+        Self { mailbox: Arc::new(Mailbox { changes: ArrayQueue::new(1), retired: ArrayQueue::new(1) }) }
+    }
+
     /// Takes a few changes. True when there was one.
     #[inline(always)]
     pub(crate) fn take(&self, table: &mut SaTable, sender: &mut Option<Sender>, stats: &WorkerStats) -> bool {

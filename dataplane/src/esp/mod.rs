@@ -20,7 +20,7 @@ mod trailer;
 
 use crate::frame::BURST;
 use crate::stats::WorkerStats;
-use cipher::Engine;
+use cipher::{Backend, CipherError, Engine};
 use feed::SaReceiver;
 use iv::Sender;
 use seal::Plan;
@@ -36,6 +36,17 @@ pub struct EspParts {
     pub associations: usize,
     /// Most tunnels.
     pub tunnels: usize,
+}
+
+impl EspParts {
+    /// For a worker without ESP: nobody gives it associations.
+    ///
+    /// # Errors
+    /// When the engine cannot be made.
+    pub fn none() -> Result<Self, CipherError> {
+        let receiver = SaReceiver::unconnected();
+        Ok(Self { receiver, engine: Engine::new(Backend::RustCrypto)?, associations: 0, tunnels: 0 })
+    }
 }
 
 /// A worker's side of ESP.
