@@ -56,7 +56,9 @@ fn seal_all(engine: &mut Engine, ciphers: &[Cipher], burst: &[Plain]) -> Vec<Vec
     let mut jobs: Vec<_> = sealed
         .iter_mut()
         .zip(burst)
-        .map(|(esp, plain)| SealJob::new(&ciphers[plain.key], esp, plain.high, Iv::new(plain.iv)))
+        .map(|(esp, plain)| {
+            SealJob::new(&ciphers[plain.key], esp, plain.high, Iv::of_vector(plain.iv.to_be_bytes()))
+        })
         .collect();
     engine.seal(&mut jobs);
     assert!(jobs.iter().all(SealJob::is_sealed));

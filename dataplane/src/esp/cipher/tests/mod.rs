@@ -43,7 +43,7 @@ fn payload_of(suite: Suite, esp: &[u8]) -> &[u8] {
 }
 
 fn seal(engine: &mut Engine, cipher: &Cipher, esp: &mut [u8], high: Option<u32>, iv: u64) -> bool {
-    let mut jobs = [SealJob::new(cipher, esp, high, Iv::new(iv))];
+    let mut jobs = [SealJob::new(cipher, esp, high, Iv::of_vector(iv.to_be_bytes()))];
     engine.seal(&mut jobs);
     jobs[0].is_sealed()
 }

@@ -59,8 +59,8 @@ fn no_job_is_done_twice() {
             let mut esp = packet(suite, 1, 1, &[7; 64]);
             let mut once = esp.clone();
             engine.set_iv_key([1; 16]);
-            assert!(seal(&mut engine, &cipher, &mut once, None, 5));
-            let mut jobs = [SealJob::new(&cipher, &mut esp, None, Iv::new(5))];
+            assert!(seal(&mut engine, &cipher, &mut once, None, u64::from_be_bytes([5; 8])));
+            let mut jobs = [SealJob::new(&cipher, &mut esp, None, Iv::of_vector([5; 8]))];
             engine.seal(&mut jobs);
             engine.seal(&mut jobs);
             assert!(jobs[0].is_sealed());
