@@ -17,7 +17,7 @@ use super::links::{Links, first_v4, first_v6};
 use super::nexthops::{NextHops, Target};
 use super::slots::Slots;
 use super::underlay::Underlay;
-use crate::config::{self, Auto, Name, TenantConfig, TunnelConfig};
+use crate::config::{self, Auto, GreConfig, Name, TenantConfig, TunnelConfig};
 
 /// MTU of a path that nothing is known about: Ethernet's.
 const DEFAULT_LINK_MTU: u16 = 1500;
@@ -64,12 +64,15 @@ pub(super) struct TunnelEntry {
 }
 
 impl TunnelEntry {
-    fn identity(&self) -> (EndpointId, IpAddr, Option<u32>) {
-        (self.place.endpoint, self.config.remote, self.config.key)
+    /// What tells its packets from those of others. A packet of an IPsec tunnel names a security association.
+    fn identity(&self) -> Option<(EndpointId, IpAddr, Option<u32>)> {
+        self.config.gre().map(|gre| (self.place.endpoint, self.config.remote, gre.key))
     }
 
-    fn overhead(&self) -> u16 {
-        gre_overhead(self.config.remote.is_ipv6(), self.config.key.is_some(), self.config.checksum)
+    fn unbind(&self, tables: &mut Snapshot) {
+        if let Some((endpoint, remote, key)) = self.identity() {
+            tables.unbind_tunnel(endpoint, remote, key);
+        }
     }
 }
 
@@ -113,13 +116,12 @@ impl Tunnels {
             self.entries.iter().filter(|(_, entry)| !keep(entry)).map(|(id, _)| *id).collect();
         for id in &gone {
             let Some(mut entry) = self.entries.remove(id) else { continue };
-            let (endpoint, remote, key) = entry.identity();
-            tables.unbind_tunnel(endpoint, remote, key);
+            entry.unbind(tables);
             tables.set_tunnel(*id, Tunnel::default());
             next_hops.release(tables, &entry.underlay);
             entry.filter.remove(filters, tables);
             forget_path_mtu(&mut self.ageing, *id, &mut entry);
-            self.by_remote.remove(&(remote, *id));
+            self.by_remote.remove(&(entry.config.remote, *id));
             self.dirty.remove(id);
             self.ids.remove(&(entry.tenant, entry.name));
             self.slots.release(id.0);
@@ -143,8 +145,8 @@ impl Tunnels {
             if entry.config == *config && entry.place == place {
                 return Some(());
             }
-            let (endpoint, remote, key) = entry.identity();
-            tables.unbind_tunnel(endpoint, remote, key);
+            entry.unbind(tables);
+            let remote = entry.config.remote;
             self.by_remote.remove(&(remote, id));
             if remote != config.remote {
                 forget_path_mtu(&mut self.ageing, id, entry);
@@ -178,9 +180,10 @@ impl Tunnels {
     pub(super) fn bind(&mut self, tables: &mut Snapshot) {
         for id in &self.dirty {
             let Some(entry) = self.entries.get(id) else { continue };
-            let (endpoint, remote, key) = entry.identity();
-            tables.bind_tunnel(endpoint, remote, key, *id);
-            self.by_remote.insert((remote, *id));
+            if let Some((endpoint, remote, key)) = entry.identity() {
+                tables.bind_tunnel(endpoint, remote, key, *id);
+            }
+            self.by_remote.insert((entry.config.remote, *id));
         }
     }
 
@@ -257,10 +260,13 @@ impl Tunnels {
         let target = next_hops.acquire(links, tables, ways);
         let before = std::mem::replace(&mut entry.underlay, target);
         next_hops.release(tables, &before);
+        // Without a security association nothing can be sent.
+        let Some(gre) = entry.config.gre().copied() else { return Ok(false) };
         // 2. Sizes: what the link takes, what the path was found to take, what the operator says.
         let path = entry.path_mtu.map_or(u16::MAX, |path| path.outer);
         let underlay_mtu = link_mtu.unwrap_or(DEFAULT_LINK_MTU).min(path);
-        let fits = underlay_mtu.saturating_sub(entry.overhead());
+        let overhead = gre_overhead(entry.config.remote.is_ipv6(), gre.key.is_some(), gre.checksum);
+        let fits = underlay_mtu.saturating_sub(overhead);
         let mtu = match entry.config.mtu {
             Auto::Auto => fits,
             Auto::Fixed(mtu) => mtu.min(fits),
@@ -276,7 +282,7 @@ impl Tunnels {
         if entry.written == Some(derived) {
             return Ok(false);
         }
-        let spec = spec(entry, &derived);
+        let spec = spec(entry, &gre, &derived);
         match Tunnel::new(&spec) {
             Ok(tunnel) => tables.set_tunnel(id, tunnel),
             Err(error) => return Err((entry.tenant.clone(), entry.name.clone(), error)),
@@ -305,12 +311,12 @@ fn or_else<T: Default + PartialEq>(value: T, other: T) -> T {
     if value == T::default() { other } else { value }
 }
 
-fn spec(entry: &TunnelEntry, derived: &Derived) -> TunnelSpec {
+fn spec(entry: &TunnelEntry, gre: &GreConfig, derived: &Derived) -> TunnelSpec {
     let config = &entry.config;
     TunnelSpec {
         local: entry.place.local,
         remote: config.remote,
-        encapsulation: Encapsulation::Gre { key: config.key, checksum: config.checksum },
+        encapsulation: Encapsulation::Gre { key: gre.key, checksum: gre.checksum },
         incarnation: entry.incarnation as u32,
         ttl: match config.ttl {
             config::Ttl::Inherit => Ttl::Inherit,

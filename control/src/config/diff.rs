@@ -1,7 +1,8 @@
 //! What a reload would change, object by object, and whether it can be changed without a restart.
 //!
-//! Tenants, tunnels, routes, endpoints, addresses, VLANs and ICMP limits change live. Cores, memory, the node itself
-//! and what a port gives to DPDK (device, MAC, MTU, queues) are fixed while the process runs.
+//! Tenants, tunnels, routes, endpoints, addresses, VLANs and ICMP limits change live. Cores, memory, the
+//! encrypting library, the node itself and what a port gives to DPDK (device, MAC, MTU, queues) are fixed while the
+//! process runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -198,7 +199,7 @@ fn value(of: &impl Serialize) -> Value {
 fn needs_restart(path: &str) -> bool {
     let mut parts = path.split('.');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some("node" | "memory" | "cores"), _, _) => true,
+        (Some("node" | "memory" | "cores" | "crypto"), _, _) => true,
         (Some("ports"), _, None) => true,
         (Some("ports"), _, Some(key)) => {
             matches!(key, "device" | "mac" | "mtu" | "rx_descriptors" | "tx_descriptors")
@@ -213,6 +214,7 @@ pub fn diff(old: &ValidConfig, new: &ValidConfig) -> Difference {
     difference.section("node", &old.node, &new.node);
     difference.section("memory", &old.memory, &new.memory);
     difference.section("cores", &old.cores, &new.cores);
+    difference.section("crypto", &old.crypto, &new.crypto);
     difference.each("ports", &old.ports, &new.ports, |d, path, old, new| d.section(path, old, new));
     difference.section("routes", &old.routes, &new.routes);
     difference

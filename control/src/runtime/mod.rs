@@ -260,21 +260,21 @@ impl Running {
         let answers: Vec<_> = state
             .compiler
             .tunnels()
-            .filter(|tunnel| tunnel.config.keepalive.is_some())
+            .filter(|tunnel| tunnel.config.gre().is_some_and(|gre| gre.keepalive.is_some()))
             .map(|tunnel| state.totals(tunnel.id).keepalives_received)
             .collect();
         let tunnels = state.compiler.tunnels().filter_map(|tunnel| {
-            let settings = tunnel.config.keepalive?;
-            Some((tunnel, settings))
+            let gre = *tunnel.config.gre()?;
+            Some((tunnel, gre, gre.keepalive?))
         });
-        let wanted = tunnels.zip(answers).map(|((tunnel, settings), answers)| Wanted {
+        let wanted = tunnels.zip(answers).map(|((tunnel, gre, settings), answers)| Wanted {
             tenant: tunnel.tenant,
             tunnel: tunnel.name,
             settings,
             local: tunnel.local,
             remote: tunnel.config.remote,
-            key: tunnel.config.key,
-            checksum: tunnel.config.checksum,
+            key: gre.key,
+            checksum: gre.checksum,
             answers,
         });
         state.keepalives.turn(Instant::now(), wanted);

@@ -283,11 +283,11 @@ fn tunnel_row(state: &State, tunnel: &TunnelView<'_>) -> TunnelRow {
     TunnelRow {
         tenant: tunnel.tenant.to_string(),
         name: tunnel.name.to_string(),
-        kind: "gre".to_owned(),
+        kind: tunnel.config.kind.name().to_owned(),
         endpoint: tunnel.config.endpoint.to_string(),
         local: tunnel.local,
         remote: tunnel.config.remote,
-        key: tunnel.config.key,
+        key: tunnel.config.gre().and_then(|gre| gre.key),
         state: tunnel_state,
         reason,
         underlay: (!underlay.is_empty()).then(|| underlay.join(", ")),

@@ -234,5 +234,9 @@ fn infer(low: u32, newest: u64, size: u64) -> Result<u64, ReplayError> {
     bottom.checked_add(u64::from(ahead)).ok_or(ReplayError::TooOld)
 }
 
-#[cfg(test)]
+#[cfg(all(loom, test))]
+mod interleavings;
+#[cfg(all(not(loom), test))]
 mod tests;
+#[cfg(all(not(loom), test))]
+mod threads;

@@ -23,6 +23,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
     let node = fields.optional(r, "node", node_config).or_else(|| node_config(r, &missing(root)));
     let memory = fields.optional(r, "memory", memory).or_else(|| memory(r, &missing(root)));
     let cores = fields.required(r, "cores", "{control: 0, workers: [1]}", cores);
+    let crypto = fields.optional(r, "crypto", crypto).or_else(|| crypto(r, &missing(root)));
     let ports = fields.required(r, "ports", "{edge0: {device: \"0000:3b:00.0\"}}", |r, node| {
         r.entries(node, value::key_name, ports::port)
     });
@@ -36,7 +37,13 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
     Some(GatewayConfig {
         node: node?,
         memory: memory?,
-        cores: cores.unwrap_or(CoresConfig { control: 0, workers: vec![], queues: QueuePlacement::Auto }),
+        cores: cores.unwrap_or(CoresConfig {
+            control: 0,
+            workers: vec![],
+            queues: QueuePlacement::Auto,
+            spread: Spread::Auto,
+        }),
+        crypto: crypto?,
         ports: ports.unwrap_or_default(),
         routes,
         endpoints,
@@ -66,8 +73,15 @@ fn node_config(r: &mut Reader, node: &Node) -> Option<NodeConfig> {
         }
         r.unfit(node, "an absolute path of at most 107 bytes", "write a path such as /run/penstock/api.sock")
     });
+    let state = f.or(r, "state", "/var/lib/penstock".into(), |r, node| {
+        let path = value::text(r, node)?;
+        if path.starts_with('/') && !path.contains('\0') {
+            return Some(path.into());
+        }
+        r.unfit(node, "an absolute path", "write a directory of our own, such as /var/lib/penstock")
+    });
     f.finish(r);
-    Some(NodeConfig { name: name?, netns: netns?, socket })
+    Some(NodeConfig { name: name?, netns: netns?, socket, state })
 }
 
 fn memory(r: &mut Reader, node: &Node) -> Option<MemoryConfig> {
@@ -103,8 +117,22 @@ fn cores(r: &mut Reader, node: &Node) -> Option<CoresConfig> {
             Some(QueuePlacement::ByHand(lists))
         }
     });
+    let spread =
+        f.or(r, "spread", Spread::Auto, value::word(&[("auto", Spread::Auto), ("off", Spread::Off)]));
     f.finish(r);
-    Some(CoresConfig { control, workers: workers?, queues })
+    Some(CoresConfig { control, workers: workers?, queues, spread })
+}
+
+fn crypto(r: &mut Reader, node: &Node) -> Option<CryptoConfig> {
+    const BACKENDS: &[(&str, CryptoBackend)] = &[
+        ("auto", CryptoBackend::Auto),
+        ("ipsec-mb", CryptoBackend::IpsecMb),
+        ("rustcrypto", CryptoBackend::RustCrypto),
+    ];
+    let mut f = r.fields(node)?;
+    let backend = f.or(r, "backend", CryptoBackend::Auto, value::word(BACKENDS));
+    f.finish(r);
+    Some(CryptoConfig { backend })
 }
 
 /// `3`, or `2-4`, or `2-4,8`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::reader::Reader;
+use crate::config::reader::{Fields, Reader};
 use crate::config::schema::*;
 use crate::config::tree::{Kind, Node};
 use crate::config::value;
@@ -38,12 +38,10 @@ fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelConfig> {
     const TTL: &[(&str, Ttl)] = &[("inherit", Ttl::Inherit)];
     const DSCP: &[(&str, Dscp)] = &[("inherit", Dscp::Inherit), ("uniform", Dscp::Uniform)];
     let mut f = r.fields(node)?;
-    let kind = f.or(r, "type", TunnelKind::Gre, value::word(&[("gre", TunnelKind::Gre)]));
+    let kind = kind(r, &mut f);
     let endpoint = f.required(r, "endpoint", "NAME (one of endpoints)", value::name);
     let remote = f.required(r, "remote", "192.0.2.77 (the customer's router)", value::host);
     let address = f.or(r, "address", vec![], |r, node| r.list(node, value::interface_address));
-    let key = f.optional(r, "key", value::number(0..=u32::MAX));
-    let checksum = f.or(r, "checksum", false, value::boolean);
     let mtu = f.or(
         r,
         "mtu",
@@ -71,22 +69,42 @@ fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelConfig> {
     let df =
         f.or(r, "df", Df::Set, value::word(&[("set", Df::Set), ("copy", Df::Copy), ("clear", Df::Clear)]));
     let source_filter = f.or(r, "source_filter", SourceFilter::Tenant, source_filter);
-    let keepalive = f.optional(r, "keepalive", keepalive);
     f.finish(r);
     Some(TunnelConfig {
         kind,
         endpoint: endpoint?,
         remote: remote?,
         address,
-        key,
-        checksum,
         mtu,
         mss,
         ttl,
         dscp,
         df,
         source_filter,
-        keepalive,
+    })
+}
+
+/// `type` and the keys that depend on it.
+fn kind(r: &mut Reader, f: &mut Fields<'_>) -> TunnelKind {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Word {
+        Gre,
+        Ipsec,
+    }
+    const KINDS: &[(&str, Word)] = &[("gre", Word::Gre), ("ipsec", Word::Ipsec)];
+    if f.or(r, "type", Word::Gre, value::word(KINDS)) == Word::Ipsec {
+        for key in ["key", "checksum", "keepalive"] {
+            f.optional(r, key, |r, node| {
+                r.problem(node.at, "is for GRE, this tunnel is ipsec", "remove it, or write type: gre");
+                None::<()>
+            });
+        }
+        return TunnelKind::Ipsec;
+    }
+    TunnelKind::Gre(GreConfig {
+        key: f.optional(r, "key", value::number(0..=u32::MAX)),
+        checksum: f.or(r, "checksum", false, value::boolean),
+        keepalive: f.optional(r, "keepalive", keepalive),
     })
 }
 

@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     pub memory: MemoryConfig,
     /// Who runs where.
     pub cores: CoresConfig,
+    /// Who encrypts.
+    pub crypto: CryptoConfig,
     /// The Ethernet ports, by name.
     pub ports: BTreeMap<Name, PortConfig>,
     /// Static routes of the underlay, put into the kernel's main table of the namespace.
@@ -49,6 +51,8 @@ pub struct NodeConfig {
     pub netns: Name,
     /// The unix socket of the API.
     pub socket: PathBuf,
+    /// The directory of what must outlive a restart: which sender IDs were ever given out.
+    pub state: PathBuf,
 }
 
 /// `memory`: memory for packets.
@@ -84,6 +88,38 @@ pub struct CoresConfig {
     pub workers: Vec<u16>,
     /// Which worker polls which receive queue.
     pub queues: QueuePlacement,
+    /// Whether workers share the packets of one IPsec tunnel that arrive in one queue.
+    pub spread: Spread,
+}
+
+/// Redistribution of IPsec packets over the workers in software.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spread {
+    /// Where the NIC gives one worker more than its share.
+    Auto,
+    /// Never: a packet stays with the worker that polled it.
+    Off,
+}
+
+/// `crypto`: who encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CryptoConfig {
+    /// The library.
+    pub backend: CryptoBackend,
+}
+
+/// A library that encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CryptoBackend {
+    /// The fastest that is there.
+    Auto,
+    /// intel-ipsec-mb; the start is refused where it is missing.
+    #[serde(rename = "ipsec-mb")]
+    IpsecMb,
+    /// The portable one, which is always there.
+    RustCrypto,
 }
 
 /// Which worker polls which receive queue.

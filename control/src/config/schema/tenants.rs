@@ -24,8 +24,8 @@ pub struct TenantConfig {
 /// `tenants.NAME.tunnels.NAME`: a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TunnelConfig {
-    /// The encapsulation.
-    #[serde(rename = "type")]
+    /// The encapsulation, with the keys that only it has.
+    #[serde(flatten)]
     pub kind: TunnelKind,
     /// Our end, by name.
     pub endpoint: Name,
@@ -33,11 +33,6 @@ pub struct TunnelConfig {
     pub remote: IpAddr,
     /// Our addresses inside the tunnel.
     pub address: Vec<IpNet>,
-    /// GRE key, sent and required.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<u32>,
-    /// Send GRE checksums.
-    pub checksum: bool,
     /// Largest inner packet.
     pub mtu: Auto<u16>,
     /// Clamping of the TCP segment size.
@@ -50,17 +45,49 @@ pub struct TunnelConfig {
     pub df: Df,
     /// Which inner sources are accepted.
     pub source_filter: SourceFilter,
+}
+
+impl TunnelConfig {
+    /// What only a GRE tunnel has; `None` for the others.
+    pub fn gre(&self) -> Option<&GreConfig> {
+        match &self.kind {
+            TunnelKind::Gre(gre) => Some(gre),
+            TunnelKind::Ipsec => None,
+        }
+    }
+}
+
+/// `type`: the encapsulation of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum TunnelKind {
+    /// RFC 2784, 2890 and 7676.
+    Gre(GreConfig),
+    /// ESP in tunnel mode (RFC 4303). Its keys are not configuration: they come with its security associations.
+    Ipsec,
+}
+
+impl TunnelKind {
+    /// The word of the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gre(_) => "gre",
+            Self::Ipsec => "ipsec",
+        }
+    }
+}
+
+/// The keys of a GRE tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct GreConfig {
+    /// GRE key, sent and required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
+    /// Send GRE checksums.
+    pub checksum: bool,
     /// GRE keepalives that we send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<Keepalive>,
-}
-
-/// The encapsulation of a tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TunnelKind {
-    /// RFC 2784, 2890 and 7676.
-    Gre,
 }
 
 /// Clamping of the TCP segment size.

@@ -75,6 +75,9 @@ fn what_is_fixed_needs_a_restart() {
     for (from, to) in [
         ("ports:", "memory: {size_mib: 128}\nports:"),
         ("ports:", "node: {netns: other}\nports:"),
+        ("ports:", "node: {state: /srv/penstock}\nports:"),
+        ("ports:", "crypto: {backend: rustcrypto}\nports:"),
+        ("workers: [1]", "workers: [1], spread: off"),
         ("device: net_null0", "device: net_null0\n    mtu: 1400"),
         ("device: net_null0", "device: net_null0\n    rx_descriptors: 512"),
         ("ports:", "ports:\n  edge1: {device: net_null1}"),
@@ -83,6 +86,7 @@ fn what_is_fixed_needs_a_restart() {
     }
     for (from, to) in [
         ("device: net_null0", "device: net_null0\n    vlans: {100: {addresses: [10.0.0.1/24]}}"),
+        ("endpoint: gw", "endpoint: gw\n        type: ipsec"),
         ("device: net_null0", "device: net_null0\n    tenant: acme"),
         ("ports:", "icmp: {rate: 5}\nports:"),
         ("ports:", "routes: [{prefix: 0.0.0.0/0, via: 192.0.2.254}]\nports:"),

@@ -57,7 +57,8 @@ fn the_examples_are_valid_and_warn_of_nothing() {
 
 #[test]
 fn what_is_written_out_reads_back_as_the_same() {
-    for text in [BARE_METAL, LAPTOP, SMALL] {
+    let ipsec = replace("endpoint: gw", "type: ipsec\n        endpoint: gw");
+    for text in [BARE_METAL, LAPTOP, SMALL, &ipsec] {
         let config = valid(text);
         let written = config.to_yaml();
         assert_eq!(valid(&written), config, "{written}");
@@ -81,6 +82,7 @@ fn every_key_is_documented() {
         ("node", "ports:", "node: {zzzzzzzz: 1}\nports:"),
         ("memory", "ports:", "memory: {zzzzzzzz: 1}\nports:"),
         ("cores", "workers: [1]", "workers: [1], zzzzzzzz: 1"),
+        ("crypto", "ports:", "crypto: {zzzzzzzz: 1}\nports:"),
         ("icmp", "ports:", "icmp: {zzzzzzzz: 1}\nports:"),
         ("ports.edge0", "device:", "zzzzzzzz: 1\n    device:"),
         ("ports.edge0.vlans.1", "device:", "vlans: {1: {zzzzzzzz: 1}}\n    device:"),
@@ -101,7 +103,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 57);
+    assert_eq!(keys, 61);
 }
 
 #[test]

@@ -97,8 +97,25 @@ fn single_values() {
     one(
         "remote:",
         "type: ipip\n        remote:",
-        "14:15: tenants.acme.tunnels.dc1.type: \"ipip\" is not one of gre; \
-        write one of gre",
+        "14:15: tenants.acme.tunnels.dc1.type: \"ipip\" is not one of gre, ipsec; \
+        write one of gre, ipsec",
+    );
+    one(
+        "control: 0",
+        "control: 0, spread: maybe",
+        "1:29: cores.spread: \"maybe\" is not one of auto, off; write one of auto, off",
+    );
+    one(
+        "ports:",
+        "crypto: {backend: openssl}\nports:",
+        "2:19: crypto.backend: \"openssl\" is not one of auto, ipsec-mb, rustcrypto; write one of auto, ipsec-mb, \
+        rustcrypto",
+    );
+    one(
+        "ports:",
+        "node: {state: state}\nports:",
+        "2:15: node.state: \"state\" is not an absolute path; write a directory of our own, such as \
+        /var/lib/penstock",
     );
     one(
         "device: net_null0",
@@ -260,6 +277,30 @@ fn values_that_do_not_fit_each_other() {
         "1:17: memory.mbufs: 1000000 packet buffers need 2258 MiB, memory.size_mib is 512; write auto, fewer \
         buffers, or more memory",
     );
+}
+
+#[test]
+fn an_ipsec_tunnel_has_no_keys_of_gre() {
+    for (key, value, column) in [("key", "5", 14), ("checksum", "true", 19), ("keepalive", "{}", 20)] {
+        one(
+            "remote:",
+            &format!("{key}: {value}\n        type: ipsec\n        remote:"),
+            &format!(
+                "14:{column}: tenants.acme.tunnels.dc1.{key}: is for GRE, this tunnel is ipsec; remove it, or write \
+                 type: gre"
+            ),
+        );
+    }
+}
+
+/// What arrives names a security association, not the tunnel.
+#[test]
+fn ipsec_tunnels_may_share_endpoint_and_remote() {
+    valid(&replace(
+        "remote: 192.0.2.77",
+        "remote: 192.0.2.77\n      dc2: {type: ipsec, endpoint: gw, remote: 192.0.2.77}\n      dc3: {type: ipsec, \
+         endpoint: gw, remote: 192.0.2.77}",
+    ));
 }
 
 #[test]

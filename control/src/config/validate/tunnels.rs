@@ -22,8 +22,10 @@ impl Check<'_> {
             let mut inner: HashMap<IpAddr, &Name> = HashMap::new();
             for (name, tunnel) in &tenant.tunnels {
                 let path = || format!("tenants.{tenant_name}.tunnels.{name}");
-                let identity = (&*tunnel.endpoint, tunnel.remote, tunnel.key);
-                if let Some((other_tenant, other)) = identities.insert(identity, (tenant_name, name)) {
+                let identity = tunnel.gre().map(|gre| (&*tunnel.endpoint, tunnel.remote, gre.key));
+                if let Some(identity) = identity
+                    && let Some((other_tenant, other)) = identities.insert(identity, (tenant_name, name))
+                {
                     let other = format!("tenants.{other_tenant}.tunnels.{other}");
                     let line = self.line(&other).line;
                     let message = format!("has the same endpoint, remote and key as {other} (line {line})");
@@ -74,7 +76,8 @@ impl Check<'_> {
     }
 
     fn sizes(&mut self, path: &dyn Fn() -> String, tunnel: &TunnelConfig, largest_link: u16) {
-        let overhead = gre_overhead(tunnel.remote.is_ipv6(), tunnel.key.is_some(), tunnel.checksum);
+        let Some(gre) = tunnel.gre() else { return };
+        let overhead = gre_overhead(tunnel.remote.is_ipv6(), gre.key.is_some(), gre.checksum);
         let fits = largest_link.saturating_sub(overhead);
         let mtu = match tunnel.mtu {
             Auto::Auto => fits,

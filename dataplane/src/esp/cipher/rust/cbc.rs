@@ -15,8 +15,8 @@ use crate::esp::key::KeyMaterial;
 use crate::esp::key_memory::{OutOfMemory, Slot};
 use crate::esp::suite::{Encryption, HEADER_LEN, Integrity};
 
-/// Bytes of a block and of an IV.
-const BLOCK_LEN: usize = 16;
+/// A block, or an IV.
+type Block = Array<u8, U16>;
 
 /// A cipher that authenticates nothing, and the HMAC that does.
 pub(super) struct EncryptThenMac {
@@ -85,8 +85,8 @@ fn split_icv(esp: &mut [u8], icv_len: usize) -> Option<(&mut [u8], &mut [u8])> {
 
 /// IV and payload in whole blocks.
 #[inline(always)]
-fn blocks(packet: &mut [u8]) -> Option<(Array<u8, U16>, &mut [Array<u8, U16>])> {
-    let (iv, payload) = packet.get_mut(HEADER_LEN..)?.split_first_chunk_mut::<BLOCK_LEN>()?;
+fn blocks(packet: &mut [u8]) -> Option<(Block, &mut [Block])> {
+    let (iv, payload) = packet.get_mut(HEADER_LEN..)?.split_first_chunk_mut()?;
     let (blocks, rest) = Array::slice_as_chunks_mut(payload);
     rest.is_empty().then_some((Array(*iv), blocks))
 }

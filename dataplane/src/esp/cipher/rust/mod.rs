@@ -77,6 +77,29 @@ impl RustKey {
     }
 }
 
+#[cfg(test)]
+impl RustKey {
+    /// The AEAD below ESP; `None` for other suites.
+    pub(super) fn encrypt(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Option<[u8; 16]> {
+        match &self.0 {
+            Expanded::Gcm128(key) => key.encrypt(nonce, aad, text),
+            Expanded::Gcm256(key) => key.encrypt(nonce, aad, text),
+            Expanded::ChaCha(key) => key.encrypt(nonce, aad, text),
+            Expanded::EncryptThenMac(_) => None,
+        }
+    }
+
+    /// The reverse; whether the ICV is right.
+    pub(super) fn decrypt(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8], icv: [u8; 16]) -> bool {
+        match &self.0 {
+            Expanded::Gcm128(key) => key.decrypt(nonce, aad, text, icv),
+            Expanded::Gcm256(key) => key.decrypt(nonce, aad, text, icv),
+            Expanded::ChaCha(key) => key.decrypt(nonce, aad, text, icv),
+            Expanded::EncryptThenMac(_) => false,
+        }
+    }
+}
+
 /// Seals the checked jobs of this backend.
 pub(super) fn seal(jobs: &mut [SealJob<'_>]) {
     for job in jobs.iter_mut().filter(|job| job.state == State::Checked) {
