@@ -26,6 +26,7 @@ use penstock_control::kernel::state::{
 use penstock_dataplane::drop_reason::DropReason;
 use penstock_dataplane::esp::EspParts;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
+use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::{Publisher, Subscriber};
@@ -178,6 +179,8 @@ fn worker(
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(stats),
         esp: EspParts::none().unwrap(),
+        peers: peers(1).remove(0),
+        spread: false,
         hz,
     };
     Worker::new(parts, vec![(PortId(0), rx)], injected, subscriber)

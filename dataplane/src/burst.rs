@@ -36,6 +36,8 @@ pub(crate) struct Meta {
     pub into_tunnel: bool,
     /// Where the ESP header is.
     pub esp_at: u8,
+    /// Another worker received it.
+    pub handed: bool,
 }
 
 const NO_TUNNEL: u32 = u32::MAX;
@@ -59,6 +61,7 @@ impl Meta {
             v6: false,
             into_tunnel: false,
             esp_at: 0,
+            handed: false,
         }
     }
 

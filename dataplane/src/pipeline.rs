@@ -17,8 +17,10 @@ use crate::burst::{Lanes, Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::esp::{Esp, EspParts};
 use crate::frame::{BURST, Buffer, Driver, Fragmentation, RxQueue, TxQueue};
+use crate::handoff::Peers;
 use crate::ids::{PortId, TunnelId};
 use crate::punt::PuntSender;
+use crate::spread::Spread;
 use crate::stats::WorkerStats;
 use crate::tables::{Adjacency, Limits, Snapshot};
 
@@ -119,6 +121,10 @@ pub struct Parts<D: Driver> {
     pub stats: Arc<WorkerStats>,
     /// Security associations and what works with them.
     pub esp: EspParts,
+    /// The way to the other workers.
+    pub peers: Peers<D::Buffer>,
+    /// Whether ESP packets may be handed to them when they have less to do.
+    pub spread: bool,
     /// Frequency of [`Driver::now`], per second.
     pub hz: u64,
 }
@@ -130,6 +136,7 @@ pub struct Pipeline<D: Driver> {
     pub(crate) lanes: Lanes,
     pub(crate) cx: Context<D>,
     pub(crate) esp: Esp,
+    pub(crate) spread: Spread<D::Buffer>,
     dead: ArrayVec<D::Buffer, BURST>,
     egress: Vec<Option<Egress<D>>>,
 }
@@ -158,6 +165,7 @@ impl<D: Driver> Pipeline<D> {
                 limits,
             },
             esp: Esp::new(parts.esp),
+            spread: Spread::new(parts.peers, parts.spread),
             dead: ArrayVec::new(),
             egress: parts
                 .tx
@@ -227,13 +235,26 @@ impl<D: Driver> Pipeline<D> {
             counters.rx_packets.add(count as u64);
         }
         self.classify(count, port, tables);
+        self.finish(tables);
+        count
+    }
+
+    /// Everything that follows from what is in the lanes.
+    #[inline(always)]
+    pub(crate) fn finish(&mut self, tables: &Snapshot) {
         self.run(tables);
         while !self.cx.pending.is_empty() {
             self.load_pending();
             self.run(tables);
         }
         self.flush();
-        count
+        self.flush_handed();
+    }
+
+    /// Takes note of how many frames a queue gave; it may be more than this worker can do alone.
+    #[inline(always)]
+    pub(crate) fn note_load(&mut self, received: usize) {
+        self.spread.note(received);
     }
 
     /// Sends a frame of the kernel twin as it is.

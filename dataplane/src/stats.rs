@@ -83,7 +83,7 @@ pub struct PortCounters {
 
 /// Everything one worker counts.
 ///
-/// Conservation, at rest: received + injected + generated = sent + punted + merged + Σ drops.
+/// Conservation, at rest: received + injected + generated + handed in = sent + punted + merged + handed out + Σ drops.
 #[derive(Debug)]
 pub struct WorkerStats {
     /// Per port.
@@ -94,6 +94,10 @@ pub struct WorkerStats {
     pub generated: Counter,
     /// Fragments that became part of another packet, or wait for the rest of theirs.
     pub merged: Counter,
+    /// Packets that other workers handed to this one.
+    pub handed_in: Counter,
+    /// Packets that this worker handed to others.
+    pub handed_out: Counter,
     /// ICMP errors not sent because the budget was used up or no packet buffer was free.
     pub icmp_suppressed: Counter,
     /// ICMP errors sent.
@@ -125,6 +129,8 @@ impl WorkerStats {
             tunnels: (0..tunnels).map(|_| TunnelCounters::default()).collect(),
             generated: Counter::default(),
             merged: Counter::default(),
+            handed_in: Counter::default(),
+            handed_out: Counter::default(),
             icmp_suppressed: Counter::default(),
             icmp_sent: Counter::default(),
             loops: Counter::default(),
@@ -169,8 +175,9 @@ impl WorkerStats {
     /// Both sides of the conservation equation: what came to be, and what it became.
     pub fn balance(&self) -> (u64, u64) {
         let sum = |f: fn(&PortCounters) -> &Counter| self.ports.iter().map(|p| f(p).get()).sum::<u64>();
-        let came = sum(|p| &p.rx_packets) + sum(|p| &p.injected) + self.generated.get();
-        let went = sum(|p| &p.tx_packets) + sum(|p| &p.punted) + self.merged.get();
+        let came =
+            sum(|p| &p.rx_packets) + sum(|p| &p.injected) + self.generated.get() + self.handed_in.get();
+        let went = sum(|p| &p.tx_packets) + sum(|p| &p.punted) + self.merged.get() + self.handed_out.get();
         (came, went + self.drops_total())
     }
 }

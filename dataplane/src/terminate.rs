@@ -45,6 +45,7 @@ impl<D: Driver> Pipeline<D> {
             }
         }
         let lane = self.lanes.take(Next::Open);
+        let lane = self.spread_inbound(lane);
         if !lane.is_empty() {
             self.open(lane, tables);
         }

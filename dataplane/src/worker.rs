@@ -54,16 +54,19 @@ impl<D: Driver> Worker<D> {
     #[inline]
     pub fn turn(&mut self) -> usize {
         let start = D::now();
+        // What was handed on goes by the tables that it was looked up in.
+        let mut work = self.pipeline.serve_handed(&self.tables);
         if self.subscriber.take(&mut self.tables) {
             self.adopt();
         }
         self.pipeline.adopt_associations();
         self.pipeline.tick(start);
-        let mut work = 0;
         // Generation 0 are the empty tables of the start: frames wait in the queues until there are others.
         if self.tables.generation != 0 {
             for (port, queue) in &mut self.queues {
-                work += self.pipeline.poll(queue, *port, &self.tables);
+                let received = self.pipeline.poll(queue, *port, &self.tables);
+                self.pipeline.note_load(received);
+                work += received;
             }
         }
         work += self.inject();

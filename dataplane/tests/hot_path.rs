@@ -17,6 +17,7 @@ use dpdk::{Port, PortConfig, Reassembler, lcore, testing};
 use penstock_dataplane::drop_reason::DropReason;
 use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
+use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::*;
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::Publisher;
@@ -168,6 +169,8 @@ fn run_worker() {
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(&stats),
         esp: esp_parts(receivers.remove(0)),
+        peers: peers(1).remove(0),
+        spread: false,
         hz,
     };
     let mut worker = Worker::new(parts, vec![(PortId(0), rx.remove(0))], injected, subscribers.remove(0));

@@ -9,6 +9,7 @@ use penstock_dataplane::esp::EspParts;
 use penstock_dataplane::esp::cipher::{Backend, Engine};
 use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
+use penstock_dataplane::handoff::peers;
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{inject_queue, punt_queue};
@@ -95,6 +96,8 @@ pub fn worker(
         events: Arc::new(ArrayQueue::new(EVENTS)),
         stats,
         esp,
+        peers: peers(1).remove(0),
+        spread: false,
         hz,
     };
     publisher.publish(snapshot);

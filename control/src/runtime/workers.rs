@@ -14,6 +14,7 @@ use penstock_dataplane::esp::EspParts;
 use penstock_dataplane::esp::cipher::{Backend, Engine};
 use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
+use penstock_dataplane::handoff::{self, Peers};
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::pipeline::{Event, Parts};
 use penstock_dataplane::publish::Publisher;
@@ -112,13 +113,15 @@ impl DataPlane {
             .collect();
         let (publisher, subscribers) = Publisher::new(all_stats.iter().cloned());
         let (associations, receivers) = SaFeed::new(all_stats.iter().cloned(), MAX_ASSOCIATIONS);
+        let peers = handoff::peers(all_stats.len());
         let (punt, punts) = punt_queue::<Mbuf>();
         let events = Arc::new(ArrayQueue::new(EVENTS));
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         let mut injectors = Vec::new();
-        let each = config.cores.workers.iter().zip(all_stats).zip(subscribers).zip(receivers).zip(tx);
-        for ((((core, stats), subscriber), receiver), tx) in each {
+        let each =
+            config.cores.workers.iter().zip(all_stats).zip(subscribers).zip(receivers).zip(tx).zip(peers);
+        for (((((core, stats), subscriber), receiver), tx), peers) in each {
             let numa = numa_of_core(*core);
             let pool = pools.of_node(numa.map(u32::from));
             let (injector, injected) = inject_queue(pool.clone());
@@ -137,7 +140,7 @@ impl DataPlane {
                 associations: MAX_ASSOCIATIONS,
                 tunnels: MAX_TUNNELS,
             };
-            let parts = parts(&pool, tx, punt.clone(), &events, &stats, esp)?;
+            let parts = parts(&pool, tx, punt.clone(), &events, &stats, esp, peers)?;
             let thread = spawn(*core, parts, polled, injected, subscriber, &stop)?;
             workers.push(RunningWorker { core: *core, numa, queues, stats, pool, thread: Some(thread) });
         }
@@ -327,6 +330,7 @@ fn parts(
     events: &Arc<ArrayQueue<Event>>,
     stats: &Arc<WorkerStats>,
     esp: EspParts,
+    peers: Peers<Mbuf>,
 ) -> Result<Parts<Dpdk>, RuntimeError> {
     let hz = dpdk::cycles::tsc_hz();
     let limits = Limits { datagrams: REASSEMBLIES, timeout_cycles: hz, socket: pool.socket() };
@@ -338,6 +342,8 @@ fn parts(
         events: Arc::clone(events),
         stats: Arc::clone(stats),
         esp,
+        peers,
+        spread: true,
         hz,
     })
 }

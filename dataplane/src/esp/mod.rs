@@ -23,6 +23,7 @@ use crate::stats::WorkerStats;
 use cipher::{Backend, CipherError, Engine};
 use feed::SaReceiver;
 use iv::Sender;
+pub(crate) use sa::Outbound;
 use seal::Plan;
 pub(crate) use table::SaTable;
 

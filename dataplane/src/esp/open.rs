@@ -191,6 +191,7 @@ fn release<D: Driver>(
     let tunnel = tunnel.filter(|t| t.incarnation == sa.incarnation).ok_or(DropReason::TunnelGone)?;
     meta.set_tunnel_in(id);
     meta.vrf = tunnel.vrf;
+    meta.handed = false;
     if tunnel.udp && usize::from(meta.esp_at) > UdpHeader::LEN {
         note_peer(packet.data(), meta, cx, sa, tunnel, number);
     }

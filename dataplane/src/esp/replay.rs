@@ -132,6 +132,11 @@ impl ReplayWindow {
         }
     }
 
+    /// How many numbers it reaches back.
+    pub fn size(&self) -> u32 {
+        self.size as u32
+    }
+
     /// The highest number marked so far, 0 before the first.
     pub fn newest(&self) -> u64 {
         self.newest.load(Relaxed)

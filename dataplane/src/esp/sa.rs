@@ -238,6 +238,12 @@ impl Outbound {
         }
     }
 
+    /// Whether this worker may seal packets.
+    #[inline(always)]
+    pub fn is_of(&self, worker: usize) -> bool {
+        self.pinned == Self::ANY_WORKER || usize::from(self.pinned) == worker
+    }
+
     /// One packet of this burst will need a number.
     #[inline(always)]
     pub fn announce(&self) {

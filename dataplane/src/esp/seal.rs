@@ -50,6 +50,7 @@ impl<D: Driver> Pipeline<D> {
     pub(crate) fn seal(&mut self, tables: &Snapshot) {
         if !self.lanes.is_empty(Next::Seal) {
             let lane = self.lanes.take(Next::Seal);
+            let lane = self.spread_outbound(lane);
             let ready = self.prepare(lane, tables);
             let sealed = self.encrypt(ready, tables);
             self.leave_sealed(sealed, tables);
@@ -62,7 +63,7 @@ impl<D: Driver> Pipeline<D> {
         let mut ready = Lane::EMPTY;
         for i in lane {
             let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
-            match prepare(packet, meta, &mut self.cx, &self.esp.table, tables) {
+            match prepare(packet, meta, &mut self.cx, &self.esp.table, tables, self.spread.peers.me()) {
                 Ok(Prepared::Seal(plan)) => {
                     self.esp.plans[i] = plan;
                     ready.push(i);
@@ -180,10 +181,11 @@ fn prepare<D: Driver>(
     cx: &mut Context<D>,
     table: &SaTable,
     tables: &Snapshot,
+    me: usize,
 ) -> Result<Prepared, DropReason> {
     let id = TunnelId(meta.slot);
     let tunnel = tables.tunnels.get(id.index()).filter(|tunnel| tunnel.live).ok_or(DropReason::TunnelGone)?;
-    let sa = table.outbound(id).filter(|sa| sa.incarnation == tunnel.incarnation);
+    let sa = table.outbound(id).filter(|sa| sa.incarnation == tunnel.incarnation && sa.is_of(me));
     let sa = sa.ok_or(DropReason::EspNoSa)?;
     let len = packet.total_len();
     let inner_v6 = meta.v6;

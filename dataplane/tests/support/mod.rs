@@ -11,6 +11,7 @@ use penstock_dataplane::esp::cipher::{Backend, Engine};
 use penstock_dataplane::esp::feed::{SaFeed, SaReceiver};
 use penstock_dataplane::esp::iv::{Lease, LeaseStore, SenderId};
 use penstock_dataplane::frame::heap::{Heap, HeapBuffer, HeapPool, HeapQueue, NoFragmentation};
+use penstock_dataplane::handoff::{Peers, peers};
 use penstock_dataplane::ids::*;
 use penstock_dataplane::pipeline::{Event, Parts};
 use penstock_dataplane::publish::Publisher;
@@ -141,13 +142,39 @@ impl Lab {
 
     /// As control leaves a worker before the first tables.
     pub fn unpublished() -> Self {
-        let (rx, edge, core) = (HeapQueue::default(), HeapQueue::default(), HeapQueue::default());
         let stats = Arc::new(WorkerStats::new(2, 16));
+        let (feed, mut receivers) = SaFeed::new([Arc::clone(&stats)], ASSOCIATIONS);
+        Self::assemble(stats, feed, receivers.remove(0), peers(1).remove(0), false)
+    }
+
+    /// Two workers of one gateway, each with queues of its own; the first one's feed serves both. They spread.
+    pub fn two(tunnel: &TunnelSpec) -> (Self, Self) {
+        let stats = || Arc::new(WorkerStats::new(2, 16));
+        let (one, two) = (stats(), stats());
+        let (feed, mut receivers) = SaFeed::new([Arc::clone(&one), Arc::clone(&two)], ASSOCIATIONS);
+        let (nothing, _) = SaFeed::new([], 0);
+        let mut peers = peers(2);
+        let mut second = Self::assemble(two, nothing, receivers.remove(1), peers.remove(1), true);
+        let mut first = Self::assemble(one, feed, receivers.remove(0), peers.remove(0), true);
+        for lab in [&mut first, &mut second] {
+            lab.tables = tables(tunnel);
+            lab.publisher.publish(&lab.tables);
+        }
+        (first, second)
+    }
+
+    fn assemble(
+        stats: Arc<WorkerStats>,
+        feed: SaFeed,
+        receiver: SaReceiver,
+        peers: Peers<HeapBuffer>,
+        spread: bool,
+    ) -> Self {
+        let (rx, edge, core) = (HeapQueue::default(), HeapQueue::default(), HeapQueue::default());
         let (publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
         let (punt, punted) = punt_queue();
         let (injector, injected): (_, InjectReceiver<HeapBuffer>) = inject_queue(HeapPool);
         let events = Arc::new(ArrayQueue::new(16));
-        let (feed, mut receivers) = SaFeed::new([Arc::clone(&stats)], ASSOCIATIONS);
         let parts = Parts {
             tx: vec![Some(edge.clone()), Some(core.clone())],
             pool: HeapPool,
@@ -155,7 +182,9 @@ impl Lab {
             punt,
             events: Arc::clone(&events),
             stats: Arc::clone(&stats),
-            esp: esp_parts(receivers.remove(0)),
+            esp: esp_parts(receiver),
+            peers,
+            spread,
             hz: HZ,
         };
         let worker = Worker::new(parts, vec![(PortId(0), rx.clone())], injected, subscribers.remove(0));
