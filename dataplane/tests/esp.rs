@@ -3,167 +3,29 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
 use penstock_dataplane::drop_reason::DropReason;
-use penstock_dataplane::esp::cipher::{Backend, Cipher};
-use penstock_dataplane::esp::key::KeyMaterial;
-use penstock_dataplane::esp::replay::ReplayWindow;
-use penstock_dataplane::esp::sa::{InboundSpec, Numbering, OutboundSpec, Spi};
+use penstock_dataplane::esp::sa::{InboundSpec, OutboundSpec, Spi};
 use penstock_dataplane::esp::selector::{Selectors, TrafficSelector};
 use penstock_dataplane::esp::suite::Suite;
-use penstock_dataplane::ids::*;
 use penstock_dataplane::pipeline::Event;
-use penstock_dataplane::tables::*;
+use support::esp::*;
 use support::*;
-
-const SPI: Spi = Spi(0x1001);
-
-/// What both ends agree on.
-#[derive(Clone)]
-struct Agreement {
-    suite: Suite,
-    esn: bool,
-    window: Option<u32>,
-    selectors: Selectors,
-    hard_limit: u64,
-    first: u64,
-    udp: bool,
-    v6: bool,
-}
-
-impl Default for Agreement {
-    fn default() -> Self {
-        Self {
-            suite: Suite::AES128_GCM,
-            esn: false,
-            window: None,
-            selectors: Selectors::any(),
-            hard_limit: u64::MAX,
-            first: 0,
-            udp: false,
-            v6: false,
-        }
-    }
-}
-
-impl Agreement {
-    fn cipher(&self) -> Arc<Cipher> {
-        let bytes = |len| (0..len).map(|i| (i * 7 + 1) as u8).collect::<Vec<u8>>();
-        let encryption = bytes(self.suite.encryption_key_len() + self.suite.salt_len());
-        let keys = KeyMaterial::new(self.suite, &encryption, &bytes(self.suite.integrity_key_len())).unwrap();
-        Arc::new(Cipher::new(self.suite, &keys, Backend::best()).unwrap())
-    }
-
-    fn spec(&self) -> TunnelSpec {
-        let (local, remote) = if self.v6 { (ENDPOINT6, REMOTE6) } else { (ENDPOINT, REMOTE) };
-        let udp = self.udp.then_some(UdpPorts { local: 4500, remote: 4500 });
-        let mtu = self.suite.inner_mtu(1500, self.v6, self.udp);
-        TunnelSpec {
-            local: local.parse().unwrap(),
-            remote: remote.parse().unwrap(),
-            encapsulation: Encapsulation::Esp { udp },
-            incarnation: 7,
-            mtu,
-            ..spec()
-        }
-    }
-
-    fn outbound(&self, remote: &str) -> OutboundSpec {
-        OutboundSpec {
-            spi: SPI,
-            tunnel: TUNNEL,
-            incarnation: 7,
-            cipher: self.cipher(),
-            esn: self.esn,
-            numbering: Numbering::Shared(Arc::new(AtomicU64::new(self.first))),
-            selectors: Arc::new(self.selectors.clone()),
-            remote: remote.parse().unwrap(),
-            soft_limit: u64::MAX,
-            hard_limit: self.hard_limit,
-        }
-    }
-
-    fn inbound(&self, selectors: Selectors) -> InboundSpec {
-        InboundSpec {
-            spi: SPI,
-            endpoint: EndpointId(u16::from(self.v6)),
-            tunnel: TUNNEL,
-            incarnation: 7,
-            cipher: self.cipher(),
-            esn: self.esn,
-            replay: self.window.map(|size| Arc::new(ReplayWindow::new(size, self.esn).unwrap())),
-            selectors: Arc::new(selectors),
-        }
-    }
-
-    /// Us: clients' packets go into the tunnel.
-    fn near(&self) -> Lab {
-        let mut lab = Lab::with(&self.spec());
-        lab.feed.set_outbound(&self.outbound(&lab_remote(self)));
-        lab.feed.lease(0, lease(1));
-        lab
-    }
-
-    /// The customer's end of the same tunnel: another gateway, which delivers to the edge.
-    fn far(&self) -> Lab {
-        let ours = self.spec();
-        let mut lab = Lab::with(&TunnelSpec { local: ours.remote, remote: ours.local, ..ours.clone() });
-        lab.change(|tables| {
-            let endpoint = Hop::endpoint(EndpointId(u16::from(self.v6)));
-            let underlay = table(&[("192.0.2.77/32", endpoint)], &[("2001:db8:7::77/128", endpoint)]);
-            tables.set_vrf(VrfId::INTERNET, underlay);
-            let edge = Hop::adjacency(AdjacencyId(0));
-            tables.set_vrf(TENANT, table(&[("0.0.0.0/0", edge)], &[("::/0", edge)]));
-        });
-        lab.feed.add_inbound(&self.inbound(self.selectors_of_far())).unwrap();
-        lab
-    }
-
-    fn selectors_of_far(&self) -> Selectors {
-        self.selectors.clone()
-    }
-
-    fn both(&self) -> (Lab, Lab) {
-        (self.near(), self.far())
-    }
-}
-
-const ENDPOINT6: &str = "2001:db8:ffff::1";
-const REMOTE6: &str = "2001:db8:7::77";
-
-fn lab_remote(agreement: &Agreement) -> String {
-    if agreement.v6 { REMOTE6 } else { REMOTE }.to_owned()
-}
-
-/// Sends a packet through our end; returns the outer packet.
-fn sealed(near: &mut Lab, inner: &[u8]) -> Vec<u8> {
-    let (edge, core) = near.feed(&frame(inner));
-    let mut out: Vec<_> = edge.into_iter().chain(core).collect();
-    assert_eq!(out.len(), 1, "{:?}", near.all_drops());
-    out.remove(0)[14..].to_vec()
-}
-
-fn suites() -> impl Iterator<Item = Suite> {
-    Suite::all()
-}
 
 #[test]
 fn every_suite_family_and_size_comes_out_as_it_went_in() {
-    for suite in suites() {
-        for (udp, v6) in [(false, false), (true, false), (false, true), (true, true)] {
-            let (mut near, mut far) = Agreement { suite, udp, v6, ..Agreement::default() }.both();
-            let mtu = usize::from(suite.inner_mtu(1500, v6, udp));
+    for suite in Suite::all() {
+        for (in_udp, v6) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (mut near, mut far) = Agreement { suite, udp: in_udp, v6, ..Agreement::default() }.both();
+            let mtu = usize::from(suite.inner_mtu(1500, v6, in_udp));
             for len in (0..40).chain([100, 576, 1000, mtu - 29, mtu - 28]) {
                 let inner = request(len);
                 let outer = sealed(&mut near, &inner);
-                assert!(outer.len() <= 1500, "{suite} {udp} {v6} {len}: {}", outer.len());
+                assert!(outer.len() <= 1500, "{suite} {in_udp} {v6} {len}: {}", outer.len());
                 let back = far.leaves_by_edge(&frame(&outer));
                 // One hop at each end.
                 assert_eq!((back[8] + 2, &back[12..]), (inner[8], &inner[12..]), "{suite} {len}");
             }
-            let inner6 = ip6(17, 0x29, 64, "2001:db8:9::9", "2001:db8:100::5", &udp_payload());
+            let inner6 = ip6(17, 0x29, 64, "2001:db8:9::9", "2001:db8:100::5", &udp(333));
             let outer = sealed(&mut near, &inner6);
             let back = far.leaves_by_edge(&frame(&outer));
             assert_eq!((back[7] + 2, &back[8..]), (inner6[7], &inner6[8..]));
@@ -173,13 +35,9 @@ fn every_suite_family_and_size_comes_out_as_it_went_in() {
     }
 }
 
-fn udp_payload() -> Vec<u8> {
-    udp(333)
-}
-
 #[test]
 fn the_largest_packet_fits_and_one_byte_more_does_not() {
-    for suite in suites() {
+    for suite in Suite::all() {
         let agreement = Agreement { suite, ..Agreement::default() };
         let mut near = agreement.near();
         let mtu = usize::from(suite.inner_mtu(1500, false, false));
@@ -215,13 +73,13 @@ fn without_a_lease_or_an_association_nothing_leaves() {
     let agreement = Agreement::default();
     let mut lab = Lab::with(&agreement.spec());
     lab.dies(&frame(&request(30)), DropReason::EspNoSa);
-    lab.feed.set_outbound(&agreement.outbound(REMOTE));
+    lab.feed.set_outbound(&agreement.outbound());
     lab.dies(&frame(&request(30)), DropReason::EspNoLease);
     lab.feed.lease(0, lease(1));
     sealed(&mut lab, &request(30));
     lab.feed.clear_outbound(TUNNEL);
     lab.dies(&frame(&request(30)), DropReason::EspNoSa);
-    let other = OutboundSpec { incarnation: 8, ..agreement.outbound(REMOTE) };
+    let other = OutboundSpec { incarnation: 8, ..agreement.outbound() };
     lab.feed.set_outbound(&other);
     lab.dies(&frame(&request(30)), DropReason::EspNoSa);
     lab.assert_balanced();
@@ -270,28 +128,10 @@ fn two_copies_in_one_burst_are_one_packet() {
 }
 
 #[test]
-fn numbers_end_at_the_hard_limit() {
-    let agreement = Agreement { first: u64::from(u32::MAX) - 2, ..Agreement::default() };
-    let mut near = agreement.near();
-    sealed(&mut near, &request(1));
-    let last = sealed(&mut near, &request(1));
-    assert_eq!(last[24..28], [0xff; 4]);
-    near.dies(&frame(&request(1)), DropReason::EspSequence);
-    let agreement = Agreement { esn: true, window: Some(64), ..agreement };
-    let (mut near, mut far) = agreement.both();
-    // The far end has to be taken there in steps that it can follow.
-    for _ in 0..5 {
-        let outer = sealed(&mut near, &request(1));
-        let _ = far.feed(&frame(&outer));
-    }
-    assert_eq!(near.stats.drops(DropReason::EspSequence), 0);
-}
-
-#[test]
 fn the_soft_limit_is_told_once() {
     let agreement = Agreement::default();
     let mut lab = Lab::with(&agreement.spec());
-    lab.feed.set_outbound(&OutboundSpec { soft_limit: 2, ..agreement.outbound(REMOTE) });
+    lab.feed.set_outbound(&OutboundSpec { soft_limit: 2, ..agreement.outbound() });
     lab.feed.lease(0, lease(1));
     for _ in 0..4 {
         sealed(&mut lab, &request(1));
@@ -304,38 +144,31 @@ fn the_soft_limit_is_told_once() {
 fn selectors_hold_both_ways() {
     let net =
         |first: &str, last: &str| TrafficSelector::addresses(first.parse().unwrap(), last.parse().unwrap());
-    let narrow = |local, remote| Selectors::new(vec![local], vec![remote]).unwrap();
-    let everything = net("0.0.0.0", "255.255.255.255");
-    let selectors = narrow(everything.clone(), net("198.51.100.0", "198.51.100.3"));
-    let mut near = Agreement { selectors, ..Agreement::default() }.near();
-    near.dies(&frame(&request(1)), DropReason::EspSelector);
-    let agreement = Agreement::default();
-    let mut near = agreement.near();
-    let mut far = agreement.far();
-    far.feed.add_inbound(&InboundSpec { spi: Spi(0x9999), ..agreement.inbound(Selectors::any()) }).unwrap();
-    far.leaves_by_edge(&frame(&sealed(&mut near, &request(1))));
-    let strict = Agreement { selectors: Selectors::any(), ..agreement };
-    let mut far = Lab::with(&TunnelSpec {
-        local: REMOTE.parse().unwrap(),
-        remote: ENDPOINT.parse().unwrap(),
-        ..strict.spec()
-    });
-    far.change(|tables| {
-        tables.set_vrf(VrfId::INTERNET, table(&[("192.0.2.77/32", Hop::endpoint(EndpointId(0)))], &[]));
-    });
-    let selectors = narrow(everything, net("9.9.9.9", "9.9.9.9"));
-    far.feed.add_inbound(&strict.inbound(selectors)).unwrap();
-    far.dies(&frame(&sealed(&mut near, &request(1))), DropReason::EspSelector);
+    let everything = || net("0.0.0.0", "255.255.255.255");
+    let with = |local, remote| Agreement {
+        selectors: Selectors::new(vec![local], vec![remote]).unwrap(),
+        ..Agreement::default()
+    };
+    let other = net("198.51.100.0", "198.51.100.3");
+    with(everything(), other.clone()).near().dies(&frame(&request(1)), DropReason::EspSelector);
+    let mut near = with(everything(), net("198.51.100.0", "198.51.100.5")).near();
+    // The far end's own side is the customer's, so the same ranges the other way round.
+    with(net("198.51.100.0", "198.51.100.5"), everything())
+        .near()
+        .dies(&frame(&request(1)), DropReason::EspSelector);
+    let outer = frame(&sealed(&mut near, &request(1)));
+    with(net("198.51.100.5", "198.51.100.5"), net("8.8.8.8", "8.8.8.8")).far().leaves_by_edge(&outer);
+    with(other, everything()).far().dies(&outer, DropReason::EspSelector);
+    with(everything(), net("9.9.9.9", "9.9.9.9")).far().dies(&outer, DropReason::EspSelector);
+    // IPv4 ranges take no IPv6.
+    let inner6 = ip6(17, 0, 64, "2001:db8:9::9", "2001:db8:100::5", &udp(9));
+    near.dies(&frame(&inner6), DropReason::EspSelector);
 }
 
 #[test]
 fn nat_t_keepalives_end_and_ike_goes_to_the_kernel() {
     let (_, mut far) = Agreement { udp: true, ..Agreement::default() }.both();
-    let datagram = |payload: &[u8]| {
-        let mut bytes = vec![0x11, 0x94, 0x11, 0x94, 0, 8 + payload.len() as u8, 0, 0];
-        bytes.extend_from_slice(payload);
-        frame(&Ip4::default().build(ENDPOINT, REMOTE, &bytes))
-    };
+    let datagram = |payload: &[u8]| frame(&Ip4::default().build(ENDPOINT, REMOTE, &natt(payload)));
     far.dies(&datagram(&[0xff]), DropReason::NatTKeepalive);
     far.dies(&datagram(&[0, 0, 0, 7, 0, 0, 0, 0]), DropReason::EspSpiReserved);
     far.feed(&datagram(&[0, 0, 0, 0, 1, 2, 3, 4]));
@@ -376,10 +209,9 @@ fn a_rekey_between_two_packets_loses_none() {
     let (mut near, mut far) = agreement.both();
     for round in 0..200u32 {
         let spi = Spi(0x2000 + round);
-        let handle =
-            far.feed.add_inbound(&InboundSpec { spi, ..agreement.inbound(Selectors::any()) }).unwrap();
+        let handle = far.feed.add_inbound(&InboundSpec { spi, ..agreement.inbound() }).unwrap();
         let before = sealed(&mut near, &request(5));
-        near.feed.set_outbound(&OutboundSpec { spi, ..agreement.outbound(REMOTE) });
+        near.feed.set_outbound(&OutboundSpec { spi, ..agreement.outbound() });
         let after = sealed(&mut near, &request(5));
         assert_ne!(before[20..24], after[20..24]);
         if round == 0 {

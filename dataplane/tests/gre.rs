@@ -9,21 +9,6 @@ use penstock_dataplane::tables::*;
 use penstock_dataplane::wire::{checksum, keepalive};
 use support::*;
 
-/// The inner packet as it must leave: one hop less.
-fn one_hop_less(packet: &[u8]) -> Vec<u8> {
-    let mut packet = packet.to_vec();
-    if packet[0] >> 4 == 6 {
-        packet[7] -= 1;
-        return packet;
-    }
-    packet[8] -= 1;
-    packet[10..12].fill(0);
-    let len = usize::from(packet[0] & 15) * 4;
-    let sum = checksum::checksum(&packet[..len]);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet
-}
-
 #[test]
 fn encapsulates_in_plain_gre() {
     let mut lab = Lab::new();

@@ -20,7 +20,7 @@ use crate::inner::{admit_v4, admit_v6};
 use crate::pipeline::{Context, Event, Pipeline};
 use crate::tables::{Snapshot, Tunnel};
 use crate::wire::ipv4::Ipv4Header;
-use crate::wire::ipv6::Ipv6Header;
+use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::protocol;
 use crate::wire::udp::UdpHeader;
 
@@ -258,20 +258,32 @@ fn note_peer<D: Driver>(
     let udp_at = usize::from(meta.esp_at) - UdpHeader::LEN;
     let Some(udp) = outer.get(udp_at..).and_then(UdpHeader::view) else { return };
     let port = udp.src_port.get();
-    let address = if meta.v6 {
-        Ipv6Header::view(outer).map(|header| IpAddr::from(Ipv6Addr::from_bits(header.src.get())))
+    let from = if meta.v6 {
+        ipv6::transport(outer).zip(Ipv6Header::view(outer)).map(|(transport, header)| {
+            (transport.protocol, IpAddr::from(Ipv6Addr::from_bits(header.src.get())))
+        })
     } else {
-        Ipv4Header::view(outer).map(|header| IpAddr::from(Ipv4Addr::from_bits(header.src.get())))
+        Ipv4Header::view(outer)
+            .map(|header| (header.protocol, IpAddr::from(Ipv4Addr::from_bits(header.src.get()))))
     };
-    let Some(address) = address else { return };
+    // ESP without UDP may come at any time (RFC 7296 2.23), and has no ports.
+    let Some((protocol::UDP, address)) = from else { return };
     if (tunnel.is_remote(address) && port == tunnel.udp_remote_port())
-        || number <= sa.counters.sequence.get()
+        || !is_newest(sa, number)
         || !same_family(address, tunnel)
     {
         return;
     }
     // A full queue loses the notice; the next packet brings another.
     let _ = cx.events.push(Event::PeerMoved { tunnel: TunnelId(sa.tunnel), spi: sa.spi, address, port });
+}
+
+/// The window knows what all workers received. It has this number already; the counter, which is this worker's, has not.
+fn is_newest(sa: &Inbound, number: u64) -> bool {
+    match &sa.replay {
+        Some(window) => number >= window.newest(),
+        None => number > sa.counters.sequence.get(),
+    }
 }
 
 fn same_family(address: IpAddr, tunnel: &Tunnel) -> bool {

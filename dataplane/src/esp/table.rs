@@ -109,7 +109,7 @@ impl SaTable {
         let key = sa.key();
         let before = place.replace(sa);
         if let Some(before) = &before {
-            self.by_spi.remove(&before.key());
+            self.forget_spi(before.key(), slot);
         }
         self.by_spi.insert(key, slot);
         before
@@ -118,12 +118,15 @@ impl SaTable {
     /// Empties a slot.
     pub fn remove_inbound(&mut self, slot: u32) -> Option<Box<Inbound>> {
         let sa = self.inbound.get_mut(slot as usize)?.take()?;
-        let key = sa.key();
-        // The same SPI may have moved to another slot.
+        self.forget_spi(sa.key(), slot);
+        Some(sa)
+    }
+
+    /// The same SPI may have moved to another slot.
+    fn forget_spi(&mut self, key: u64, slot: u32) {
         if self.by_spi.get(&key) == Some(&slot) {
             self.by_spi.remove(&key);
         }
-        Some(sa)
     }
 
     /// From now on the tunnel sends under this association; the one before comes back.

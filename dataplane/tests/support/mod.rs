@@ -1,6 +1,8 @@
 //! A worker on heap buffers with two ports and one tenant, and frames to feed it.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part, and fails by panic")]
 
+pub mod esp;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -414,4 +416,19 @@ pub fn reply(len: usize) -> Vec<u8> {
 /// A client's packet to the customer.
 pub fn request(len: usize) -> Vec<u8> {
     Ip4::default().build(CLIENT, INSIDE, &udp(len))
+}
+
+/// The inner packet as it must leave: one hop less.
+pub fn one_hop_less(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet[0] >> 4 == 6 {
+        packet[7] -= 1;
+        return packet;
+    }
+    packet[8] -= 1;
+    packet[10..12].fill(0);
+    let len = usize::from(packet[0] & 15) * 4;
+    let sum = checksum::checksum(&packet[..len]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
 }
