@@ -1,5 +1,6 @@
 """A tunnel of every kind, side by side in one lab."""
 
+from lab.esp import NATT_PORT, SUITES, EspTunnel
 from lab.plan import Tunnel
 
 VLAN = 200
@@ -14,6 +15,21 @@ TUNNELS = [
     Tunnel(7, vlan=VLAN),
     Tunnel(8, outer_fragments=True),
 ]
+
+# Window and extended sequence numbers, of both sides; 1024 is more than one burst's numbers of many workers.
+MODES = ((0, False), (64, False), (64, True), (1024, True))
+
+
+def every_suite(first):
+    """Each suite over IPv4 and IPv6, plain and in UDP; with each of these four another window, rotated."""
+    for row, suite in enumerate(SUITES.values()):
+        for column, (outer, udp_port) in enumerate(((4, None), (6, None), (4, NATT_PORT), (6, NATT_PORT))):
+            window, esn = MODES[(row + column) % len(MODES)]
+            yield EspTunnel(first + 4 * row + column, outer, suite, udp_port, window, esn)
+
+
+ESP_TUNNELS = list(every_suite(30))
+ESP_FRAGMENTS = [EspTunnel(70, outer_fragments=True), EspTunnel(71, 6, SUITES["aes128-sha256"], outer_fragments=True)]
 
 
 def by_name(tunnel):
