@@ -30,6 +30,13 @@ def every_suite(first):
 
 ESP_TUNNELS = list(every_suite(30))
 ESP_FRAGMENTS = [EspTunnel(70, outer_fragments=True), EspTunnel(71, 6, SUITES["aes128-sha256"], outer_fragments=True)]
+NAT = EspTunnel(73, udp_port=40500)
+SELECT = EspTunnel(74, selectors={"local": ["192.0.2.0/24", "2001:db8:1::/64"],
+                                  "remote": ["198.51.174.0/24", "2001:db8:5174::/64"]})
+REKEYED = [EspTunnel(75, window=64), EspTunnel(76, 6, SUITES["aes128-sha256"], NATT_PORT, 64, True)]
+WRAPPED = [EspTunnel(77, window=64, esn=True), EspTunnel(78, 6, SUITES["aes256-sha512"], window=64, esn=True)]
+LIMITED = EspTunnel(79)
+ALL = [*TUNNELS, *ESP_TUNNELS, *ESP_FRAGMENTS, NAT, SELECT, *REKEYED, *WRAPPED, LIMITED]
 
 
 def by_name(tunnel):

@@ -3,6 +3,7 @@
 `inbound` and `outbound` are the gateway's: inbound is what the router sends.
 """
 
+import copy
 import os
 from dataclasses import dataclass, field
 
@@ -68,7 +69,7 @@ SUITES = {suite.name: suite for suite in (
 )}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EspTunnel(Addresses):
     """One ESP tunnel between the gateway's anycast endpoint and the router."""
 
@@ -76,6 +77,7 @@ class EspTunnel(Addresses):
     udp_port: int | None = None  # UDP encapsulation; the router's port, as a NAT on the way would show it
     window: int = 0  # anti-replay window of both sides, 0 for none
     esn: bool = False
+    remote_of: int | None = None  # has the same outer addresses as tunnel number ...
     selectors: dict | None = None  # the gateway's; None for any
     outer_fragments: bool = False  # the way to the endpoint is narrow: the router's kernel fragments outer packets
     kind: str = "esp"
@@ -91,6 +93,12 @@ class EspTunnel(Addresses):
         words += ["selectors"] if self.selectors is not None else []
         words += ["fragments"] if self.outer_fragments else []
         return "-".join(words)
+
+    @property
+    def remote(self):
+        """The router's outer address."""
+        number = 70 + (self.number if self.remote_of is None else self.remote_of)
+        return f"198.18.0.{number}" if self.outer == 4 else f"2001:db8:2::{number}"
 
     @property
     def device(self):
@@ -131,7 +139,8 @@ class Sa:
 class Associations:
     """The SAs of a lab's tunnels: what the router and the gateway are given."""
 
-    def __init__(self, tunnels=()):
+    def __init__(self, tunnels=(), randomness=os.urandom):
+        self.randomness = randomness
         self.tunnels = {}
         self.inbound, self.outbound = {}, {}  # by tunnel name; inbound is a list, for rekeying
         self.made = 0
@@ -144,11 +153,17 @@ class Associations:
         self.inbound[tunnel.name] = [self.make(tunnel)]
         self.outbound[tunnel.name] = self.make(tunnel)
 
+    def without(self, tunnel):
+        """The same SAs but this tunnel's."""
+        others = copy.copy(self)
+        others.tunnels = {name: each for name, each in self.tunnels.items() if name != tunnel.name}
+        return others
+
     def make(self, tunnel):
         """A new SA; no SPI is ever used twice."""
         self.made += 1
         spi = 0x1000_0000 + tunnel.number * 0x1_0000 + self.made
-        return Sa(tunnel, spi, os.urandom(tunnel.suite.key), os.urandom(tunnel.suite.auth_key))
+        return Sa(tunnel, spi, self.randomness(tunnel.suite.key), self.randomness(tunnel.suite.auth_key))
 
     def file(self, tenant="acme"):
         """The content of the static-SA file."""

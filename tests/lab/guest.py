@@ -1,4 +1,4 @@
-"""A small qemu guest: a Linux router whose kernel has GRE, whatever the host's kernel lacks.
+"""A small qemu guest: a Linux router whose kernel has GRE and ESP, whatever the host's kernel lacks.
 
 Three network cards: `mgmt` (commands, in the guest's own namespace on the
 host), `wan` (a port of the lab's switch), `lan` (straight into the server's

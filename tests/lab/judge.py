@@ -24,24 +24,30 @@ class Judge:
             auth_algo=self.suite.scapy_auth, auth_key=sa.auth_key, tunnel_header=IP())
         self.sequence = 0
 
-    def seal(self, packet, **more):
-        """An outer packet that carries this one."""
-        return self.seal_bytes(bytes(packet), NEXT_IPV6 if packet.name == "IPv6" else NEXT_IPV4, **more)
+    def seal(self, packet, more=b"", **options):
+        """An outer packet that carries this one; `more` is traffic flow padding behind it (RFC 4303 2.7)."""
+        return self.seal_bytes(bytes(packet) + more, NEXT_IPV6 if packet.name == "IPv6" else NEXT_IPV4, **options)
 
-    def seal_bytes(self, data, next_header, sequence=None, padding=None, **outer):
+    def seal_bytes(self, data, next_header, sequence=None, iv=None, padding=None, pad_length=None, **outer):
         """An outer packet with any payload, next header and padding; the next sequence number unless told."""
         if sequence is None:
             sequence = self.sequence = self.sequence + 1
+        return self.headers(**outer) / self._seal(data, next_header, sequence, iv, padding, pad_length)
+
+    def _seal(self, data, next_header, sequence, iv, padding=None, pad_length=None):
         algorithm, high = self.scapy.crypt_algo, sequence >> 32
-        plain = _ESPPlain(spi=self.sa.spi, seq=sequence & 0xFFFFFFFF, iv=algorithm.generate_iv(), data=data, nh=next_header)
+        plain = _ESPPlain(spi=self.sa.spi, seq=sequence & 0xFFFFFFFF, data=data, nh=next_header,
+                          iv=algorithm.generate_iv() if iv is None else iv[:self.suite.iv])
         algorithm.pad(plain)
         if padding is not None:
             plain.padding, plain.padlen = padding, len(padding)
+        if pad_length is not None:  # a lie
+            plain.padlen = pad_length
         sealed = algorithm.encrypt(self.scapy, plain, self.scapy.crypt_key, self.suite.icv if self.suite.aead else None,
                                    esn_en=self.tunnel.esn, esn=high)
         if not self.suite.aead:
             sealed.data += self._icv(bytes(sealed), high)
-        return self.headers(**outer) / sealed
+        return sealed
 
     def headers(self, source=None, udp_port=None, **fields):
         """The outer headers of this direction; fields are the IP header's."""
@@ -60,9 +66,11 @@ class Judge:
         return ip / (UDP(sport=sport, dport=dport, chksum=0) if tunnel.outer == 4 else UDP(sport=sport, dport=dport))
 
     def open(self, packet, high=0):
-        """The inner packet of an outer one, verified; `high` is the upper half of an extended sequence number."""
-        packet = packet.copy()
-        esp = packet[ESP]
+        """The inner packet of an outer one, verified to the last bit: sealed again it must be the same.
+
+        `high` is the upper half of an extended sequence number.
+        """
+        esp = packet[ESP].copy()
         if esp.spi != self.sa.spi:
             raise IPSecIntegrityError(f"SPI {esp.spi:#x}, not {self.sa.spi:#x}")
         if not self.suite.aead:
@@ -73,9 +81,10 @@ class Judge:
                                               esn_en=self.tunnel.esn, esn=high)
         if plain.nh not in (NEXT_IPV4, NEXT_IPV6):
             raise IPSecIntegrityError(f"next header {plain.nh}")
-        if plain.padlen >= self.suite.block + 2:
-            raise IPSecIntegrityError(f"{plain.padlen} bytes of padding where {self.suite.block} are enough")
-        return (IP if plain.nh == NEXT_IPV4 else IPv6)(plain.data)
+        again = self._seal(bytes(plain.data), plain.nh, high << 32 | esp.seq, plain.iv)
+        if bytes(again) != bytes(packet[ESP]):
+            raise IPSecIntegrityError(f"the padding of {plain.padlen} bytes is not 1, 2, 3 ... or not the shortest")
+        return (IP if plain.nh == NEXT_IPV4 else IPv6)(bytes(plain.data))
 
     def _icv(self, covered, high):
         code = self.scapy.auth_algo.new_mac(self.sa.auth_key)

@@ -28,6 +28,7 @@ class Lab:
         self.twin = Namespace(f"{name}-twin")
         self.gateway = Gateway(self.ports, self.twin, self.directory)
         self.associations = Associations()
+        self.config = None
         self.routers = {}
         if in_guest is not None:
             self.routers["router"] = Router(name, "router", self.directory, in_guest)
@@ -73,6 +74,10 @@ class Lab:
         lines += [f"ip route add default via {tunnels[0].lan_router(4)}",
                   f"ip route add default via {tunnels[0].lan_router(6)}"]
         server.sh("\n".join(lines))
+
+    def apply_associations(self):
+        """Tells the gateway of changed SAs; its configuration stays."""
+        self.gateway.reload(self.config, self.associations)
 
     def add_client(self, port, addresses, gateways):
         """A second client with a port of the gateway to itself."""
