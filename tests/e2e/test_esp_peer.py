@@ -7,9 +7,10 @@ the answer.
 import os
 
 import pytest
-from kinds import ESP_FRAGMENTS, ESP_TUNNELS, by_name
+from kinds import ESP_FRAGMENTS, ESP_TUNNELS, WRAPPED, by_name
 from lab.judge import Judge
 from lab.plan import CLIENT4, CLIENT6, CORE4, CORE6, CORE_MAC
+from lab.rekey import replace
 from lab.topology import Lab
 from lab.traffic import Capture, send_frames
 from scapy.layers.inet import ICMP, IP
@@ -25,7 +26,8 @@ SIZES = (0, 1, 2, 3, 15, 100, 1100)
 def peer():
     """A lab whose gateway is this module."""
     with Lab(f"peer{os.getpid()}") as lab:
-        lab.up(ESP_TUNNELS + ESP_FRAGMENTS)
+        lab.up(ESP_TUNNELS + ESP_FRAGMENTS + WRAPPED)
+        lab.apply_associations = lambda: None
         router = lab.routers["router"]
         router.batch([f"neighbor replace {address} lladdr {CORE_MAC} dev wan" for address in (CORE4, CORE6)])
         lab.router_mac = router.sh("/sbin/ip -o link show wan").stdout.split("link/ether ")[1].split()[0]
@@ -47,8 +49,8 @@ def ping(tunnel, family, size):
     return IPv6(src=CLIENT6, dst=tunnel.router_address(6)) / ICMPv6EchoRequest(id=7, seq=size, data=payload.load)
 
 
-def answers(lab, tunnel, packets):
-    """What the router sends back for these outer packets, opened."""
+def answers(lab, tunnel, packets, wraps=False):
+    """What the router sends back for these outer packets, opened; extended numbers near the top have the lower half."""
     _, judge = lab.judges[tunnel.name]
     found = []
     with Capture(lab.ports, "core0", incoming_only=True) as seen:
@@ -58,7 +60,7 @@ def answers(lab, tunnel, packets):
             found = [packet for packet in map(Ether, seen.frames) if ESP in packet and packet[ESP].spi == judge.sa.spi]
             if len(found) == len(packets):
                 break
-    return [(outer, judge.open(outer.payload)) for outer in found]
+    return [(outer, judge.open(outer.payload, high=int(wraps and outer[ESP].seq < 2**31))) for outer in found]
 
 
 @pytest.mark.parametrize("family", (4, 6))
@@ -92,3 +94,12 @@ def test_the_kernel_refuses_damage(peer):
     damaged = judge.seal(ping(tunnel, 4, 33))
     damaged[ESP].data = damaged[ESP].data[:20] + bytes([damaged[ESP].data[20] ^ 1]) + damaged[ESP].data[21:]
     assert not answers(peer, tunnel, [damaged])
+
+
+@pytest.mark.parametrize("tunnel", WRAPPED, ids=by_name)
+def test_the_kernel_crosses_four_billion(peer, tunnel):
+    replace(peer, tunnel, more=f"replay-oseq {2**32 - 4}")
+    judge = Judge(peer.associations.outbound[tunnel.name], "router")
+    peer.judges[tunnel.name] = judge, Judge(peer.associations.inbound[tunnel.name][0], "gateway")
+    got = answers(peer, tunnel, [judge.seal(ping(tunnel, 4, size)) for size in range(8)], wraps=True)
+    assert [outer[ESP].seq for outer, _ in got] == [2**32 - 3, 2**32 - 2, 2**32 - 1, 0, 1, 2, 3, 4]

@@ -1,5 +1,7 @@
 """New SAs for old while packets flow: not one is lost, counted at the far end."""
 
+import json
+
 import pytest
 from kinds import REKEYED, by_name
 from lab.counters import drops, missed
@@ -16,13 +18,10 @@ def refused_by_the_router(lab):
 
 def lost_in_the_lab(lab):
     """Packets that a busy machine loses around the gateway: rings and queues of ports and of the guest."""
-    counted = missed(lab.gateway)
-    for space, link in ((lab.switch, "router"), (lab.server, "eth0"), (lab.client, "eth0")):
-        words = space.sh(f"cat /sys/class/net/{link}/statistics/rx_dropped /sys/class/net/{link}/statistics/tx_dropped",
-                         check=False).stdout.split()
-        counted += sum(map(int, words))
-    words = lab.routers["router"].sh("cat /sys/class/net/wan/statistics/?x_dropped /sys/class/net/lan/statistics/?x_dropped")
-    return counted + sum(map(int, words.stdout.split()))
+    places = ((lab.switch, "ip", "router"), (lab.server, "ip", "eth0"), (lab.client, "ip", "eth0"),
+              (lab.routers["router"], "/sbin/ip", "wan"), (lab.routers["router"], "/sbin/ip", "lan"))
+    links = [json.loads(place.sh(f"{ip} -j -s link show dev {link}").stdout)[0] for place, ip, link in places]
+    return missed(lab.gateway) + sum(link["stats64"][way]["dropped"] for link in links for way in ("rx", "tx"))
 
 
 def rekey_under_traffic(lab, tunnel, turns, per_second):
