@@ -266,6 +266,10 @@ def selectors(seal):
         source.src = "198.51.149.100" if family == 4 else "2001:db8:5149::1:1"
         target.dst = "192.0.2.77" if family == 4 else "2001:db8:9::10"
         yield dropped(f"outside-the-selectors-v{family}", "esp_selector", seal(SELECT, source), seal(SELECT, target))
+        # Its own side of them holds the gateway too: the route leads into the tunnel, the selectors do not allow it.
+        packet = inner(SELECT, family)
+        packet.dst = source.src
+        yield Case(f"outside-the-selectors-into-it-v{family}", [from_west(packet)], drops={"esp_selector": 1})
 
 
 def windows(seal):
