@@ -11,13 +11,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import cases_esp  # noqa: E402
 import cases_gre  # noqa: E402
 import cases_mtu  # noqa: E402
 from scapy.layers.l2 import Ether  # noqa: E402
 from scapy.utils import PcapNgReader, PcapNgWriter  # noqa: E402
 from world import Case  # noqa: E402
 
-SECTIONS = {"gre": cases_gre, "mtu": cases_mtu}
+SECTIONS = {"gre": cases_gre, "mtu": cases_mtu, "esp": cases_esp}
 
 
 def write(section, path):

@@ -3,9 +3,12 @@
 Every frame here is made by scapy, none by the gateway's own code.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 
+from lab.esp import NATT_PORT, SUITES, Associations, EspTunnel
 from lab.gateway import base_config, tenant_config, tunnel_config
+from lab.judge import Judge
 from lab.plan import CLIENT4, CLIENT6, CORE_MAC, EDGE4, EDGE6, EDGE_MAC, Tunnel
 from lab.wire import EAST_MAC, WEST_MAC
 from scapy.layers.inet import IP, UDP
@@ -25,7 +28,45 @@ SPECIAL = {
     DF_COPY: {"df": "copy"}, DF_CLEAR: {"df": "clear"}, MSS_FIXED: {"mss": 1300}, MSS_OFF: {"mss": "off"},
     NARROW: {"mtu": NARROW_MTU}, OPEN: {"source_filter": "off"},
 }
-EAST_ADDRESSES = [f"{tunnel.remote}/{24 if tunnel.outer == 4 else 64}" for tunnel in TUNNELS]
+
+# ESP: every suite, then a tunnel for each of the other things that an SA can be told.
+BY_SUITE = {name: EspTunnel(30 + number, suite=suite) for number, (name, suite) in enumerate(SUITES.items())}
+GCM, CBC = BY_SUITE["aes128gcm16"], BY_SUITE["aes128-sha256"]
+GCM6, CBC6 = EspTunnel(40, 6), EspTunnel(41, 6, CBC.suite)
+UDP_GCM, UDP_GCM6 = EspTunnel(42, udp_port=NATT_PORT), EspTunnel(43, 6, udp_port=NATT_PORT)
+UDP_CBC = EspTunnel(44, suite=CBC.suite, udp_port=40500)
+WINDOW, WIDE = EspTunnel(45, window=64), EspTunnel(46, suite=CBC.suite, window=1024)
+ESN, ESN_CBC = EspTunnel(47, window=64, esn=True), EspTunnel(48, suite=CBC.suite, window=64, esn=True)
+SELECT = EspTunnel(49, selectors={"local": [f"{CLIENT4}/32", "2001:db8:1::/64"],
+                                  "remote": ["198.51.149.0/28", "2001:db8:5149::/120"]})
+ENDING, SHARED = EspTunnel(50, remote_of=30), EspTunnel(51, remote_of=30)
+ROAMING, ESP_DF_CLEAR, ESP_NARROW = EspTunnel(52, udp_port=NATT_PORT), EspTunnel(53), EspTunnel(54)
+ESP_TUNNELS = [*BY_SUITE.values(), GCM6, CBC6, UDP_GCM, UDP_GCM6, UDP_CBC, WINDOW, WIDE, ESN, ESN_CBC, SELECT, ENDING,
+               SHARED, ROAMING, ESP_DF_CLEAR, ESP_NARROW]
+SPECIAL |= {ESP_DF_CLEAR: {"df": "clear"}, ESP_NARROW: {"mtu": NARROW_MTU}}
+ENDING_PACKETS = 3
+ROAMED = "198.18.0.250"
+
+
+def fixed_bytes(count, label=b"keys of the golden captures"):
+    """Bytes that are the same at every run, different for every label; keys of tests are no secret."""
+    return hashlib.shake_256(label).digest(count)
+
+
+def golden_associations():
+    """The SAs of this world."""
+    made = iter(range(1000))
+    sas = Associations(ESP_TUNNELS, lambda count: fixed_bytes(count, f"key {next(made)}".encode()))
+    sas.outbound[ENDING.name].limits = {"hard_packets": ENDING_PACKETS}
+    return sas
+
+
+ASSOCIATIONS = golden_associations()
+TO_ROUTER = {tunnel: Judge(ASSOCIATIONS.outbound[tunnel.name], "router") for tunnel in ESP_TUNNELS}
+TO_GATEWAY = {tunnel: Judge(ASSOCIATIONS.inbound[tunnel.name][0], "gateway") for tunnel in ESP_TUNNELS}
+
+EAST_ADDRESSES = [f"{tunnel.remote}/{24 if tunnel.outer == 4 else 64}" for tunnel in TUNNELS + ESP_TUNNELS
+                  if getattr(tunnel, "remote_of", None) is None] + [f"{ROAMED}/24"]
 WEST_ADDRESSES = [f"{CLIENT4}/24", f"{CLIENT6}/64"]
 CLIENT = {4: CLIENT4, 6: CLIENT6}
 
@@ -33,7 +74,7 @@ CLIENT = {4: CLIENT4, 6: CLIENT6}
 def config(directory, twin):
     """The gateway's configuration for this world."""
     whole = base_config(directory, twin)
-    tenant = tenant_config(TUNNELS)
+    tenant = tenant_config(TUNNELS + ESP_TUNNELS)
     for tunnel, keys in SPECIAL.items():
         tenant["tunnels"][tunnel.name] = tunnel_config(tunnel) | keys
     whole["tenants"]["acme"] = tenant
@@ -81,6 +122,12 @@ def outer(tunnel, payload, toward="router", tos=0, ttl=64, df=True, gre=None):
     if tunnel.outer == 4:
         return IP(src=source, dst=target, ttl=ttl, tos=tos, flags="DF" if df else 0, id=0) / GRE(**fields) / payload
     return IPv6(src=source, dst=target, hlim=ttl, tc=tos, nh=47) / GRE(**fields) / payload
+
+
+def sealed(tunnel, packet, sequence=0, **options):
+    """What the gateway sends into an ESP tunnel; its sequence number and IV are its own business."""
+    options.setdefault("iv", bytes(16))
+    return TO_ROUTER[tunnel].seal(packet, sequence=sequence, **options)
 
 
 def gre_fields(tunnel):

@@ -6,11 +6,13 @@ import sys
 
 from lab import plan
 from lab.counters import account
+from lab.esp import NATT_PORT, SUITES, EspTunnel
 from lab.gateway import base_config, tenant_config
 from lab.state import names
 from lab.topology import Lab
 from lab.traffic import MIB, tcp_copy
 
+FIRST_ESP = 30  # the first ESP tunnel's number
 PLACES = "client, server, router, twin (the gateway's kernel side), ports (its links) or switch"
 
 
@@ -21,6 +23,9 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="make client, switch, router and server, and start penstock between them")
     up.add_argument("--tunnels", type=int, default=1, help="GRE tunnels to the router (default: 1)")
+    up.add_argument("--esp", type=int, default=0, help=f"ESP tunnels to the router, from number {FIRST_ESP} on (default: 0)")
+    up.add_argument("--cipher", choices=SUITES, default="aes128gcm16", help="of the ESP tunnels (default: aes128gcm16)")
+    up.add_argument("--udp", action="store_true", help="ESP in UDP 4500, as behind a NAT")
     up.add_argument("--outer", type=int, choices=(4, 6), default=4, help="outer IP version (default: 4)")
     up.add_argument("--no-gateway", action="store_true", help="leave the gateway to you; its configuration is written")
     commands.add_parser("down", help="remove the lab")
@@ -34,6 +39,7 @@ def main():
     ask.add_argument("words", nargs=argparse.REMAINDER)
     copy = commands.add_parser("copy", help="copy random bytes over TCP and compare checksums")
     copy.add_argument("source", choices=("client", "server"))
+    copy.add_argument("--tunnel", type=int, default=0, help=f"its number; the first ESP tunnel is {FIRST_ESP} (default: 0)")
     copy.add_argument("--mib", type=int, default=100, help="how much (default: 100)")
     copy.add_argument("--family", type=int, choices=(4, 6), default=4, help="IP version (default: 4)")
     commands.add_parser("counters", help="what the gateway counted; fails if a packet is unaccounted for")
@@ -54,14 +60,18 @@ def command_up(lab, arguments):
     if lab.directory.exists():
         sys.exit(f"lab {lab.name!r} is already up; remove it with: scripts/lab --name {lab.name} down")
     tunnels = [plan.Tunnel(number, outer=arguments.outer) for number in range(arguments.tunnels)]
+    tunnels += [EspTunnel(FIRST_ESP + number, arguments.outer, SUITES[arguments.cipher],
+                          NATT_PORT if arguments.udp else None) for number in range(arguments.esp)]
+    if not tunnels:
+        sys.exit("a lab without any tunnel leads nowhere: --tunnels or --esp must be at least 1")
     try:
         lab.up(tunnels)
         config = base_config(lab.directory, lab.twin.name)
         config["tenants"]["acme"] = tenant_config(tunnels)
         if arguments.no_gateway:
-            lab.gateway.write(config)
+            lab.gateway.write(config, lab.associations)
         else:
-            lab.gateway.start(config)
+            lab.gateway.start(config, lab.associations)
     except BaseException:
         lab.down()
         raise
@@ -75,11 +85,14 @@ def command_down(lab, _):
 
 def command_status(lab, _):
     """Says what is there."""
-    kind = "a qemu guest (this kernel has no GRE)" if lab.in_guest else "a namespace"
+    kind = "a qemu guest (this kernel has no GRE or no ESP)" if lab.in_guest else "a namespace"
     gateway = lab.gateway
     answers = gateway.socket.exists() and gateway.ask("show", "ports", check=False).returncode == 0
     print(f"lab {lab.name}: the router is {kind}; penstock {'answers' if answers else 'is not running'}")
     print(f"  client {plan.CLIENT4} {plan.CLIENT6}   first server {plan.Tunnel(0).server(4)} {plan.Tunnel(0).server(6)}")
+    if gateway.static_sas.exists():
+        first = EspTunnel(FIRST_ESP)
+        print(f"  first server behind ESP {first.server(4)} {first.server(6)}   SAs {gateway.static_sas}")
     print(f"  configuration {gateway.config_file}   log {gateway.log}   all labs: {', '.join(names())}")
 
 
@@ -111,13 +124,14 @@ def command_ask(lab, arguments):
 
 
 def command_copy(lab, arguments):
-    """One transfer between client and server, through the first tunnel."""
+    """One transfer between client and server, through one tunnel."""
+    server, bind = plan.Addresses(arguments.tunnel).server(arguments.family), ""
     if arguments.source == "client":
-        source, target, address = lab.client, lab.server, plan.Tunnel(0).server(arguments.family)
-    else:
-        source, target = lab.server, lab.client
+        source, target, address = lab.client, lab.server, server
+    else:  # the server's own address decides the tunnel
+        source, target, bind = lab.server, lab.client, server
         address = plan.CLIENT4 if arguments.family == 4 else plan.CLIENT6
-    done = tcp_copy(source, target, address, arguments.mib * MIB)
+    done = tcp_copy(source, target, address, arguments.mib * MIB, bind=bind)
     equal = done.sent_sha256 == done.received_sha256
     print(f"{done.size // MIB} MiB at {done.mbit_s:.0f} Mbit/s, sha256 {done.sent_sha256[:16]}... "
           + ("equal on both sides" if equal else f"but {done.received_sha256[:16]}... ARRIVED"))

@@ -31,7 +31,8 @@ def base_config(directory, twin):
     """Node, memory, cores, two ports and the endpoints; tenants are the caller's."""
     cpus = sorted(os.sched_getaffinity(0))
     return {
-        "node": {"name": "lab", "netns": twin, "socket": str(directory / "api.sock")},
+        "node": {"name": "lab", "netns": twin, "socket": str(directory / "api.sock"),
+                 "state": str(directory / "state")},
         "memory": {"hugepages": False, "size_mib": 256},
         "cores": {"control": cpus[0], "workers": [cpus[-1]]},
         "ports": {
@@ -65,11 +66,13 @@ def tenant_config(tunnels):
 def tunnel_config(tunnel):
     """One tunnel as the configuration file has it."""
     config = {
-        "type": "gre",
+        "type": "gre" if tunnel.kind == "gre" else "ipsec",
         "endpoint": f"anycast{tunnel.outer}",
         "remote": tunnel.remote,
         "address": [f"{tunnel.gateway_address(4)}/31", f"{tunnel.gateway_address(6)}/127"],
     }
+    if tunnel.kind != "gre":
+        return config
     if tunnel.key is not None:
         config["key"] = tunnel.key
     if tunnel.checksum:
@@ -85,6 +88,7 @@ class Gateway:
         self.twin = twin
         self.directory = Path(directory)
         self.config_file = self.directory / "penstock.yaml"
+        self.static_sas = self.directory / "static-sas.yaml"
         self.log = self.directory / "penstock.txt"
         self.pid_file = self.directory / "penstock.pid"
         self.socket = self.directory / "api.sock"
@@ -95,16 +99,23 @@ class Gateway:
         """The program that is tested."""
         return binary()
 
-    def write(self, config):
-        """Puts the configuration where run and reload read it."""
+    def write(self, config, associations=None):
+        """Puts the configuration, and the SAs if there are any, where run and reload read them."""
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+        if associations is not None and associations.tunnels:
+            new = self.static_sas.with_suffix(".new")
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                yaml.safe_dump(associations.file(), file, sort_keys=False)
+            new.replace(self.static_sas)
 
-    def start(self, config):
+    def start(self, config, associations=None):
         """Starts penstock and waits until it answers."""
-        self.write(config)
+        self.write(config, associations)
+        command = [binary(), "run", "-c", self.config_file]
+        if self.static_sas.exists():
+            command += ["--static-sas", self.static_sas]
         with open(self.log, "a", encoding="utf-8") as log:
-            self.process = self.space.spawn([binary(), "run", "-c", self.config_file],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = self.space.spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.pid_file.write_text(str(self.process.pid))
         limit = time.monotonic() + START_LIMIT_S
         while time.monotonic() < limit:
@@ -127,9 +138,9 @@ class Gateway:
         """A `show` page as data."""
         return json.loads(self.ask("show", what, "--json").stdout)
 
-    def reload(self, config):
-        """Applies a changed configuration to the running gateway."""
-        self.write(config)
+    def reload(self, config, associations=None):
+        """Applies a changed configuration, and changed SAs, to the running gateway."""
+        self.write(config, associations)
         return self.ask("reload", "-c", str(self.config_file))
 
     def running(self):

@@ -1,9 +1,10 @@
 """The guest's kernel and initramfs, built once and cached.
 
 Debian's cloud kernel is downloaded as a package and unpacked, never
-installed. The initramfs holds busybox, the real `ip`, the modules a GRE
-router needs in dependency order, and an agent that runs commands for the
-host. The cache is keyed by kernel release and by this file's own content.
+installed. The initramfs holds busybox, the real `ip`, perl, the modules that
+a GRE and ESP router needs in dependency order, and an agent that runs
+commands for the host. The cache is keyed by kernel release and by this file's
+own content.
 """
 
 import hashlib
@@ -19,6 +20,11 @@ from lab.netns import run
 CACHE = Path(__file__).resolve().parents[2] / ".lab" / "cache"
 META_PACKAGE = "linux-image-cloud-amd64"
 MODULES = ["virtio_pci", "virtio_net", "ip_gre", "ip6_gre", "ipip", "8021q", "veth", "dummy", "sch_netem"]
+# All that `ip xfrm` may ask for is loaded at the boot: the guest has no modprobe.
+MODULES += ["esp4", "esp6", "xfrm_user", "xfrm_interface", "authenc", "authencesn", "echainiv", "seqiv", "gcm", "ctr",
+            "cbc", "ecb", "hmac", "sha1_generic", "sha256_generic", "sha512_generic", "aes_generic", "aesni_intel",
+            "ghash_generic", "ghash_clmulni_intel", "chacha20poly1305", "chacha_generic", "poly1305_generic", "crypto_null",
+            "drbg"]  # the first IV of a generator is random
 AGENT_PORT = 9
 
 INIT = """#!/bin/sh
@@ -105,6 +111,7 @@ def _fill_root(root, unpacked, release):
     # dash, not busybox, is the shell: busybox's prefers its own small `ip` over the real one.
     _with_libraries(root, "/bin/dash", "bin/sh")
     _with_libraries(root, shutil.which("ip") or "/sbin/ip", "sbin/ip")
+    _with_libraries(root, "/usr/bin/perl", "bin/perl")  # sets a socket option that nothing else here can
     names = _copy_modules(root / "lib/modules", unpacked / "lib/modules" / release, release, unpacked)
     (root / "modules").write_text("\n".join(names) + "\n")
     for name, text in (("init", INIT.replace("@PORT@", str(AGENT_PORT))), ("agent", AGENT)):

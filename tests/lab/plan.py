@@ -19,33 +19,21 @@ ROUTER4, ROUTER6 = "198.18.0.66", "2001:db8:2::66"
 
 
 @dataclass(frozen=True)
-class Tunnel:
-    """One GRE tunnel between the gateway's anycast endpoint and the router."""
+class Addresses:
+    """Where tunnel number n is, whatever it is made of."""
 
     number: int
     outer: int = 4
-    key: int | None = None
-    checksum: bool = False
-    encap_limit: bool = False  # Linux's default for ip6gre: an RFC 2473 option in front of GRE
-    outer_fragments: bool = False  # the router's device has an MTU of 1500: its kernel fragments outer packets
-    prefix_of: int | None = None  # leads to the same prefix as tunnel number ...: tenants may overlap
-    vlan: int | None = None  # the router's outer address is on this VLAN
 
     @property
-    def name(self):
-        """Its name in the gateway's configuration and in test ids."""
-        words = [f"gre{self.number}", f"v{self.outer}"]
-        words += ["key"] if self.key is not None else []
-        words += ["csum"] if self.checksum else []
-        words += ["limit"] if self.encap_limit else []
-        words += ["fragments"] if self.outer_fragments else []
-        words += [f"vlan{self.vlan}"] if self.vlan is not None else []
-        return "-".join(words)
+    def vlan(self):
+        """The VLAN of the router's outer address; None for untagged."""
+        return None
 
     @property
-    def device(self):
-        """The router's interface."""
-        return f"tun{self.number}"
+    def place(self):
+        """The number in the addresses behind the router."""
+        return self.number
 
     @property
     def remote(self):
@@ -54,24 +42,9 @@ class Tunnel:
         return f"{network4}.{70 + self.number}" if self.outer == 4 else f"{network6}::{70 + self.number}"
 
     @property
-    def place(self):
-        """The number in the addresses behind the router."""
-        return self.number if self.prefix_of is None else self.prefix_of
-
-    @property
     def endpoint(self):
         """The gateway's outer address."""
         return ENDPOINT4 if self.outer == 4 else ENDPOINT6
-
-    @property
-    def inner_mtu(self):
-        """What FEATURES promises for an outer link of 1500."""
-        return 1500 - (20 if self.outer == 4 else 40) - 4 - (4 if self.key is not None else 0) - 4 * self.checksum
-
-    @property
-    def router_mtu(self):
-        """The MTU of the router's device: the encapsulation limit takes eight bytes more."""
-        return 1500 if self.outer_fragments else self.inner_mtu - 8 * self.encap_limit
 
     def gateway_address(self, family):
         """Our interface address inside the tunnel."""
@@ -92,6 +65,50 @@ class Tunnel:
     def server(self, family):
         """The server's address in this tunnel's prefix."""
         return f"198.51.{100 + self.place}.10" if family == 4 else f"2001:db8:{5100 + self.place}::10"
+
+
+@dataclass(frozen=True)
+class Tunnel(Addresses):
+    """One GRE tunnel between the gateway's anycast endpoint and the router."""
+
+    key: int | None = None
+    checksum: bool = False
+    encap_limit: bool = False  # Linux's default for ip6gre: an RFC 2473 option in front of GRE
+    outer_fragments: bool = False  # the router's device has an MTU of 1500: its kernel fragments outer packets
+    prefix_of: int | None = None  # leads to the same prefix as tunnel number ...: tenants may overlap
+    vlan: int | None = None  # the router's outer address is on this VLAN
+    kind: str = "gre"
+
+    @property
+    def name(self):
+        """Its name in the gateway's configuration and in test ids."""
+        words = [f"gre{self.number}", f"v{self.outer}"]
+        words += ["key"] if self.key is not None else []
+        words += ["csum"] if self.checksum else []
+        words += ["limit"] if self.encap_limit else []
+        words += ["fragments"] if self.outer_fragments else []
+        words += [f"vlan{self.vlan}"] if self.vlan is not None else []
+        return "-".join(words)
+
+    @property
+    def device(self):
+        """The router's interface."""
+        return f"tun{self.number}"
+
+    @property
+    def place(self):
+        """The number in the addresses behind the router."""
+        return self.number if self.prefix_of is None else self.prefix_of
+
+    @property
+    def inner_mtu(self):
+        """What FEATURES promises for an outer link of 1500."""
+        return 1500 - (20 if self.outer == 4 else 40) - 4 - (4 if self.key is not None else 0) - 4 * self.checksum
+
+    @property
+    def router_mtu(self):
+        """The MTU of the router's device: the encapsulation limit takes eight bytes more."""
+        return 1500 if self.outer_fragments else self.inner_mtu - 8 * self.encap_limit
 
 
 def mss(inner_mtu, family):

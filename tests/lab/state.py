@@ -26,7 +26,8 @@ def remove(name):
     """Ends the lab's processes and removes its namespaces and files; works on a half-made or abandoned one too."""
     directory = directory_of(name)
     for pid_file, word in ((directory / "penstock.pid", str(directory)),
-                           *((each, str(each.parent)) for each in directory.glob("*/qemu.pid"))):
+                           *((each, str(each.parent)) for each in directory.glob("*/qemu.pid")),
+                           *((each, str(each)) for each in directory.glob("*/natt.pid"))):
         if pid_file.exists():
             stop_process(int(pid_file.read_text()), word)
     for path in RUN_NETNS.glob(f"{name}-*"):

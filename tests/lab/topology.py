@@ -5,9 +5,10 @@ import json
 import os
 
 from lab import plan
+from lab.esp import Associations
 from lab.gateway import Gateway
 from lab.netns import Namespace, bridge, veth
-from lab.router import Router, kernel_has_gre
+from lab.router import Router, kernel_has_tunnels
 from lab.state import STATE, directory_of, remove
 
 
@@ -26,6 +27,8 @@ class Lab:
         self.server = Namespace(f"{name}-server")
         self.twin = Namespace(f"{name}-twin")
         self.gateway = Gateway(self.ports, self.twin, self.directory)
+        self.associations = Associations()
+        self.config = None
         self.routers = {}
         if in_guest is not None:
             self.routers["router"] = Router(name, "router", self.directory, in_guest)
@@ -37,7 +40,7 @@ class Lab:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.in_guest is None:
                 wish = os.environ.get("LAB_PEER", "auto")
-                self.in_guest = wish == "guest" or (wish == "auto" and not kernel_has_gre(f"{self.name}-probe"))
+                self.in_guest = wish == "guest" or (wish == "auto" and not kernel_has_tunnels(f"{self.name}-probe"))
             self._start(tunnels, edge_mtu)
         return self
 
@@ -57,7 +60,10 @@ class Lab:
         )
         router = self.routers["router"] = Router(self.name, "router", self.directory, self.in_guest)
         router.start(self.switch, self.server)
-        router.configure(tunnels)
+        for tunnel in tunnels:
+            if tunnel.kind == "esp":
+                self.associations.add(tunnel)
+        router.configure(tunnels, associations=self.associations)
         self.address_server(self.server, tunnels)
 
     @staticmethod
@@ -68,6 +74,10 @@ class Lab:
         lines += [f"ip route add default via {tunnels[0].lan_router(4)}",
                   f"ip route add default via {tunnels[0].lan_router(6)}"]
         server.sh("\n".join(lines))
+
+    def apply_associations(self):
+        """Tells the gateway of changed SAs; its configuration stays."""
+        self.gateway.reload(self.config, self.associations)
 
     def add_client(self, port, addresses, gateways):
         """A second client with a port of the gateway to itself."""

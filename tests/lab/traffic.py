@@ -85,7 +85,7 @@ class Stream:
 
     MARK = b"numbered stream"
 
-    def __init__(self, source, target, address, per_second, size=200, port=6001):
+    def __init__(self, source, target, address, per_second, size=200, port=6001, source_address=""):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with target.entered():
             self.receiver = socket.socket(family, socket.SOCK_DGRAM)
@@ -93,6 +93,8 @@ class Stream:
             self.receiver.bind((address, port))
         with source.entered():
             self.sender = socket.socket(family, socket.SOCK_DGRAM)
+        if source_address:  # where the sender has several
+            self.sender.bind((source_address, 0))
         self.sender.connect((address, port))
         self.pace_s, self.size = 1 / per_second, size
         self.tail = bytes(size - 8 - len(self.MARK)) + self.MARK
