@@ -49,7 +49,7 @@ impl Manager {
     /// Seals and opens a batch in place. Suites, keys, lengths and directions may be mixed, but packets of one
     /// suite and direction side by side fill the vectors best. [`Job::is_done`] then says how each one went.
     pub fn run(&mut self, jobs: &mut [Job<'_>]) {
-        let (raw, calls) = (self.raw.as_ptr(), self.calls);
+        let (raw, calls) = (self.instance.raw(), self.calls);
         for batch in jobs.chunks_mut(BATCH) {
             for (job, scratch) in batch.iter_mut().zip(&mut self.scratch) {
                 job.done = false;

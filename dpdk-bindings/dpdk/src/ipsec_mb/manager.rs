@@ -3,17 +3,17 @@
 use super::batch::Scratch;
 use super::error::LoadError;
 use super::gcm::GcmFunction;
+use super::instance::Instance;
 use super::library::Library;
 use dpdk_sys::ipsec_mb as sys;
-use std::ptr::NonNull;
 
 /// Seals and opens packets. One thread at a time may use it (`Send`, not `Sync`).
 pub struct Manager {
     pub(super) gcm: GcmTable,
     pub(super) calls: BatchCalls,
-    pub(super) raw: NonNull<sys::IMB_MGR>,
     pub(super) scratch: Box<[Scratch]>,
-    library: Library,
+    /// Idle between calls: it holds no job, so no pointer to anybody's memory.
+    pub(super) instance: Instance,
 }
 
 /// AES-GCM's functions, by `KeySize`.
@@ -37,35 +37,24 @@ type JobFunction = unsafe extern "C" fn(*mut sys::IMB_MGR) -> *mut sys::IMB_JOB;
 unsafe impl Send for Manager {}
 
 impl Manager {
-    /// The state for one more thread. Allocates: not for the data path.
+    /// The state for one more thread. Allocates and may read files: not for the data path.
     ///
     /// # Errors
     /// When there is no memory left.
     pub fn new(library: &Library) -> Result<Self, LoadError> {
-        let table = library.table();
-        let gcm = || {
-            Some(GcmTable {
-                seal: [table.gcm128_enc?, table.gcm256_enc?],
-                open: [table.gcm128_dec?, table.gcm256_dec?],
-            })
-        };
-        let gcm = gcm().ok_or(LoadError::Processor)?;
-        let calls = || {
-            Some(BatchCalls {
-                next: table.get_next_job?,
-                submit: table.submit_job_nocheck?,
-                flush: table.flush_job?,
-            })
-        };
-        let calls = calls().ok_or(LoadError::Processor)?;
-        let raw = library.new_manager()?;
-        Ok(Self { gcm, calls, raw, scratch: Scratch::batch(), library: library.clone() })
+        let instance = library.instance_for_thread()?;
+        let (gcm, calls) = functions(instance.manager()).ok_or(LoadError::Processor)?;
+        Ok(Self { gcm, calls, scratch: Scratch::batch(), instance })
     }
 }
 
-impl Drop for Manager {
-    fn drop(&mut self) {
-        // SAFETY: made by the same library in `new`, idle between calls, and not used again.
-        unsafe { self.library.free_manager(self.raw) };
-    }
+/// What a worker calls; every architecture the library accepts has all of it.
+fn functions(table: &sys::IMB_MGR) -> Option<(GcmTable, BatchCalls)> {
+    let gcm = GcmTable {
+        seal: [table.gcm128_enc?, table.gcm256_enc?],
+        open: [table.gcm128_dec?, table.gcm256_dec?],
+    };
+    let calls =
+        BatchCalls { next: table.get_next_job?, submit: table.submit_job_nocheck?, flush: table.flush_job? };
+    Some((gcm, calls))
 }

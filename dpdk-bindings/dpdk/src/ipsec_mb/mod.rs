@@ -16,6 +16,7 @@ mod compare;
 mod error;
 mod fetch;
 mod gcm;
+mod instance;
 mod job;
 mod keys;
 mod library;

@@ -40,3 +40,14 @@ fn says_what_it_is() {
     assert!(library.version().starts_with("1."), "{library:?}");
     assert!(["SSE", "AVX", "AVX2", "AVX512", "AVX512 with VAES"].contains(&library.architecture()));
 }
+
+/// So that they write to no common memory (see `instance`).
+#[test]
+fn managers_of_one_process_run_code_of_their_own() {
+    let library = library();
+    let managers: Vec<_> = (0..20).map(|_| Manager::new(&library).unwrap()).collect();
+    let mut addresses: Vec<_> = managers.iter().map(|manager| manager.gcm.seal[0] as usize).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    assert_eq!(addresses.len(), managers.len());
+}
