@@ -136,7 +136,7 @@ fn note_too_big<D: Driver>(
     if !ours {
         return Ok(Next::Local);
     }
-    if notice.mtu < u32::from(tunnel.mtu) + u32::from(tunnel.outer_len) {
+    if notice.mtu < u32::from(tunnel.outer_mtu) {
         // A full queue loses the notice; the next too large packet brings another.
         let _ = cx.events.push(Event::PathMtu { tunnel: id, mtu: notice.mtu });
     }

@@ -44,7 +44,8 @@ fn encapsulates_in_plain_gre() {
 
 #[test]
 fn encapsulates_ipv6_with_key_and_checksum() {
-    let mut lab = Lab::with(&TunnelSpec { key: Some(0xdead_beef), checksum: true, mtu: 1468, ..spec() });
+    let mut lab =
+        Lab::with(&TunnelSpec { encapsulation: gre_options(Some(0xdead_beef), true), mtu: 1468, ..spec() });
     let inner = ip6(17, 0, 9, "2001:db8:9::9", "2001:db8:100::5", &udp(33));
     let out = lab.leaves_by_core(&frame(&inner));
     assert_eq!(out[20..24], [0xa0, 0, 0x86, 0xdd]);
@@ -90,7 +91,7 @@ fn decapsulates_every_combination_of_options() {
         (0xb000, vec![0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 9]),
     ] {
         let key = (flags & 0x2000 != 0).then_some(7);
-        let mut lab = Lab::with(&TunnelSpec { key, ..spec() });
+        let mut lab = Lab::with(&TunnelSpec { encapsulation: gre_options(key, false), ..spec() });
         let inner = reply(64);
         let mut packet = gre(flags, &options, &inner);
         if flags & 0x8000 != 0 {
@@ -127,7 +128,7 @@ fn refuses_what_is_not_plain_gre() {
     lab.dies(&frame(&from_remote(&gre(0x2000, &[0, 0, 0, 1], &inner))), DropReason::GreKeyWrong);
     let stranger = Ip4 { protocol: 47, ..Ip4::default() }.build("192.0.2.78", ENDPOINT, &gre(0, &[], &inner));
     lab.dies(&frame(&stranger), DropReason::GreTunnelUnknown);
-    let mut keyed = Lab::with(&TunnelSpec { key: Some(5), ..spec() });
+    let mut keyed = Lab::with(&TunnelSpec { encapsulation: gre_options(Some(5), false), ..spec() });
     keyed.dies(&frame(&from_remote(&gre(0, &[], &inner))), DropReason::GreKeyMissing);
     keyed.dies(&frame(&from_remote(&gre(0x2000, &[0, 0, 0, 6], &inner))), DropReason::GreKeyWrong);
 }

@@ -123,7 +123,7 @@ proptest! {
 
     #[test]
     fn decapsulation_undoes_encapsulation(len in 0usize..1400, key in any::<Option<u32>>(), checksum in any::<bool>(), tos in any::<u8>(), ttl in 3u8..) {
-        let tunnel = penstock_dataplane::tables::TunnelSpec { key, checksum, mtu: 1460, ..spec() };
+        let tunnel = penstock_dataplane::tables::TunnelSpec { encapsulation: gre_options(key, checksum), mtu: 1460, ..spec() };
         let mut lab = Lab::with(&tunnel);
         let inner = Ip4 { tos, ttl, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(len));
         let outer = lab.leaves_by_core(&frame(&inner));

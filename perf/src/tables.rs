@@ -9,8 +9,8 @@ use penstock_dataplane::ids::{AdjacencyId, EndpointId, FilterId, InterfaceId, Po
 use penstock_dataplane::tables::fib::{Fib4, Prefix4};
 use penstock_dataplane::tables::tunnel::DEFAULT_TTL;
 use penstock_dataplane::tables::{
-    Adjacency, DontFragment, Dscp, Hop, Interface, Interfaces, Mss, RouteTable, Snapshot, Ttl, Tunnel,
-    TunnelSpec,
+    Adjacency, DontFragment, Dscp, Encapsulation, Hop, Interface, Interfaces, Mss, RouteTable, Snapshot, Ttl,
+    Tunnel, TunnelSpec,
 };
 
 use crate::routes::Internet;
@@ -101,8 +101,8 @@ fn add_tunnel(tables: &mut Snapshot, scenario: &Scenario, tunnel: usize) -> Resu
     let spec = TunnelSpec {
         local: IpAddr::V4(Ipv4Addr::from(traffic::ENDPOINT)),
         remote,
-        key: None,
-        checksum: false,
+        encapsulation: Encapsulation::Gre { key: None, checksum: false },
+        incarnation: 0,
         ttl: Ttl::Fixed(DEFAULT_TTL),
         dscp: Dscp::Inherit,
         df: DontFragment::Set,

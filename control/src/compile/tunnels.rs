@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use penstock_dataplane::ids::{EndpointId, FilterId, TunnelId, VrfId};
 use penstock_dataplane::tables::tunnel::{MIN_PATH_MTU_V4, MIN_PATH_MTU_V6, gre_overhead};
 use penstock_dataplane::tables::{
-    DontFragment, Dscp, Hop, Mss, Snapshot, Ttl, Tunnel, TunnelError, TunnelSpec,
+    DontFragment, Dscp, Encapsulation, Hop, Mss, Snapshot, Ttl, Tunnel, TunnelError, TunnelSpec,
 };
 
 use super::PATH_MTU_AGE;
@@ -310,8 +310,8 @@ fn spec(entry: &TunnelEntry, derived: &Derived) -> TunnelSpec {
     TunnelSpec {
         local: entry.place.local,
         remote: config.remote,
-        key: config.key,
-        checksum: config.checksum,
+        encapsulation: Encapsulation::Gre { key: config.key, checksum: config.checksum },
+        incarnation: entry.incarnation as u32,
         ttl: match config.ttl {
             config::Ttl::Inherit => Ttl::Inherit,
             config::Ttl::Fixed(ttl) => Ttl::Fixed(ttl),

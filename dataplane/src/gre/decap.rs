@@ -7,10 +7,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::burst::{Lane, Meta, Next};
-use crate::classify::{PULL_UP, ipv4_reason, ipv6_reason, is_invalid_source_v4, is_invalid_source_v6};
+use crate::classify::{PULL_UP, ipv4_reason, ipv6_reason, is_invalid_source_v4};
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver};
 use crate::ids::{EndpointId, TunnelId};
+use crate::inner::{admit_v4, admit_v6, is_accepted_v4};
 use crate::pipeline::{Context, Pipeline};
 use crate::route::underlay;
 use crate::tables::tunnel::FETCH_FROM;
@@ -19,7 +20,7 @@ use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::wire::gre::{self, Gre, GreError, GreHeader};
 use crate::wire::ipv4::{Ipv4Header, PlainV4};
 use crate::wire::ipv6::Ipv6Header;
-use crate::wire::{ecn, keepalive, protocol};
+use crate::wire::{keepalive, protocol};
 
 /// The outer packet, read.
 struct Outer {
@@ -218,26 +219,11 @@ fn from_inner_v4<D: Driver>(
     let packet_len = packet.total_len().wrapping_sub(outer.len());
     let l3 = packet.data_mut().get_mut(outer.len()..).unwrap_or_default();
     let header = Ipv4Header::parse_first(l3, packet_len).map_err(ipv4_reason)?;
-    let (src, dst, tos) = (header.src.get(), header.dst.get(), header.tos);
-    let inner_len = usize::from(header.total_len.get());
-    if dst == tunnel.remote_v4 && !tunnel.outer_v6 {
+    if header.dst.get() == tunnel.remote_v4 && !tunnel.outer_v6 {
+        let inner_len = usize::from(header.total_len.get());
         return keepalive_or_loop(packet, meta, cx, tables, tunnel, outer, inner_len);
     }
-    if is_invalid_source_v4(src) {
-        return Err(DropReason::SourceInvalid);
-    }
-    if !is_accepted_v4(tables, tunnel, src) {
-        return Err(DropReason::SourceFilter);
-    }
-    if (outer.tos ^ tos) & tunnel.decap_tos_mask != 0 {
-        let tos = inner_tos(tunnel, tos, outer.tos)?;
-        if let Some(header) = Ipv4Header::view_mut(l3) {
-            header.set_tos(tos);
-        }
-    }
-    meta.v6 = false;
-    meta.dst_v4 = dst;
-    meta.mss = tunnel.mss_v4;
+    let inner_len = admit_v4(l3, packet_len, meta, tables, tunnel, outer.tos)?;
     strip(packet, meta, cx, outer, inner_len);
     Ok(Next::RouteV4)
 }
@@ -264,36 +250,13 @@ fn from_other<D: Driver>(
     let packet_len = packet.total_len().wrapping_sub(outer.len());
     let l3 = packet.data_mut().get_mut(outer.len()..).unwrap_or_default();
     let header = Ipv6Header::parse_first(l3, packet_len).map_err(ipv6_reason)?;
-    let (src, dst, tos) = (header.src.get(), header.dst.get(), header.traffic_class());
-    let inner_len = header.packet_len();
-    if dst == tunnel.remote_v6 && tunnel.outer_v6 {
+    if header.dst.get() == tunnel.remote_v6 && tunnel.outer_v6 {
+        let inner_len = header.packet_len();
         return keepalive_or_loop(packet, meta, cx, tables, tunnel, outer, inner_len);
     }
-    if is_invalid_source_v6(src) {
-        return Err(DropReason::SourceInvalid);
-    }
-    if let Some(filter) = tunnel.filter()
-        && tables.filters.get(filter).is_none_or(|accepted| accepted.v6.lookup(src) == 0)
-    {
-        return Err(DropReason::SourceFilter);
-    }
-    if (outer.tos ^ tos) & tunnel.decap_tos_mask != 0 {
-        let tos = inner_tos(tunnel, tos, outer.tos)?;
-        if let Some(header) = Ipv6Header::view_mut(l3) {
-            header.set_traffic_class(tos);
-        }
-    }
-    meta.v6 = true;
-    meta.mss = tunnel.mss_v6;
+    let inner_len = admit_v6(l3, packet_len, meta, tables, tunnel, outer.tos)?;
     strip(packet, meta, cx, outer, inner_len);
     Ok(Next::RouteV6)
-}
-
-/// The source filter.
-#[inline(always)]
-fn is_accepted_v4(tables: &Snapshot, tunnel: &Tunnel, src: u32) -> bool {
-    let Some(filter) = tunnel.filter() else { return true };
-    tables.filters.get(filter).is_some_and(|accepted| accepted.v4.lookup(src) != 0)
 }
 
 /// Every check has passed: the outer headers go, and the tunnel counts.
@@ -315,13 +278,6 @@ fn count<D: Driver>(meta: &Meta, cx: &Context<D>, inner_len: usize) {
         counters.decap_packets.add(1);
         counters.decap_bytes.add(inner_len as u64);
     }
-}
-
-/// The inner TOS after decapsulation: ECN by RFC 6040 4.2, DSCP by RFC 2983.
-fn inner_tos(tunnel: &Tunnel, inner: u8, outer: u8) -> Result<u8, DropReason> {
-    let ecn = ecn::decap(inner & 3, outer & 3).map_err(|_| DropReason::EcnCongestion)?;
-    let from_outer = tunnel.decap_tos_mask & !3;
-    Ok((outer & from_outer) | (inner & !from_outer & !3) | ecn)
 }
 
 /// A packet to the peer itself. If it is a keepalive request, what is inside goes on to the underlay;

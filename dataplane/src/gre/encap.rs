@@ -5,18 +5,17 @@
 
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
-use crate::flow;
 use crate::forward::{clamp, decrement_ttl, too_big_or_expired};
 use crate::frame::{Buffer, Driver};
 use crate::ids::TunnelId;
+use crate::outer::{self, Fields, is_cut_outside};
 use crate::pipeline::{Context, Onward, Pipeline};
 use crate::route::underlay;
-use crate::tables::tunnel::{FETCH_FROM, MIN_PATH_MTU_V6, MSS_OFF};
-use crate::tables::{Adjacency, DontFragment, Snapshot, Tunnel};
-use crate::wire::checksum;
+use crate::tables::tunnel::{FETCH_FROM, MSS_OFF};
+use crate::tables::{Adjacency, Snapshot, Tunnel};
 use crate::wire::ethernet::ETHERTYPE_IPV6;
 use crate::wire::gre;
-use crate::wire::ipv4::{DONT_FRAGMENT, Ipv4Header};
+use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 
 impl<D: Driver> Pipeline<D> {
@@ -42,14 +41,6 @@ struct Shape {
 
 /// IPv4 in GRE in IPv4, and it fits.
 const PLAIN: Shape = Shape { inner_v6: false, outer_v6: false, checksum: false, oversize: false };
-
-/// What an outer header takes from the inner one.
-#[derive(Clone, Copy)]
-struct Fields {
-    tos: u8,
-    ttl: u8,
-    flags: u16,
-}
 
 #[inline(always)]
 fn encap<'a, D: Driver>(
@@ -78,7 +69,7 @@ fn encap_other<'a, D: Driver>(
     }
     let len = packet.total_len();
     let oversize = len > usize::from(tunnel.mtu);
-    if oversize && !cut_outside(meta, tunnel, len) {
+    if oversize && !is_cut_outside(meta, tunnel, len, len + usize::from(tunnel.outer_len)) {
         meta.limit = tunnel.mtu;
         meta.into_tunnel = true;
         return Ok(Onward::Lane(too_big_or_expired(packet.data(), meta.v6)));
@@ -110,16 +101,21 @@ fn wrap<'a, D: Driver>(
     {
         counters.clamped.add(1);
     }
-    let mut fields = if shape.inner_v6 { fields_of_v6(l3, tunnel) } else { fields_of_v4(l3, tunnel) };
+    let mut fields = Fields::of(l3, shape.inner_v6, tunnel);
     if shape.oversize {
-        fields.flags = 0;
+        fields.allow_fragments();
     }
     meta.slot = underlay(tunnel.underlay, packet, meta, tables)?;
     let adjacency = tables.adjacencies.get(meta.slot as usize).ok_or(DropReason::NoRoute)?;
+    let outer_len = usize::from(tunnel.outer_len);
     if shape.outer_v6 {
-        wrap_v6(packet, shape.inner_v6, tunnel, fields)?;
+        let label = outer::flow_label(packet.data(), shape.inner_v6);
+        outer::push_v6(packet, &tunnel.outer, outer_len, fields, label)?;
     } else {
-        wrap_v4(packet, shape.inner_v6, tunnel, fields, &mut cx.next_ip_id)?;
+        outer::push_v4(packet, &tunnel.outer, outer_len, tunnel, fields, &mut cx.next_ip_id)?;
+    }
+    if shape.inner_v6 {
+        set_protocol_v6(packet.data_mut(), if shape.outer_v6 { Ipv6Header::LEN } else { Ipv4Header::LEN });
     }
     meta.v6 = shape.outer_v6;
     if shape.checksum {
@@ -134,96 +130,6 @@ fn wrap<'a, D: Driver>(
         return Ok(Onward::Lane(Next::FragmentOuter));
     }
     Ok(Onward::Leave(adjacency))
-}
-
-/// Whether a packet beyond the tunnel's MTU is encapsulated whole and the outer packet cut: the
-/// tunnel says so, or it is IPv6 of a size that no router may refuse (RFC 8200 section 5).
-#[inline(never)]
-fn cut_outside(meta: &Meta, tunnel: &Tunnel, inner_len: usize) -> bool {
-    let outer_len = inner_len + usize::from(tunnel.outer_len);
-    let minimal = meta.v6 && inner_len <= usize::from(MIN_PATH_MTU_V6);
-    (tunnel.df == DontFragment::Clear || minimal) && outer_len <= usize::from(u16::MAX)
-}
-
-#[inline(always)]
-fn fields_of_v4(l3: &[u8], tunnel: &Tunnel) -> Fields {
-    let (tos, ttl, flags) =
-        Ipv4Header::view(l3).map_or((0, 0, 0), |h| (h.tos, h.ttl, h.flags_fragment.get()));
-    Fields { tos: tunnel.outer_tos(tos), ttl: tunnel.outer_ttl(ttl), flags: tunnel.outer_flags(flags) }
-}
-
-/// An inner IPv6 packet counts as DF=1.
-#[inline(always)]
-fn fields_of_v6(l3: &[u8], tunnel: &Tunnel) -> Fields {
-    let (tos, ttl) = Ipv6Header::view(l3).map_or((0, 0), |h| (h.traffic_class(), h.hop_limit));
-    Fields {
-        tos: tunnel.outer_tos(tos),
-        ttl: tunnel.outer_ttl(ttl),
-        flags: tunnel.outer_flags(DONT_FRAGMENT),
-    }
-}
-
-#[inline(always)]
-fn wrap_v4<B: Buffer>(
-    packet: &mut B,
-    inner_v6: bool,
-    tunnel: &Tunnel,
-    fields: Fields,
-    next_ip_id: &mut u16,
-) -> Result<(), DropReason> {
-    if !packet.push_block(&tunnel.outer, usize::from(tunnel.outer_len)) {
-        return Err(DropReason::NoHeadroom);
-    }
-    let total_len = packet.total_len() as u16;
-    let outer = packet.data_mut();
-    if inner_v6 {
-        set_protocol_v6(outer, Ipv4Header::LEN);
-    }
-    let mut ip_id = 0;
-    // An atomic datagram's ID means nothing; any other's tells datagrams apart (RFC 6864 4.2).
-    if fields.flags == 0 {
-        ip_id = *next_ip_id;
-        *next_ip_id = ip_id.wrapping_add(1);
-    }
-    let header = Ipv4Header::view_mut(outer).ok_or(DropReason::NoHeadroom)?;
-    header.tos = fields.tos;
-    header.total_len.set(total_len);
-    header.id.set(ip_id);
-    header.flags_fragment.set(fields.flags);
-    header.ttl = fields.ttl;
-    // These fields are zero in the template that `outer_sum` covers.
-    let sum = tunnel.outer_sum
-        + u32::from(fields.tos)
-        + u32::from(total_len)
-        + u32::from(ip_id)
-        + u32::from(fields.flags)
-        + (u32::from(fields.ttl) << 8);
-    header.checksum.set(!checksum::fold_u32(sum));
-    Ok(())
-}
-
-#[inline(never)]
-fn wrap_v6<B: Buffer>(
-    packet: &mut B,
-    inner_v6: bool,
-    tunnel: &Tunnel,
-    fields: Fields,
-) -> Result<(), DropReason> {
-    // RFC 6438: the flow label carries the inner flow, for equal-cost paths on the way.
-    let label = if inner_v6 { flow::hash_v6(packet.data()) } else { flow::hash_v4(packet.data()) };
-    if !packet.push_block(&tunnel.outer, usize::from(tunnel.outer_len)) {
-        return Err(DropReason::NoHeadroom);
-    }
-    let payload_len = packet.total_len().wrapping_sub(Ipv6Header::LEN) as u16;
-    let outer = packet.data_mut();
-    if inner_v6 {
-        set_protocol_v6(outer, Ipv6Header::LEN);
-    }
-    let header = Ipv6Header::view_mut(outer).ok_or(DropReason::NoHeadroom)?;
-    header.payload_len.set(payload_len);
-    header.vtc_flow.set(0x6000_0000 | u32::from(fields.tos) << 20 | (label & 0xf_ffff));
-    header.hop_limit = fields.ttl;
-    Ok(())
 }
 
 /// The prebuilt GRE header says that IPv4 follows.

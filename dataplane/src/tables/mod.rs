@@ -18,4 +18,4 @@ pub use group::{Group, Member};
 pub use hop::{Hop, HopKind};
 pub use interface::{Interface, Interfaces};
 pub use snapshot::{Limits, RouteTable, Snapshot};
-pub use tunnel::{DontFragment, Dscp, Mss, Ttl, Tunnel, TunnelError, TunnelSpec};
+pub use tunnel::{DontFragment, Dscp, Encapsulation, Mss, Ttl, Tunnel, TunnelError, TunnelSpec, UdpPorts};

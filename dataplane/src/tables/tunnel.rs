@@ -1,7 +1,8 @@
-//! A GRE tunnel as a worker sees it: the outer header prebuilt, everything else precomputed.
+//! A tunnel as a worker sees it: the outer header prebuilt, everything else precomputed.
 //!
 //! [`TunnelSpec`] is what control knows; [`Tunnel`] is what a packet needs, three cache lines of
-//! which the first two serve the common path. RFC 2784, 2890, 7676.
+//! which the first two serve the common path. GRE is whole here (RFC 2784, 2890, 7676); of an ESP tunnel
+//! (RFC 4303, 3948) the keys, SPIs and numbers come from the worker's security associations.
 
 use std::net::IpAddr;
 
@@ -9,10 +10,14 @@ use super::hop::Hop;
 use crate::ids::{FilterId, VrfId};
 use crate::wire::gre::{CHECKSUM_PRESENT, KEY_PRESENT};
 use crate::wire::ipv4::DONT_FRAGMENT;
+use crate::wire::udp::UdpHeader;
 use crate::wire::{checksum, ethernet, protocol};
 
-/// Bytes of the right-aligned outer header block: IPv6 and a GRE header with checksum and key are 52.
+/// Bytes of the right-aligned outer header block: IPv6 and a GRE header with checksum and key are 52; IPv6, UDP, an
+/// ESP header and eight bytes of IV are 64.
 pub const OUTER_LEN: usize = 64;
+/// Bytes at the end of an ESP tunnel's block: SPI, sequence number, and the first eight of the IV, all zero.
+pub(crate) const ESP_BLOCK: usize = 16;
 /// Default outer TTL.
 pub const DEFAULT_TTL: u8 = 64;
 /// Smallest MTU that a path MTU notice may bring an IPv4 path to (RFC 791: every host takes 576).
@@ -66,6 +71,32 @@ pub enum Mss {
     Fixed(u16),
 }
 
+/// Ports of ESP in UDP (RFC 3948), both ends; ours is 4500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpPorts {
+    /// Our port.
+    pub local: u16,
+    /// The port that the customer's router, or the NAT in front of it, is reached at.
+    pub remote: u16,
+}
+
+/// What is around the inner packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// GRE.
+    Gre {
+        /// RFC 2890 key, sent and required.
+        key: Option<u32>,
+        /// Send GRE checksums. Received ones are always verified.
+        checksum: bool,
+    },
+    /// ESP in tunnel mode.
+    Esp {
+        /// Inside UDP.
+        udp: Option<UdpPorts>,
+    },
+}
+
 /// Everything that makes a tunnel.
 #[derive(Clone, Debug)]
 pub struct TunnelSpec {
@@ -73,10 +104,11 @@ pub struct TunnelSpec {
     pub local: IpAddr,
     /// The customer's router; same family as `local`.
     pub remote: IpAddr,
-    /// RFC 2890 key, sent and required.
-    pub key: Option<u32>,
-    /// Send GRE checksums. Received ones are always verified.
-    pub checksum: bool,
+    /// What is around the inner packets.
+    pub encapsulation: Encapsulation,
+    /// Tells this tunnel from others that had or will have its number: a security association serves only the
+    /// tunnel that it was made for.
+    pub incarnation: u32,
     /// Outer TTL.
     pub ttl: Ttl,
     /// Outer DSCP.
@@ -132,8 +164,14 @@ pub struct Tunnel {
     pub(crate) outer_v6: bool,
     pub(crate) live: bool,
     pub(crate) send_checksum: bool,
-    /// Live, over IPv4, without checksums: what the shortest way into a tunnel can do.
+    /// GRE, live, over IPv4, without checksums: what the shortest way into a tunnel can do.
     pub(crate) plain: bool,
+    /// ESP instead of GRE.
+    pub(crate) esp: bool,
+    /// ESP, live, over IPv4, without UDP.
+    pub(crate) plain_esp: bool,
+    /// ESP in UDP.
+    pub(crate) udp: bool,
     pub(crate) df: DontFragment,
     /// The outer TTL is the inner one within the mask, and this.
     ttl: u8,
@@ -151,6 +189,8 @@ pub struct Tunnel {
     pub(crate) outer_sum: u32,
     pub(crate) mtu: u16,
     pub(crate) underlay_mtu: u16,
+    /// What an inner packet of `mtu` bytes becomes.
+    pub(crate) outer_mtu: u16,
     pub(crate) mss_v4: u16,
     pub(crate) mss_v6: u16,
     pub(crate) vrf: u16,
@@ -159,6 +199,7 @@ pub struct Tunnel {
     pub(crate) remote_v4: u32,
     pub(crate) local_v4: u32,
     pub(crate) address_v4: u32,
+    pub(crate) incarnation: u32,
     // Third cache line: IPv6 and errors.
     pub(crate) remote_v6: u128,
     pub(crate) local_v6: u128,
@@ -177,6 +218,9 @@ impl Default for Tunnel {
             live: false,
             send_checksum: false,
             plain: false,
+            esp: false,
+            plain_esp: false,
+            udp: false,
             df: DontFragment::Set,
             ttl: DEFAULT_TTL,
             ttl_mask: 0,
@@ -188,6 +232,7 @@ impl Default for Tunnel {
             outer_sum: 0,
             mtu: 0,
             underlay_mtu: 0,
+            outer_mtu: 0,
             mss_v4: MSS_OFF,
             mss_v6: MSS_OFF,
             vrf: 0,
@@ -196,6 +241,7 @@ impl Default for Tunnel {
             remote_v4: 0,
             local_v4: 0,
             address_v4: 0,
+            incarnation: 0,
             remote_v6: 0,
             local_v6: 0,
             address_v6: 0,
@@ -223,10 +269,8 @@ impl Tunnel {
             DontFragment::Copy => (0, DONT_FRAGMENT),
             DontFragment::Clear => (0, 0),
         };
-        let gre_len = gre_header_len(spec.key.is_some(), spec.checksum);
         let mut tunnel = Self {
             live: true,
-            send_checksum: spec.checksum,
             df: spec.df,
             ttl,
             ttl_mask,
@@ -244,49 +288,81 @@ impl Tunnel {
             filter: spec.filter.map_or(u32::MAX, |f| f.0),
             address_v4: spec.address_v4,
             address_v6: spec.address_v6,
+            incarnation: spec.incarnation,
             ..Self::default()
+        };
+        let header_len = match spec.encapsulation {
+            Encapsulation::Gre { key, checksum } => tunnel.set_gre(key, checksum),
+            Encapsulation::Esp { udp } => tunnel.set_esp(udp),
+        };
+        let protocol = match spec.encapsulation {
+            Encapsulation::Gre { .. } => protocol::GRE,
+            Encapsulation::Esp { udp: Some(_) } => protocol::UDP,
+            Encapsulation::Esp { udp: None } => protocol::ESP,
         };
         match (spec.local, spec.remote) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                let start = OUTER_LEN - gre_len - 20;
+                let start = OUTER_LEN - header_len - 20;
                 let ip = &mut tunnel.outer[start..start + 20];
                 ip[0] = 0x45;
-                ip[9] = protocol::GRE;
+                ip[9] = protocol;
                 ip[12..16].copy_from_slice(&local.octets());
                 ip[16..20].copy_from_slice(&remote.octets());
                 tunnel.outer_sum = u32::from(checksum::sum(ip));
-                tunnel.outer_len = (20 + gre_len) as u8;
-                tunnel.plain = !spec.checksum;
+                tunnel.outer_len = (20 + header_len) as u8;
+                tunnel.plain = !tunnel.esp && !tunnel.send_checksum;
+                tunnel.plain_esp = tunnel.esp && !tunnel.udp;
                 tunnel.local_v4 = local.into();
                 tunnel.remote_v4 = remote.into();
             }
             (IpAddr::V6(local), IpAddr::V6(remote)) => {
-                let start = OUTER_LEN - gre_len - 40;
+                let start = OUTER_LEN - header_len - 40;
                 let ip = &mut tunnel.outer[start..start + 40];
                 ip[0] = 0x60;
-                ip[6] = protocol::GRE;
+                ip[6] = protocol;
                 ip[8..24].copy_from_slice(&local.octets());
                 ip[24..40].copy_from_slice(&remote.octets());
-                tunnel.outer_len = (40 + gre_len) as u8;
+                tunnel.outer_len = (40 + header_len) as u8;
                 tunnel.outer_v6 = true;
                 tunnel.local_v6 = local.into();
                 tunnel.remote_v6 = remote.into();
             }
             _ => return Err(TunnelError::MixedFamilies),
         }
-        let gre = &mut tunnel.outer[OUTER_LEN - gre_len..];
+        tunnel.outer_mtu =
+            if tunnel.esp { spec.underlay_mtu } else { spec.mtu.saturating_add(u16::from(tunnel.outer_len)) };
+        Ok(tunnel)
+    }
+
+    /// Writes the GRE header to the end of the block; returns its length.
+    fn set_gre(&mut self, key: Option<u32>, checksum: bool) -> usize {
+        self.send_checksum = checksum;
+        let len = gre_header_len(key.is_some(), checksum);
+        let gre = &mut self.outer[OUTER_LEN - len..];
         let mut flags = 0u16;
-        if spec.checksum {
+        if checksum {
             flags |= CHECKSUM_PRESENT;
         }
-        if let Some(key) = spec.key {
+        if let Some(key) = key {
             flags |= KEY_PRESENT;
-            gre[gre_len - 4..].copy_from_slice(&key.to_be_bytes());
+            gre[len - 4..].copy_from_slice(&key.to_be_bytes());
         }
         gre[0..2].copy_from_slice(&flags.to_be_bytes());
         // The protocol type is filled for each packet; IPv4 is the common one.
         gre[2..4].copy_from_slice(&ethernet::ETHERTYPE_IPV4.to_be_bytes());
-        Ok(tunnel)
+        len
+    }
+
+    /// Writes the UDP header, if any, and leaves room for the ESP header; returns the length of both.
+    fn set_esp(&mut self, udp: Option<UdpPorts>) -> usize {
+        self.esp = true;
+        let Some(ports) = udp else { return ESP_BLOCK };
+        self.udp = true;
+        let len = UdpHeader::LEN + ESP_BLOCK;
+        let header = &mut self.outer[OUTER_LEN - len..];
+        header[0..2].copy_from_slice(&ports.local.to_be_bytes());
+        header[2..4].copy_from_slice(&ports.remote.to_be_bytes());
+        len
     }
 
     /// Has the processor load the lines that every packet needs, without waiting for them.
@@ -295,9 +371,14 @@ impl Tunnel {
         std::hint::black_box((self.outer[OUTER_LEN - 1], self.plain));
     }
 
-    /// Bytes that encapsulation adds: outer IP and GRE headers.
-    pub fn overhead(&self) -> u16 {
+    /// Bytes of the outer headers: IP and GRE; or IP, UDP, ESP and eight bytes of IV.
+    pub fn outer_len(&self) -> u16 {
         u16::from(self.outer_len)
+    }
+
+    /// Whether it is an ESP tunnel.
+    pub fn is_esp(&self) -> bool {
+        self.esp
     }
 
     /// Largest inner packet, bytes.
@@ -324,9 +405,8 @@ impl Tunnel {
     /// Largest piece of an outer packet that is cut: what the link takes, and what fits the tunnel's
     /// path; over IPv6 at least what every link takes.
     pub(crate) fn piece_len(&self) -> u16 {
-        let path = self.mtu.saturating_add(u16::from(self.outer_len));
         let floor = if self.outer_v6 { MIN_PATH_MTU_V6 } else { 0 };
-        self.underlay_mtu.min(path.max(floor))
+        self.underlay_mtu.min(self.outer_mtu.max(floor))
     }
 
     #[inline(always)]
@@ -389,8 +469,8 @@ mod tests {
             let tunnel = Tunnel::new(&TunnelSpec {
                 local: local.parse().unwrap(),
                 remote: remote.parse().unwrap(),
-                key: key.then_some(7),
-                checksum,
+                encapsulation: Encapsulation::Gre { key: key.then_some(7), checksum },
+                incarnation: 0,
                 ttl: Ttl::Fixed(64),
                 dscp: Dscp::Inherit,
                 df: DontFragment::Set,
@@ -404,7 +484,7 @@ mod tests {
                 address_v6: 0,
             })
             .unwrap();
-            assert_eq!(tunnel.overhead(), 1500 - mtu);
+            assert_eq!(tunnel.outer_len(), 1500 - mtu);
             assert_eq!(tunnel.mss(), (Some(mss4), Some(mss6)));
         }
     }

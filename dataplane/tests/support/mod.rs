@@ -54,8 +54,8 @@ pub fn spec() -> TunnelSpec {
     TunnelSpec {
         local: ENDPOINT.parse().unwrap(),
         remote: REMOTE.parse().unwrap(),
-        key: None,
-        checksum: false,
+        encapsulation: Encapsulation::Gre { key: None, checksum: false },
+        incarnation: 0,
         ttl: Ttl::Fixed(64),
         dscp: Dscp::Inherit,
         df: DontFragment::Set,
@@ -68,6 +68,10 @@ pub fn spec() -> TunnelSpec {
         address_v4: v4("10.255.0.0"),
         address_v6: v6("2001:db8:255::"),
     }
+}
+
+pub fn gre_options(key: Option<u32>, checksum: bool) -> Encapsulation {
+    Encapsulation::Gre { key, checksum }
 }
 
 pub fn table(v4_routes: &[(&str, Hop)], v6_routes: &[(&str, Hop)]) -> RouteTable {
@@ -261,7 +265,9 @@ fn tables(spec: &TunnelSpec) -> Snapshot {
     );
     let endpoint = EndpointId(if matches!(spec.local, IpAddr::V4(_)) { 0 } else { 1 });
     tables.set_tunnel(TUNNEL, Tunnel::new(spec).unwrap());
-    tables.bind_tunnel(endpoint, spec.remote, spec.key, TUNNEL);
+    if let Encapsulation::Gre { key, .. } = spec.encapsulation {
+        tables.bind_tunnel(endpoint, spec.remote, key, TUNNEL);
+    }
     tables
 }
 

@@ -125,7 +125,8 @@ mod bench {
     #[expect(clippy::expect_used, reason = "a benchmark without its subject cannot go on")]
     fn chacha(library: &Library, len: usize) -> Box<dyn FnMut()> {
         let mut manager = Manager::new(library).expect("memory");
-        let keys: Vec<_> = (0..BURST).map(|n| ChaChaKey::new(&[n as u8; 32], [0; 4])).collect();
+        let keys: Vec<_> =
+            (0..BURST).map(|n| ChaChaKey::new(&[n as u8; 32], [0; 4]).expect("a key of 32 bytes")).collect();
         let mut packets = vec![vec![0; 8 + 8 + (len + 2).next_multiple_of(4) + 16]; BURST];
         Box::new(move || {
             let mut jobs: Vec<_> = packets

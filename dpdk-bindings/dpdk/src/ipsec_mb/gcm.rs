@@ -9,6 +9,7 @@ use super::error::KeyError;
 use super::fetch;
 use super::library::{Library, has_wide_gcm};
 use super::manager::Manager;
+use super::place;
 use dpdk_sys::ipsec_mb as sys;
 use std::mem::{MaybeUninit, align_of, size_of};
 use zeroize::Zeroize;
@@ -64,15 +65,26 @@ impl GcmKey {
     /// # Errors
     /// When the key has another length.
     pub fn new(library: &Library, key: &[u8]) -> Result<Box<Self>, KeyError> {
+        place::boxed(|place| Self::write(place, library, key))
+    }
+
+    /// As [`GcmKey::new`], in memory of the caller's.
+    ///
+    /// # Errors
+    /// When the key has another length.
+    pub fn write<'p>(
+        place: &'p mut MaybeUninit<Self>,
+        library: &Library,
+        key: &[u8],
+    ) -> Result<&'p mut Self, KeyError> {
         let table = library.table();
         let (expand, size) = match key.len() {
             16 => (table.gcm128_pre, KeySize::Aes128),
             32 => (table.gcm256_pre, KeySize::Aes256),
-            found => return Err(KeyError { found, wanted: "16 or 32" }),
+            _ => (None, KeySize::Aes128),
         };
-        // Boxed first, so that no move leaves a copy of the key behind.
-        let mut expanded = Box::new(Self { schedule: [0; SCHEDULE_LEN], size });
-        let expand = expand.ok_or(KeyError { found: key.len(), wanted: "no" })?;
+        let expand = expand.ok_or(KeyError { found: key.len(), wanted: "16 or 32" })?;
+        let expanded = place.write(Self { schedule: [0; SCHEDULE_LEN], size });
         let schedule: *mut sys::gcm_key_data = expanded.schedule.as_mut_ptr().cast();
         // SAFETY: `key` has the bytes that the function reads; it writes at most the SCHEDULE_LEN bytes of the
         // structure's fields, and they are aligned as it wants, both asserted above.

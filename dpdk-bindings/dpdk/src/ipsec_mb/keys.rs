@@ -1,13 +1,15 @@
 //! Keys of the suites that go by batch: AES-CBC (RFC 3602), HMAC (RFC 2404, 4868), ChaCha20-Poly1305
 //! (RFC 7634).
 //!
-//! All are expanded off the data path into boxes, so that no move leaves a copy behind, and wiped when
+//! All are expanded off the data path, where they stay, so that no move leaves a copy behind, and wiped when
 //! dropped.
 
 use super::error::KeyError;
 use super::fetch;
 use super::library::Library;
+use super::place;
 use dpdk_sys::ipsec_mb as sys;
+use std::mem::MaybeUninit;
 use zeroize::Zeroize;
 
 /// Round keys of AES-256: 14 rounds and the first.
@@ -28,6 +30,18 @@ impl CbcKey {
     /// # Errors
     /// When the key has another length.
     pub fn new(library: &Library, key: &[u8]) -> Result<Box<Self>, KeyError> {
+        place::boxed(|place| Self::write(place, library, key))
+    }
+
+    /// As [`CbcKey::new`], in memory of the caller's.
+    ///
+    /// # Errors
+    /// When the key has another length.
+    pub fn write<'p>(
+        place: &'p mut MaybeUninit<Self>,
+        library: &Library,
+        key: &[u8],
+    ) -> Result<&'p mut Self, KeyError> {
         let wrong = KeyError { found: key.len(), wanted: "16 or 32" };
         let expand = match key.len() {
             16 => library.table().keyexp_128,
@@ -35,7 +49,7 @@ impl CbcKey {
             _ => None,
         };
         let expand = expand.ok_or(wrong)?;
-        let mut expanded = Box::new(Self {
+        let expanded = place.write(Self {
             seal: [0; ROUND_KEYS_LEN],
             len: key.len() as u64,
             padding: 0,
@@ -143,6 +157,19 @@ impl HmacKey {
     /// # Errors
     /// When the key is empty or longer.
     pub fn new(library: &Library, hash: Hash, key: &[u8]) -> Result<Box<Self>, KeyError> {
+        place::boxed(|place| Self::write(place, library, hash, key))
+    }
+
+    /// As [`HmacKey::new`], in memory of the caller's.
+    ///
+    /// # Errors
+    /// When the key is empty or longer.
+    pub fn write<'p>(
+        place: &'p mut MaybeUninit<Self>,
+        library: &Library,
+        hash: Hash,
+        key: &[u8],
+    ) -> Result<&'p mut Self, KeyError> {
         let wrong = KeyError { found: key.len(), wanted: "1 to the hash function's block" };
         if key.is_empty() || key.len() > hash.block_len() {
             return Err(wrong);
@@ -155,7 +182,7 @@ impl HmacKey {
             Hash::Sha512 => table.sha512_one_block,
         };
         let one_block = one_block.ok_or(wrong)?;
-        let mut made = Box::new(Self { hash, states: [0; 128] });
+        let made = place.write(Self { hash, states: [0; 128] });
         for (pad, state) in [0x36, 0x5c].into_iter().zip(made.states.chunks_exact_mut(hash.state_len())) {
             let mut block = [pad; 128];
             block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
@@ -203,12 +230,29 @@ pub struct ChaChaKey {
 }
 
 impl ChaChaKey {
-    /// Takes 32 bytes of key and 4 of salt.
-    #[must_use]
-    pub fn new(key: &[u8; 32], salt: [u8; 4]) -> Box<Self> {
-        let mut made = Box::new(Self { key: [0; 32], salt });
+    /// Takes 32 bytes of key, and its salt.
+    ///
+    /// # Errors
+    /// When the key has another length.
+    pub fn new(key: &[u8], salt: [u8; 4]) -> Result<Box<Self>, KeyError> {
+        place::boxed(|place| Self::write(place, key, salt))
+    }
+
+    /// As [`ChaChaKey::new`], in memory of the caller's.
+    ///
+    /// # Errors
+    /// When the key has another length.
+    pub fn write<'p>(
+        place: &'p mut MaybeUninit<Self>,
+        key: &[u8],
+        salt: [u8; 4],
+    ) -> Result<&'p mut Self, KeyError> {
+        if key.len() != 32 {
+            return Err(KeyError { found: key.len(), wanted: "32" });
+        }
+        let made = place.write(Self { key: [0; 32], salt });
         made.key.copy_from_slice(key);
-        made
+        Ok(made)
     }
 
     /// Asks the processor for the key's line. Waits for nothing.

@@ -21,6 +21,7 @@ mod job;
 mod keys;
 mod library;
 mod manager;
+mod place;
 #[cfg(test)]
 mod tests;
 

@@ -21,7 +21,7 @@ impl Ring {
             chacha: (0..3)
                 .map(|n| {
                     let (key, salt) = (noise(n, 32), noise(n, 4));
-                    ChaChaKey::new(&key.try_into().unwrap(), salt.try_into().unwrap())
+                    ChaChaKey::new(&key, salt.try_into().unwrap()).unwrap()
                 })
                 .collect(),
         }

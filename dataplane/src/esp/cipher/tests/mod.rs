@@ -1,0 +1,95 @@
+//! Every backend that works here, against published vectors, against itself, and against the others.
+
+mod agreement;
+mod properties;
+mod vectors;
+mod wycheproof;
+
+use super::*;
+use crate::esp::iv::Iv;
+use crate::esp::suite::HEADER_LEN;
+
+/// The backends that work here.
+fn backends() -> Vec<Backend> {
+    let usable = Backend::available().into_iter().filter(|known| known.state.is_ok());
+    let usable: Vec<_> = usable.map(|known| known.backend).collect();
+    assert!(usable.contains(&Backend::RustCrypto));
+    usable
+}
+
+/// Keys of `suite` made of `seed`.
+fn keys(suite: Suite, seed: u8) -> KeyMaterial {
+    let byte = |i: usize| (i as u8).wrapping_mul(37).wrapping_add(seed);
+    let encryption: Vec<u8> = (0..suite.encryption_key_len() + suite.salt_len()).map(byte).collect();
+    let integrity: Vec<u8> = (0..suite.integrity_key_len()).map(|i| byte(i + 64)).collect();
+    KeyMaterial::new(suite, &encryption, &integrity).unwrap()
+}
+
+fn cipher(suite: Suite, seed: u8, backend: Backend) -> Cipher {
+    Cipher::new(suite, &keys(suite, seed), backend).unwrap()
+}
+
+/// A packet with `payload` (a multiple of the suite's block) and room for the rest.
+fn packet(suite: Suite, spi: u32, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let mut esp = vec![0; HEADER_LEN + suite.iv_len() + payload.len() + suite.icv_len()];
+    esp[..4].copy_from_slice(&spi.to_be_bytes());
+    esp[4..8].copy_from_slice(&sequence.to_be_bytes());
+    esp[HEADER_LEN + suite.iv_len()..][..payload.len()].copy_from_slice(payload);
+    esp
+}
+
+fn payload_of(suite: Suite, esp: &[u8]) -> &[u8] {
+    &esp[HEADER_LEN + suite.iv_len()..esp.len() - suite.icv_len()]
+}
+
+fn seal(engine: &mut Engine, cipher: &Cipher, esp: &mut [u8], high: Option<u32>, iv: u64) -> bool {
+    let mut jobs = [SealJob::new(cipher, esp, high, Iv::of_vector(iv.to_be_bytes()))];
+    engine.seal(&mut jobs);
+    jobs[0].is_sealed()
+}
+
+fn open(engine: &mut Engine, cipher: &Cipher, esp: &mut [u8], high: Option<u32>) -> bool {
+    let mut jobs = [OpenJob::new(cipher, esp, high)];
+    engine.open(&mut jobs);
+    jobs[0].is_authentic()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
+    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// The AEAD below ESP, with any associated data; `None` where the backend takes only that of ESP.
+fn aead_seal(
+    engine: &mut Engine,
+    cipher: &Cipher,
+    nonce: [u8; 12],
+    aad: &[u8],
+    text: &mut [u8],
+) -> Option<[u8; 16]> {
+    match &cipher.key {
+        Key::Rust(key) => key.encrypt(nonce, aad, text),
+        #[cfg(ipsec_mb)]
+        Key::IpsecMb(key) => engine.ipsec_mb().unwrap().encrypt(key, nonce, aad, text),
+        #[cfg(not(ipsec_mb))]
+        Key::IpsecMb(key) => match *key {},
+    }
+}
+
+/// The reverse; whether the ICV is right.
+fn aead_open(
+    engine: &mut Engine,
+    cipher: &Cipher,
+    nonce: [u8; 12],
+    aad: &[u8],
+    text: &mut [u8],
+    icv: [u8; 16],
+) -> Option<bool> {
+    match &cipher.key {
+        Key::Rust(key) => Some(key.decrypt(nonce, aad, text, icv)),
+        #[cfg(ipsec_mb)]
+        Key::IpsecMb(key) => engine.ipsec_mb().unwrap().decrypt(key, nonce, aad, text, icv),
+        #[cfg(not(ipsec_mb))]
+        Key::IpsecMb(key) => match *key {},
+    }
+}
