@@ -1,6 +1,10 @@
 //! Finds DPDK, generates the bindings and compiles the shim.
 //!
-//! Whatever is missing on the machine ends in one error that names the Debian packages.
+//! Whatever is missing on the machine ends in one error that names the Debian packages. intel-ipsec-mb is
+//! the exception: without it everything builds, and says so.
+
+#[path = "build/ipsec_mb.rs"]
+mod ipsec_mb;
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -49,6 +53,8 @@ fn main() {
     println!("cargo::rerun-if-changed=shim.c");
     println!("cargo::rerun-if-changed=measure.h");
     println!("cargo::rerun-if-changed=measure.c");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
     if let Err(problem) = build() {
         println!("cargo::error={problem}; {PACKAGES}");
     }
@@ -69,6 +75,7 @@ fn build() -> Result<(), String> {
 
     bind(&cflags, &out, measure)?;
     compile_shim(&cflags, measure)?;
+    ipsec_mb::bind(&out)?;
 
     for path in &library.link_paths {
         println!("cargo::rustc-link-search=native={}", path.display());

@@ -66,6 +66,31 @@ impl<T> Slot<T> {
         Ok(Self(at))
     }
 
+    /// Lets `write` make the value in its slot, so that no move leaves a copy behind.
+    ///
+    /// # Errors
+    /// Those of `write`, or when the system gives no more memory.
+    #[cfg(ipsec_mb)]
+    pub(crate) fn write<E: From<OutOfMemory>>(
+        write: impl FnOnce(&mut MaybeUninit<T>) -> Result<&mut T, E>,
+    ) -> Result<Self, E> {
+        let at = take(Self::LEN)?;
+        // SAFETY: `take` gives LEN bytes, at least size_of::<T>(), aligned to LINE, at least align_of::<T>(), that
+        // nothing else refers to; a MaybeUninit may hold any bytes.
+        let place = unsafe { at.cast::<MaybeUninit<T>>().as_mut() };
+        match write(place) {
+            Ok(value) => {
+                let value = NonNull::from(value);
+                assert_eq!(value.cast(), at, "the value was made elsewhere");
+                Ok(Self(value))
+            }
+            Err(error) => {
+                give_back(Place(at), Self::LEN);
+                Err(error)
+            }
+        }
+    }
+
     /// Asks the processor for `LINES` cache lines of the value from its `first` on.
     #[inline(always)]
     pub(crate) fn fetch<const LINES: usize>(&self, first: usize) {
@@ -198,6 +223,18 @@ mod tests {
         assert_eq!((slot.deref().0[0], dropped.get()), (7, 0));
         drop(slot);
         assert_eq!(dropped.get(), 1);
+    }
+
+    #[cfg(ipsec_mb)]
+    #[test]
+    fn a_value_is_made_in_its_slot() {
+        let refused = Slot::<Key<1400>>::write(|place| {
+            place.write(Key([9; 1400]));
+            Err(OutOfMemory)
+        });
+        assert!(refused.is_err());
+        let slot = Slot::write(|place| Ok::<_, OutOfMemory>(place.write(Key([3; 1400])))).unwrap();
+        assert_eq!(slot.deref().0, [3; 1400]);
     }
 
     /// More slots than a chunk has, all distinct, all theirs.

@@ -2,7 +2,10 @@
 //!
 //! Only what the crate `dpdk` uses is bound. Nothing here is safe and nothing here decides anything.
 //! DPDK's static inline functions come from `shim.c` under the prefix `penstock_`.
+//! [`ipsec_mb`] binds intel-ipsec-mb, where the machine that built this had its header.
 
+#[cfg(ipsec_mb)]
+pub mod ipsec_mb;
 mod mbuf;
 
 pub use mbuf::rte_mbuf;

@@ -8,6 +8,7 @@
 //!   one thread at a time can use (`Send`, not `Sync`, `&mut self`).
 //! * [`lcore::spawn`] makes the pinned threads that may use a mempool's per-core cache.
 //! * [`Reassembler`] and [`fragment_v4`], [`fragment_v6`] are DPDK's ip_frag library.
+//! * `ipsec_mb` is Intel's crypto library for IPsec, where the building machine had its header.
 //!
 //! Invariants: an `Mbuf` has one owner; a burst moves between an [`arrayvec::ArrayVec`] and the device
 //! without an allocation; nothing here logs, locks or allocates per packet.
@@ -17,6 +18,8 @@ pub mod cycles;
 pub mod eal;
 pub mod errno;
 pub mod ip_frag;
+#[cfg(ipsec_mb)]
+pub mod ipsec_mb;
 pub mod lcore;
 pub mod mbuf;
 pub mod mempool;

@@ -38,7 +38,7 @@ impl Backend {
     /// Every backend, the fastest first.
     pub fn available() -> Vec<Availability> {
         vec![
-            Availability { backend: Self::IpsecMb, state: Err("this build has no ipsec-mb".to_owned()) },
+            Availability { backend: Self::IpsecMb, state: super::ipsec_mb::description() },
             Availability { backend: Self::RustCrypto, state: Ok(super::rust::description()) },
         ]
     }

@@ -5,13 +5,15 @@ use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use zeroize::Zeroize;
 
 use super::job::{OpenJob, SealJob, State, payload_fits};
-use super::{Backend, CipherError, rust};
+use super::{Backend, CipherError, ipsec_mb, rust};
 use crate::esp::suite::{Encryption, HEADER_LEN};
 
 /// Seals and opens bursts with keys of the backend it was made for, and with RustCrypto's always.
 pub struct Engine {
     /// Makes the unpredictable IVs of CBC.
     iv_key: Aes128Enc,
+    /// Where it was made for keys of that backend.
+    ipsec_mb: Option<ipsec_mb::MbEngine>,
 }
 
 impl Engine {
@@ -20,14 +22,15 @@ impl Engine {
     /// # Errors
     /// When the backend does not work here, or the system gives no random bytes.
     pub fn new(backend: Backend) -> Result<Self, CipherError> {
-        if backend == Backend::IpsecMb {
-            return Err(CipherError::Unavailable(backend));
-        }
+        let ipsec_mb = match backend {
+            Backend::RustCrypto => None,
+            Backend::IpsecMb => Some(ipsec_mb::MbEngine::new()?),
+        };
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| CipherError::NoRandom)?;
         let iv_key = Aes128Enc::new(&Array(random));
         random.zeroize();
-        Ok(Self { iv_key })
+        Ok(Self { iv_key, ipsec_mb })
     }
 
     /// Encrypts and authenticates; see [`SealJob::is_sealed`].
@@ -41,6 +44,11 @@ impl Engine {
         }
         if backends.has(Backend::RustCrypto) {
             rust::seal(jobs);
+        }
+        if backends.has(Backend::IpsecMb)
+            && let Some(engine) = &mut self.ipsec_mb
+        {
+            engine.seal(jobs);
         }
     }
 
@@ -57,6 +65,17 @@ impl Engine {
         if backends.has(Backend::RustCrypto) {
             rust::open(jobs);
         }
+        if backends.has(Backend::IpsecMb)
+            && let Some(engine) = &mut self.ipsec_mb
+        {
+            engine.open(jobs);
+        }
+    }
+
+    /// The library's part, where there is one.
+    #[cfg(all(test, ipsec_mb))]
+    pub(super) fn ipsec_mb(&mut self) -> Option<&mut ipsec_mb::MbEngine> {
+        self.ipsec_mb.as_mut()
     }
 
     /// Makes IVs that a test can foresee.

@@ -6,11 +6,13 @@
 //! here: see the stages. Nothing here allocates, locks, or fails otherwise than by a job's state, once
 //! `Cipher::new` and `Engine::new` are through.
 //!
-//! Architecture invariant: a MAC is checked before anything is decrypted or used; comparison takes the same
-//! time whatever the bytes.
+//! Architecture invariant: nothing that was decrypted is used before its MAC is checked; comparison takes the
+//! same time whatever the bytes.
 
 mod backend;
 mod engine;
+#[cfg_attr(not(ipsec_mb), path = "no_ipsec_mb.rs")]
+mod ipsec_mb;
 mod job;
 mod peek;
 mod rust;
@@ -70,6 +72,7 @@ pub struct Cipher {
 /// The key as its backend wants it: pointers into the memory for keys.
 enum Key {
     Rust(rust::RustKey),
+    IpsecMb(ipsec_mb::MbKey),
 }
 
 impl Cipher {
@@ -83,7 +86,7 @@ impl Cipher {
         }
         let key = match backend {
             Backend::RustCrypto => Key::Rust(rust::RustKey::new(keys)?),
-            Backend::IpsecMb => return Err(CipherError::Unavailable(backend)),
+            Backend::IpsecMb => Key::IpsecMb(ipsec_mb::MbKey::new(keys)?),
         };
         Ok(Self { suite, key, peek: peek::Peek::new(keys)? })
     }
@@ -99,6 +102,7 @@ impl Cipher {
     pub fn backend(&self) -> Backend {
         match self.key {
             Key::Rust(_) => Backend::RustCrypto,
+            Key::IpsecMb(_) => Backend::IpsecMb,
         }
     }
 
@@ -107,6 +111,7 @@ impl Cipher {
     pub fn fetch(&self) {
         match &self.key {
             Key::Rust(key) => key.fetch(),
+            Key::IpsecMb(key) => key.fetch(),
         }
     }
 

