@@ -2,10 +2,11 @@
 //!
 //! [`config`] reads what the operator wants, [`kernel`] mirrors what the kernel of the twin namespace knows,
 //! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, and [`api`]
-//! answers the operator. Nothing here ever touches a packet on the fast path.
+//! answers the operator; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
 
 pub mod api;
 pub mod compile;
 pub mod config;
 pub mod kernel;
 pub mod runtime;
+pub mod static_sas;

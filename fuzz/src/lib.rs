@@ -5,6 +5,7 @@ mod config;
 mod headers;
 mod pipeline;
 mod rewrites;
+mod static_sas;
 #[path = "../../dataplane/tests/support/mod.rs"]
 mod support;
 
@@ -12,3 +13,4 @@ pub use config::config;
 pub use headers::headers;
 pub use pipeline::pipeline;
 pub use rewrites::rewrites;
+pub use static_sas::static_sas;

@@ -41,3 +41,8 @@ fn rewrites() {
 fn config() {
     replay("config", penstock_fuzz::config);
 }
+
+#[test]
+fn static_sas() {
+    replay("static_sas", penstock_fuzz::static_sas);
+}

@@ -6,13 +6,13 @@
 mod diff;
 mod name;
 mod placement;
-mod problem;
+pub(crate) mod problem;
 mod read;
-mod reader;
+pub(crate) mod reader;
 mod schema;
-mod tree;
+pub(crate) mod tree;
 mod validate;
-mod value;
+pub(crate) mod value;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 /// More problems than this are counted, not listed.
-pub(super) const MAX_PROBLEMS: usize = 100;
+pub(crate) const MAX_PROBLEMS: usize = 100;
 
 /// A place in the text; lines and columns count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -51,18 +51,18 @@ impl std::error::Error for Problem {}
 
 /// All problems of one text, in the order of finding, at most [`MAX_PROBLEMS`] of them.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     file: Arc<str>,
     list: Vec<Problem>,
     unlisted: usize,
 }
 
 impl Problems {
-    pub(super) fn new(file: &str) -> Self {
+    pub(crate) fn new(file: &str) -> Self {
         Self { file: file.into(), ..Self::default() }
     }
 
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         at: Location,
         path: impl Into<String>,
@@ -77,12 +77,12 @@ impl Problems {
         self.list.push(Problem { file, at, path: path.into(), message: message.into(), fix: fix.into() });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
     /// The list in the order of the text.
-    pub(super) fn into_list(mut self) -> Vec<Problem> {
+    pub(crate) fn into_list(mut self) -> Vec<Problem> {
         self.list.sort_by_key(|p| (p.at.line, p.at.column));
         if self.unlisted > 0 {
             self.list.push(Problem {

@@ -9,25 +9,25 @@ use super::problem::{Location, Problems};
 use super::tree::{Key, Kind, Node, shorten};
 
 /// Where we are, and what was wrong so far.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     path: String,
-    pub(super) problems: Problems,
+    pub(crate) problems: Problems,
     /// Items left out of lists because they could not be read, by the path of the list.
-    pub(super) left_out: HashMap<String, Vec<usize>>,
+    pub(crate) left_out: HashMap<String, Vec<usize>>,
 }
 
 impl Reader {
-    pub(super) fn new(problems: Problems) -> Self {
+    pub(crate) fn new(problems: Problems) -> Self {
         Self { path: String::new(), problems, left_out: HashMap::new() }
     }
 
     /// Notes a problem with the value being read.
-    pub(super) fn problem(&mut self, at: Location, message: impl Into<String>, fix: impl Into<String>) {
+    pub(crate) fn problem(&mut self, at: Location, message: impl Into<String>, fix: impl Into<String>) {
         self.problems.add(at, self.path.clone(), message, fix);
     }
 
     /// Notes that the value is not what was expected; always `None`.
-    pub(super) fn unfit<T>(&mut self, node: &Node, expected: &str, fix: &str) -> Option<T> {
+    pub(crate) fn unfit<T>(&mut self, node: &Node, expected: &str, fix: &str) -> Option<T> {
         let found = node.describe();
         let message = match node.kind {
             Kind::Scalar(_) => format!("{found} is not {expected}"),
@@ -38,7 +38,7 @@ impl Reader {
     }
 
     /// Runs `read` with `key` as part of the path.
-    pub(super) fn within<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn within<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         if length > 0 {
             self.path.push('.');
@@ -53,7 +53,7 @@ impl Reader {
     }
 
     /// Every item of a list; a single value counts as a list of one.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         node: &Node,
         mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
@@ -82,7 +82,7 @@ impl Reader {
     }
 
     /// Every entry of a map whose keys are names; a key that comes twice is a problem.
-    pub(super) fn entries<K: Ord + Clone, T>(
+    pub(crate) fn entries<K: Ord + Clone, T>(
         &mut self,
         node: &Node,
         mut key_of: impl FnMut(&mut Self, &str, Location) -> Option<K>,
@@ -119,7 +119,7 @@ impl Reader {
     }
 
     /// A map with fixed keys. Nothing written is an empty map.
-    pub(super) fn fields<'n>(&mut self, node: &'n Node) -> Option<Fields<'n>> {
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node) -> Option<Fields<'n>> {
         let entries = match &node.kind {
             Kind::Empty => &[][..],
             Kind::Map(entries) => entries.as_slice(),
@@ -129,8 +129,13 @@ impl Reader {
     }
 }
 
+/// The number that an item of a list has in the text, where some items before it may have been left out.
+pub(crate) fn written_index(left_out: Option<&Vec<usize>>, index: usize) -> usize {
+    left_out.into_iter().flatten().fold(index, |index, left_out| index + usize::from(*left_out <= index))
+}
+
 /// A map with fixed keys, being read.
-pub(super) struct Fields<'n> {
+pub(crate) struct Fields<'n> {
     at: Location,
     entries: &'n [(Key, Node)],
     known: Vec<&'static str>,
@@ -144,7 +149,7 @@ impl<'n> Fields<'n> {
     }
 
     /// A value that may be missing.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &mut self,
         reader: &mut Reader,
         key: &'static str,
@@ -155,7 +160,7 @@ impl<'n> Fields<'n> {
     }
 
     /// A value with a default.
-    pub(super) fn or<T>(
+    pub(crate) fn or<T>(
         &mut self,
         reader: &mut Reader,
         key: &'static str,
@@ -166,7 +171,7 @@ impl<'n> Fields<'n> {
     }
 
     /// A value that must be there; `example` is shown when it is not.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &mut self,
         reader: &mut Reader,
         key: &'static str,
@@ -182,7 +187,7 @@ impl<'n> Fields<'n> {
     }
 
     /// Names every key that nobody asked for, and every key that comes twice.
-    pub(super) fn finish(self, reader: &mut Reader) {
+    pub(crate) fn finish(self, reader: &mut Reader) {
         for (i, (key, _)) in self.entries.iter().enumerate() {
             if self.known.contains(&&*key.text) {
                 if let Some((first, _)) = self.entries[..i].iter().find(|(k, _)| k.text == key.text) {
@@ -206,7 +211,7 @@ impl<'n> Fields<'n> {
 }
 
 /// The known word nearest to a misspelt one, if any is near.
-pub(super) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word: String = word.chars().take(64).collect();
     known
         .iter()

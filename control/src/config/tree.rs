@@ -22,14 +22,14 @@ const MAX_ALIASED_NODES: usize = 1_000_000;
 
 /// A value.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) at: Location,
-    pub(super) kind: Kind,
+pub(crate) struct Node {
+    pub(crate) at: Location,
+    pub(crate) kind: Kind,
 }
 
 /// What a value is.
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Nothing was written (or `null`, `~`).
     Empty,
     Scalar(Box<str>),
@@ -39,14 +39,14 @@ pub(super) enum Kind {
 
 /// The name of an entry of a map.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
-    pub(super) at: Location,
-    pub(super) text: Box<str>,
+pub(crate) struct Key {
+    pub(crate) at: Location,
+    pub(crate) text: Box<str>,
 }
 
 impl Node {
     /// What the value is, for a sentence.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.kind {
             Kind::Empty => "nothing is written here".into(),
             Kind::Scalar(text) => format!("\"{}\"", shorten(text)),
@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// The place that a path like `tenants.acme.routes[2].via` names, or of its last part that exists.
-    pub(super) fn locate(&self, path: &str) -> Location {
+    pub(crate) fn locate(&self, path: &str) -> Location {
         let mut here = self;
         let mut at = self.at;
         for part in path.split(['.', '[']) {
@@ -90,7 +90,7 @@ impl Node {
 }
 
 /// At most 60 characters of a text, for a message, without control characters.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let mut short: String = text.chars().take(60).map(clean).collect();
     if text.chars().nth(60).is_some() {
@@ -125,7 +125,7 @@ struct Builder<'a> {
 }
 
 /// Reads a text. `None`: it is not YAML, or beyond a limit; the problem is then in `problems`.
-pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
+pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     if text.len() > MAX_TEXT_BYTES {
         let message = format!("the file has {} bytes, the limit is {MAX_TEXT_BYTES}", text.len());
         problems.add(Location::default(), "", message, "remove what is not needed");

@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::tree::{Kind, Node};
 
 /// Any text.
-pub(super) fn text(reader: &mut Reader, node: &Node) -> Option<String> {
+pub(crate) fn text(reader: &mut Reader, node: &Node) -> Option<String> {
     match &node.kind {
         Kind::Scalar(text) => Some(text.to_string()),
         _ => reader.unfit(node, "a text", "write one value"),
@@ -24,7 +24,7 @@ fn scalar(node: &Node) -> &str {
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(reader: &mut Reader, node: &Node) -> Option<bool> {
+pub(crate) fn boolean(reader: &mut Reader, node: &Node) -> Option<bool> {
     match scalar(node) {
         "true" | "yes" | "on" => Some(true),
         "false" | "no" | "off" => Some(false),
@@ -33,7 +33,7 @@ pub(super) fn boolean(reader: &mut Reader, node: &Node) -> Option<bool> {
 }
 
 /// A whole number within a range.
-pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&mut Reader, &Node) -> Option<T> + Copy
+pub(crate) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&mut Reader, &Node) -> Option<T> + Copy
 where
     T: TryFrom<u64> + Into<u64> + Copy,
 {
@@ -57,7 +57,7 @@ where
 }
 
 /// One of several words, each standing for a value.
-pub(super) fn word<T: Copy>(
+pub(crate) fn word<T: Copy>(
     words: &'static [(&'static str, T)],
 ) -> impl Fn(&mut Reader, &Node) -> Option<T> + Copy {
     move |reader, node| {
@@ -73,7 +73,7 @@ pub(super) fn word<T: Copy>(
 }
 
 /// A word, or else what `other` reads; `expected` names both.
-pub(super) fn word_or<T: Copy>(
+pub(crate) fn word_or<T: Copy>(
     words: &'static [(&'static str, T)],
     other: impl Fn(&mut Reader, &Node) -> Option<T> + Copy,
 ) -> impl Fn(&mut Reader, &Node) -> Option<T> + Copy {
@@ -91,7 +91,7 @@ pub(super) fn word_or<T: Copy>(
 }
 
 /// An IPv4 or IPv6 address.
-pub(super) fn ip(reader: &mut Reader, node: &Node) -> Option<IpAddr> {
+pub(crate) fn ip(reader: &mut Reader, node: &Node) -> Option<IpAddr> {
     let text = scalar(node);
     if let Ok(ip) = text.parse() {
         return Some(ip);
@@ -120,7 +120,7 @@ fn net(reader: &mut Reader, node: &Node, expected: &str, example: &str) -> Optio
 }
 
 /// A prefix without host bits.
-pub(super) fn prefix(reader: &mut Reader, node: &Node) -> Option<IpNet> {
+pub(crate) fn prefix(reader: &mut Reader, node: &Node) -> Option<IpNet> {
     let net = net(reader, node, "a prefix", "198.51.100.0/24 or \"2001:db8::/32\"")?;
     if net.trunc() != net {
         let message = format!("{net} has bits set beyond its prefix length");
@@ -135,7 +135,7 @@ pub(super) fn prefix(reader: &mut Reader, node: &Node) -> Option<IpNet> {
 }
 
 /// An address of ours with the length of its link's prefix.
-pub(super) fn interface_address(reader: &mut Reader, node: &Node) -> Option<IpNet> {
+pub(crate) fn interface_address(reader: &mut Reader, node: &Node) -> Option<IpNet> {
     let net = net(reader, node, "an address with prefix length", "192.0.2.1/24 or \"2001:db8::1/64\"")?;
     let ip = net.addr();
     let host_bits = net.max_prefix_len() - net.prefix_len();
@@ -155,7 +155,7 @@ pub(super) fn interface_address(reader: &mut Reader, node: &Node) -> Option<IpNe
 }
 
 /// An address that one host can have.
-pub(super) fn host(reader: &mut Reader, node: &Node) -> Option<IpAddr> {
+pub(crate) fn host(reader: &mut Reader, node: &Node) -> Option<IpAddr> {
     let ip = ip(reader, node)?;
     unicast(reader, node.at, ip)
 }
@@ -179,7 +179,7 @@ fn unicast(reader: &mut Reader, at: Location, ip: IpAddr) -> Option<IpAddr> {
 }
 
 /// A MAC address of one station.
-pub(super) fn mac(reader: &mut Reader, node: &Node) -> Option<super::schema::Mac> {
+pub(crate) fn mac(reader: &mut Reader, node: &Node) -> Option<super::schema::Mac> {
     let mut bytes = [0u8; 6];
     let mut parts = scalar(node).split([':', '-']);
     let complete = bytes.iter_mut().all(|byte| {
@@ -203,7 +203,7 @@ pub(super) fn mac(reader: &mut Reader, node: &Node) -> Option<super::schema::Mac
 }
 
 /// A name of something of ours.
-pub(super) fn name(reader: &mut Reader, node: &Node) -> Option<Name> {
+pub(crate) fn name(reader: &mut Reader, node: &Node) -> Option<Name> {
     match &node.kind {
         Kind::Scalar(text) => key_name(reader, text, node.at),
         _ => reader.unfit(node, "a name", "write one name"),
@@ -211,7 +211,7 @@ pub(super) fn name(reader: &mut Reader, node: &Node) -> Option<Name> {
 }
 
 /// A key that is a name.
-pub(super) fn key_name(reader: &mut Reader, text: &str, at: Location) -> Option<Name> {
+pub(crate) fn key_name(reader: &mut Reader, text: &str, at: Location) -> Option<Name> {
     match Name::new(text) {
         Some(name) => Some(name),
         None => {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::problem::{Location, Problems};
-use super::reader::closest;
+use super::reader::{closest, written_index};
 use super::schema::{GatewayConfig, InterfaceName};
 use super::tree::{Kind, Node};
 
@@ -72,12 +72,7 @@ impl Check<'_> {
 
     /// The path of an item of a list, counted as in the text.
     fn item(&self, list: &str, index: usize) -> String {
-        let mut index = index;
-        for left_out in self.left_out.get(list).into_iter().flatten() {
-            if *left_out <= index {
-                index += 1;
-            }
-        }
+        let index = written_index(self.left_out.get(list), index);
         // A list of one may be written without brackets.
         match self.node(list).map(|n| &n.kind) {
             Some(Kind::Scalar(_)) => list.to_owned(),

@@ -1,0 +1,148 @@
+//! Security associations as the file gives them.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use penstock_dataplane::esp::key::{KeyError, KeyMaterial};
+use penstock_dataplane::esp::suite::Suite;
+use penstock_dataplane::tables::UdpPorts;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// What a file has for one tunnel.
+pub struct TunnelSas {
+    /// Inside UDP, both directions.
+    pub udp: Option<UdpPorts>,
+    /// What we receive.
+    pub inbound: Vec<InboundSa>,
+    /// What we send.
+    pub outbound: Option<OutboundSa>,
+    /// The inner packets that may use them.
+    pub selectors: Selectors,
+}
+
+/// Which inner packets may go through a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selectors {
+    /// Addresses on our side.
+    pub local: Vec<IpNet>,
+    /// Addresses on the customer's side.
+    pub remote: Vec<IpNet>,
+}
+
+/// A security association for what we receive.
+#[derive(PartialEq, Eq)]
+pub struct InboundSa {
+    /// The number that its packets carry.
+    pub spi: u32,
+    /// The algorithms.
+    pub suite: Suite,
+    /// Key and salt of the cipher.
+    pub key: Secret,
+    /// Key of the HMAC; empty for an AEAD.
+    pub auth_key: Secret,
+    /// Packets that the replay window spans; 0: nothing is checked.
+    pub replay_window: u32,
+    /// Sequence numbers of 64 bits.
+    pub esn: bool,
+}
+
+/// A security association for what we send.
+#[derive(PartialEq, Eq)]
+pub struct OutboundSa {
+    /// The number that its packets carry.
+    pub spi: u32,
+    /// The algorithms.
+    pub suite: Suite,
+    /// Key and salt of the cipher.
+    pub key: Secret,
+    /// Key of the HMAC; empty for an AEAD.
+    pub auth_key: Secret,
+    /// Packets that the peer's replay window spans; 0: it checks nothing.
+    pub peer_replay_window: u32,
+    /// Sequence numbers of 64 bits.
+    pub esn: bool,
+    /// Sequence number from which on a rekey is asked for.
+    pub soft_packets: Option<u64>,
+    /// Last sequence number.
+    pub hard_packets: Option<u64>,
+}
+
+/// Bytes that are never printed, and wiped when dropped.
+///
+/// ```compile_fail
+/// fn show(secret: penstock_control::static_sas::Secret) -> String {
+///     secret.to_string()
+/// }
+/// ```
+#[derive(Default)]
+pub struct Secret(Zeroizing<Box<[u8]>>);
+
+impl Secret {
+    pub(super) fn new(bytes: Zeroizing<Box<[u8]>>) -> Self {
+        Self(bytes)
+    }
+
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.len())
+    }
+}
+
+impl InboundSa {
+    /// The keys in the form that ciphers are made from.
+    ///
+    /// # Errors
+    /// When a length is not the suite's; the file was checked for that.
+    pub fn keys(&self) -> Result<KeyMaterial, KeyError> {
+        KeyMaterial::new(self.suite, self.key.bytes(), self.auth_key.bytes())
+    }
+}
+
+impl OutboundSa {
+    /// The keys in the form that ciphers are made from.
+    ///
+    /// # Errors
+    /// When a length is not the suite's; the file was checked for that.
+    pub fn keys(&self) -> Result<KeyMaterial, KeyError> {
+        KeyMaterial::new(self.suite, self.key.bytes(), self.auth_key.bytes())
+    }
+}
+
+impl TunnelSas {
+    /// The suites in use.
+    pub fn suites(&self) -> impl Iterator<Item = Suite> {
+        self.inbound.iter().map(|sa| sa.suite).chain(self.outbound.iter().map(|sa| sa.suite))
+    }
+}
+
+impl Default for Selectors {
+    /// Everything.
+    fn default() -> Self {
+        let any = || vec![IpNet::from(ipnet::Ipv4Net::default()), IpNet::from(ipnet::Ipv6Net::default())];
+        Self { local: any(), remote: any() }
+    }
+}
