@@ -24,6 +24,7 @@ mod inner;
 pub mod mss;
 mod outer;
 pub mod pipeline;
+mod prefetch;
 pub mod publish;
 pub mod punt;
 mod report;

@@ -5,6 +5,7 @@
 
 pub mod cipher;
 pub mod feed;
+mod fetch;
 pub mod iv;
 pub mod key;
 mod key_memory;

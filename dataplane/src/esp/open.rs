@@ -31,6 +31,7 @@ impl<D: Driver> Pipeline<D> {
     /// Takes a lane, whose packets' associations were found, out of their tunnels to the route lanes.
     #[inline(always)]
     pub(crate) fn open(&mut self, lane: Lane, tables: &Snapshot) {
+        self.fetch_inbound(lane, tables);
         let fitting = self.check_windows(lane);
         let authentic = self.decrypt(fitting);
         let fresh = self.mark_windows(authentic);

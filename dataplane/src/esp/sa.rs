@@ -46,12 +46,6 @@ pub struct SaCounters {
 }
 
 impl SaCounters {
-    /// Has the processor load the line, without waiting for it.
-    #[inline(always)]
-    pub(crate) fn fetch(&self) {
-        std::hint::black_box(self.packets.get());
-    }
-
     #[inline(always)]
     pub(crate) fn count(&self, inner_len: usize, now: u64) {
         self.packets.add(1);
@@ -142,6 +136,7 @@ impl Lengths {
 }
 
 /// An inbound association on a worker.
+#[repr(align(64))]
 pub(crate) struct Inbound {
     pub cipher: Arc<Cipher>,
     pub counters: Arc<SaCounters>,
@@ -184,6 +179,7 @@ pub(crate) fn inbound_key(endpoint: u16, spi: u32) -> u64 {
 }
 
 /// An outbound association on a worker.
+#[repr(align(64))]
 pub(crate) struct Outbound {
     pub cipher: Arc<Cipher>,
     pub counters: Arc<SaCounters>,

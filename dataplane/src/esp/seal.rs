@@ -51,6 +51,7 @@ impl<D: Driver> Pipeline<D> {
         if !self.lanes.is_empty(Next::Seal) {
             let lane = self.lanes.take(Next::Seal);
             let lane = self.spread_outbound(lane);
+            self.fetch_outbound(lane, tables);
             let ready = self.prepare(lane, tables);
             let sealed = self.encrypt(ready, tables);
             self.leave_sealed(sealed, tables);

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::sa::{Inbound, Outbound, inbound_key};
 use crate::ids::{EndpointId, TunnelId};
+use crate::tables::tunnel::FETCH_FROM;
 
 /// One multiplication: the keys are SPIs, which we choose ourselves.
 #[derive(Clone, Copy, Default)]
@@ -77,7 +78,7 @@ impl SaTable {
     /// Whether so many associations are here that their memory is asked for ahead.
     #[inline(always)]
     pub fn is_large(&self) -> bool {
-        self.by_spi.len() >= crate::tables::tunnel::FETCH_FROM
+        self.by_spi.len().max(self.outbound_count) >= FETCH_FROM
     }
 
     /// The slot of an inbound association.
