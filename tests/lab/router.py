@@ -39,7 +39,7 @@ class Router:
         self.space = Namespace(f"{lab_name}-{name}")
         self.guest = Guest(self.space, directory / name) if in_guest else None
         self.name = name
-        self.natt_pid_file = directory / name / "natt.pid"
+        self.directory = directory / name
 
     def start(self, wan, server):
         """Makes the peer; `wan` is the switch's namespace, `server` the one behind it."""
@@ -98,10 +98,11 @@ class Router:
         if self.guest:
             self.sh(f"{command} >/dev/null 2>&1 &")
         else:
-            self.natt_pid_file.parent.mkdir(parents=True, exist_ok=True)
-            process = self.space.spawn(f"exec {command} {self.natt_pid_file}", stdin=subprocess.DEVNULL,
+            pid_file = self.directory / f"udp-encapsulation-{min(ports)}.pid"
+            self.directory.mkdir(parents=True, exist_ok=True)
+            process = self.space.spawn(f"exec {command} {pid_file}", stdin=subprocess.DEVNULL,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            self.natt_pid_file.write_text(str(process.pid))
+            pid_file.write_text(str(process.pid))
 
     @staticmethod
     def _tunnel_lines(tunnel, associations):

@@ -206,6 +206,8 @@ impl Outbound {
     pub const ANY_WORKER: u16 = u16::MAX;
     /// The largest number without ESN.
     const LAST_SHORT: u64 = u32::MAX as u64;
+    /// The largest number with ESN: what workers take beyond it in one burst each must not bring the counter to 0.
+    const LAST_LONG: u64 = u64::MAX - Self::LAST_SHORT;
 
     pub fn new(spec: &OutboundSpec, counters: Arc<SaCounters>) -> Self {
         let (shared, pinned) = match &spec.numbering {
@@ -213,7 +215,7 @@ impl Outbound {
             Numbering::Shared(counter) => (Some(Arc::clone(counter)), Self::ANY_WORKER),
             Numbering::Pinned { worker } => (None, *worker),
         };
-        let last_possible = if spec.esn { u64::MAX - 1 } else { Self::LAST_SHORT };
+        let last_possible = if spec.esn { Self::LAST_LONG } else { Self::LAST_SHORT };
         Self {
             cipher: Arc::clone(&spec.cipher),
             counters,
@@ -254,8 +256,11 @@ impl Outbound {
         if pending != 0 {
             self.pending.set(0);
             if let Some(shared) = &self.shared {
-                // Only uniqueness matters. 2^64 is out of reach: every taker stops at the hard limit.
-                self.last.set(shared.fetch_add(pending, Ordering::Relaxed));
+                // Only uniqueness matters. At the hard limit nothing is taken any more.
+                let is_over = shared.load(Ordering::Relaxed) >= self.hard_limit;
+                let taken =
+                    if is_over { self.hard_limit } else { shared.fetch_add(pending, Ordering::Relaxed) };
+                self.last.set(taken);
             }
         }
         let next = self.last.get() + 1;

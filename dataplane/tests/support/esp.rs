@@ -1,9 +1,10 @@
 //! Both ends of an ESP tunnel, each a gateway, and a peer that seals what no gateway sends.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
-use penstock_dataplane::esp::cipher::{Backend, Cipher, Engine, SealJob};
+use penstock_dataplane::esp::cipher::{Backend, Cipher, Engine, OpenJob, SealJob};
 use penstock_dataplane::esp::iv::Sender;
 use penstock_dataplane::esp::key::KeyMaterial;
 use penstock_dataplane::esp::replay::ReplayWindow;
@@ -25,6 +26,8 @@ pub const INCARNATION: u32 = 7;
 /// What both ends agree on.
 #[derive(Clone)]
 pub struct Agreement {
+    /// Of the tunnel. Other tunnels have other addresses, SPIs and customers.
+    pub number: u32,
     pub suite: Suite,
     pub esn: bool,
     pub window: Option<u32>,
@@ -39,6 +42,7 @@ pub struct Agreement {
 impl Default for Agreement {
     fn default() -> Self {
         Self {
+            number: 0,
             suite: Suite::AES128_GCM,
             esn: false,
             window: None,
@@ -53,24 +57,60 @@ impl Default for Agreement {
 
 impl Agreement {
     pub fn cipher(&self) -> Arc<Cipher> {
-        self.cipher_of(1)
+        self.cipher_of(self.number as u8)
     }
 
-    /// The key of this number.
+    /// The key of this number. Expanding keys is slow, and some tests want thousands of gateways.
     pub fn cipher_of(&self, number: u8) -> Arc<Cipher> {
-        let bytes = |len| (0..len).map(|i| (i * 7 + usize::from(number)) as u8).collect::<Vec<u8>>();
-        let encryption = bytes(self.suite.encryption_key_len() + self.suite.salt_len());
-        let keys = KeyMaterial::new(self.suite, &encryption, &bytes(self.suite.integrity_key_len())).unwrap();
-        Arc::new(Cipher::new(self.suite, &keys, Backend::best()).unwrap())
+        static EXPANDED: Mutex<Option<HashMap<(Suite, u8), Arc<Cipher>>>> = Mutex::new(None);
+        let mut expanded = EXPANDED.lock().unwrap();
+        let cipher = expanded.get_or_insert_default().entry((self.suite, number)).or_insert_with(|| {
+            let suite = self.suite;
+            let bytes = |len| (0..len).map(|i| (i * 7 + usize::from(number)) as u8).collect::<Vec<u8>>();
+            let encryption = bytes(suite.encryption_key_len() + suite.salt_len());
+            let keys = KeyMaterial::new(suite, &encryption, &bytes(suite.integrity_key_len())).unwrap();
+            Arc::new(Cipher::new(suite, &keys, Backend::best()).unwrap())
+        });
+        Arc::clone(cipher)
+    }
+
+    pub fn tunnel(&self) -> TunnelId {
+        TunnelId(self.number)
+    }
+
+    pub fn spi(&self) -> Spi {
+        Spi(SPI.0 + self.number)
+    }
+
+    /// Our endpoint.
+    pub fn local(&self) -> &'static str {
+        if self.v6 { ENDPOINT6 } else { ENDPOINT }
+    }
+
+    /// The customer's router: `REMOTE` or `REMOTE6`, and those behind them.
+    pub fn remote(&self) -> String {
+        if self.v6 {
+            format!("2001:db8:7::{:x}", 0x77 + self.number)
+        } else {
+            format!("192.0.2.{}", 77 + self.number)
+        }
+    }
+
+    /// A host of the customer: `INSIDE`, or in the networks behind it.
+    pub fn inside(&self) -> String {
+        format!("198.51.{}.5", 100 + self.number)
+    }
+
+    pub fn inside6(&self) -> String {
+        format!("2001:db8:{:x}::5", 0x100 + self.number)
     }
 
     /// The tunnel as we see it.
     pub fn spec(&self) -> TunnelSpec {
-        let (local, remote) = if self.v6 { (ENDPOINT6, REMOTE6) } else { (ENDPOINT, REMOTE) };
         let udp = self.udp.then_some(UdpPorts { local: 4500, remote: 4500 });
         TunnelSpec {
-            local: local.parse().unwrap(),
-            remote: remote.parse().unwrap(),
+            local: self.local().parse().unwrap(),
+            remote: self.remote().parse().unwrap(),
             encapsulation: Encapsulation::Esp { udp },
             incarnation: INCARNATION,
             mtu: self.suite.inner_mtu(1500, self.v6, self.udp),
@@ -80,14 +120,14 @@ impl Agreement {
 
     pub fn outbound(&self) -> OutboundSpec {
         OutboundSpec {
-            spi: SPI,
-            tunnel: TUNNEL,
+            spi: self.spi(),
+            tunnel: self.tunnel(),
             incarnation: INCARNATION,
             cipher: self.cipher(),
             esn: self.esn,
             numbering: Numbering::Shared(Arc::new(AtomicU64::new(self.first))),
             selectors: Arc::new(self.selectors.clone()),
-            remote: if self.v6 { REMOTE6 } else { REMOTE }.parse().unwrap(),
+            remote: self.remote().parse().unwrap(),
             soft_limit: u64::MAX,
             hard_limit: self.hard_limit,
         }
@@ -99,9 +139,9 @@ impl Agreement {
 
     pub fn inbound(&self) -> InboundSpec {
         InboundSpec {
-            spi: SPI,
+            spi: self.spi(),
             endpoint: EndpointId(u16::from(self.v6)),
-            tunnel: TUNNEL,
+            tunnel: self.tunnel(),
             incarnation: INCARNATION,
             cipher: self.cipher(),
             esn: self.esn,
@@ -172,9 +212,9 @@ impl Agreement {
         let payload = if self.udp { natt(esp) } else { esp.to_vec() };
         let protocol = if self.udp { 17 } else { 50 };
         frame(&if self.v6 {
-            ip6(protocol, tos, 64, REMOTE6, ENDPOINT6, &payload)
+            ip6(protocol, tos, 64, &self.remote(), ENDPOINT6, &payload)
         } else {
-            Ip4 { tos, protocol, ..Ip4::default() }.build(REMOTE, ENDPOINT, &payload)
+            Ip4 { tos, protocol, ..Ip4::default() }.build(&self.remote(), ENDPOINT, &payload)
         })
     }
 }
@@ -217,7 +257,7 @@ impl Forger {
             cipher: agreement.cipher(),
             engine: Engine::new(Backend::best()).unwrap(),
             sender: Sender::new(lease(99)),
-            spi: SPI,
+            spi: agreement.spi(),
             esn: agreement.esn,
         }
     }
@@ -253,4 +293,134 @@ impl Forger {
         body.extend_from_slice(&[pad, next_header]);
         self.seal(sequence, &body)
     }
+}
+
+/// Opens what our end sealed, knowing nothing of pipelines.
+pub struct Opener {
+    engine: Engine,
+    keys: HashMap<Spi, Arc<Cipher>>,
+}
+
+impl Opener {
+    pub fn new() -> Self {
+        Self { engine: Engine::new(Backend::best()).unwrap(), keys: HashMap::new() }
+    }
+
+    pub fn add(&mut self, spi: Spi, cipher: Arc<Cipher>) {
+        self.keys.insert(spi, cipher);
+    }
+
+    /// What is inside an outer packet at layer 3, without extended sequence numbers; `None` when it is not ESP, or
+    /// not under one of the keys.
+    pub fn open(&mut self, outer: &[u8]) -> Option<Opened> {
+        let is_v6 = outer[0] >> 4 == 6;
+        let protocol = outer[if is_v6 { 6 } else { 9 }];
+        let at = esp_at(outer);
+        if protocol != 50 && (protocol != 17 || outer.get(at - 6..at - 4)? != [0x11, 0x94]) {
+            return None;
+        }
+        let mut esp = outer.get(at..)?.to_vec();
+        let word = |at: usize| Some(u32::from_be_bytes(*esp.get(at..)?.first_chunk()?));
+        let (spi, sequence) = (Spi(word(0)?), word(4)?);
+        let cipher = self.keys.get(&spi)?;
+        let mut jobs = [OpenJob::new(cipher, &mut esp, None)];
+        self.engine.open(&mut jobs);
+        if !jobs[0].is_authentic() {
+            return None;
+        }
+        let suite = cipher.suite();
+        let iv = esp[8..8 + suite.iv_len()].to_vec();
+        let body = &esp[8 + suite.iv_len()..esp.len() - suite.icv_len()];
+        let [rest @ .., pad, next_header] = body else { return None };
+        let payload = &rest[..rest.len() - usize::from(*pad)];
+        assert!(rest[payload.len()..].iter().zip(1u8..).all(|(byte, expected)| *byte == expected));
+        assert!(usize::from(*pad) < suite.block_len(), "no more padding than needed");
+        Some(Opened { spi, sequence, iv, next_header: *next_header, payload: payload.to_vec() })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Opened {
+    pub spi: Spi,
+    pub sequence: u32,
+    pub iv: Vec<u8>,
+    pub next_header: u8,
+    pub payload: Vec<u8>,
+}
+
+/// Tunnel 0 is GRE as ever; tunnels 1 to 15 are ESP, one of each suite, in turns over IPv4, in UDP, and over IPv6.
+pub fn agreements() -> Vec<Agreement> {
+    let suites = Suite::all().zip(1..16);
+    suites
+        .map(|(suite, number)| Agreement {
+            number,
+            suite,
+            udp: number % 3 == 1,
+            v6: number % 3 == 2,
+            ..Agreement::default()
+        })
+        .collect()
+}
+
+/// The tables for them: each tunnel has a customer behind it, in one tenant.
+pub fn mixed_tables() -> Snapshot {
+    let mut tables = Lab::new().tables;
+    let edge = Hop::adjacency(AdjacencyId(0));
+    tables.set_vrf(
+        VrfId::INTERNET,
+        table(
+            &[
+                ("0.0.0.0/0", edge),
+                ("192.0.2.1/32", Hop::LOCAL),
+                ("192.0.2.200/32", Hop::adjacency(AdjacencyId(2))),
+                ("203.0.113.1/32", Hop::endpoint(EndpointId(0))),
+                ("198.51.96.0/19", Hop::vrf(TENANT)),
+            ],
+            &[
+                ("::/0", edge),
+                ("2001:db8:ffff::1/128", Hop::endpoint(EndpointId(1))),
+                ("2001:db8:100::/40", Hop::vrf(TENANT)),
+            ],
+        ),
+    );
+    let mut four = vec![
+        ("0.0.0.0/0".to_owned(), Hop::vrf(VrfId::INTERNET)),
+        ("198.51.100.0/24".to_owned(), Hop::tunnel(TUNNEL)),
+        ("10.255.0.0/32".to_owned(), Hop::tunnel_address(TUNNEL)),
+    ];
+    let mut six = vec![
+        ("::/0".to_owned(), Hop::vrf(VrfId::INTERNET)),
+        ("2001:db8:100::/48".to_owned(), Hop::tunnel(TUNNEL)),
+    ];
+    for agreement in agreements() {
+        four.push((format!("{}/32", agreement.inside()), Hop::tunnel(agreement.tunnel())));
+        six.push((format!("{}/128", agreement.inside6()), Hop::tunnel(agreement.tunnel())));
+        tables.set_tunnel(agreement.tunnel(), Tunnel::new(&agreement.spec()).unwrap());
+    }
+    tables.set_vrf(TENANT, table(&by_text(&four), &by_text(&six)));
+    tables
+}
+
+fn by_text(routes: &[(String, Hop)]) -> Vec<(&str, Hop)> {
+    routes.iter().map(|(prefix, hop)| (prefix.as_str(), *hop)).collect()
+}
+
+/// A gateway with all of them, both ways under the same SPIs and keys.
+pub fn mixed() -> Lab {
+    thread_local! {
+        static TABLES: Snapshot = mixed_tables();
+    }
+    let mut lab = Lab::unpublished();
+    TABLES.with(|tables| lab.change(|mine| *mine = tables.clone()));
+    install_mixed(&mut lab.feed);
+    lab
+}
+
+/// Their associations, and the first worker's lease.
+pub fn install_mixed(feed: &mut penstock_dataplane::esp::feed::SaFeed) {
+    for agreement in agreements() {
+        feed.add_inbound(&agreement.inbound()).unwrap();
+        feed.set_outbound(&agreement.outbound());
+    }
+    feed.lease(0, lease(1));
 }

@@ -9,7 +9,7 @@ use super::error::LoadError;
 use dpdk_sys::ipsec_mb as sys;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -93,7 +93,7 @@ impl Instance {
         }
         // SAFETY: a string of the dynamic linker, there as long as the library is loaded.
         let name = unsafe { CStr::from_ptr(name) };
-        let library = std::fs::read(OsStr::from_bytes(name.to_bytes()))?;
+        let mut library = File::open(OsStr::from_bytes(name.to_bytes()))?;
         // SAFETY: the name is a string; the call has no other precondition.
         let descriptor = unsafe { libc::memfd_create(c"intel-ipsec-mb".as_ptr(), libc::MFD_CLOEXEC) };
         if descriptor < 0 {
@@ -101,7 +101,7 @@ impl Instance {
         }
         // SAFETY: a descriptor just made, which nobody else knows.
         let mut file = unsafe { File::from_raw_fd(descriptor) };
-        file.write_all(&library)?;
+        io::copy(&mut library, &mut file)?;
         Ok(file)
     }
 

@@ -17,6 +17,11 @@ fn backends() -> Vec<Backend> {
     usable
 }
 
+/// An engine of each: to make one may take milliseconds.
+fn engines() -> Vec<(Backend, Engine)> {
+    backends().into_iter().map(|backend| (backend, Engine::new(backend).unwrap())).collect()
+}
+
 /// Keys of `suite` made of `seed`.
 fn keys(suite: Suite, seed: u8) -> KeyMaterial {
     let byte = |i: usize| (i as u8).wrapping_mul(37).wrapping_add(seed);
