@@ -141,6 +141,12 @@ impl Lane {
         rest.next()
     }
 
+    /// What is in both.
+    #[inline(always)]
+    pub fn within(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The lane's places in an array, all at once.
     #[inline(always)]
     pub fn of<T>(self, slots: &mut [T; BURST]) -> impl Iterator<Item = (usize, &mut T)> {

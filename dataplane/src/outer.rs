@@ -20,8 +20,6 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    pub const NONE: Self = Self { tos: 0, ttl: 0, flags: 0 };
-
     /// Of an inner packet whose TTL was decremented.
     #[inline(always)]
     pub fn of(l3: &[u8], v6: bool, tunnel: &Tunnel) -> Self {

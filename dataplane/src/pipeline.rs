@@ -282,6 +282,7 @@ impl<D: Driver> Pipeline<D> {
             self.each(lane, |_, _, _| Err(DropReason::RouteLoop));
         }
         self.forward(tables);
+        self.sort_out_esp(tables);
         self.encap(tables);
         self.seal(tables);
         self.report_exceptions(tables);

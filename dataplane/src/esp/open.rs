@@ -32,70 +32,58 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn open(&mut self, lane: Lane, tables: &Snapshot) {
         self.fetch_inbound(lane, tables);
-        let fitting = self.check_windows(lane);
-        let authentic = self.decrypt(fitting);
-        let fresh = self.mark_windows(authentic);
-        self.release(fresh, tables);
+        let Decrypted { mut authentic, windowed, failed } = self.decrypt(lane);
+        for (i, reason) in failed {
+            self.refuse_inbound(usize::from(i), reason);
+        }
+        if !windowed.is_empty() {
+            authentic = self.mark_windows(authentic, windowed);
+        }
+        self.release(authentic, tables);
     }
 
-    /// Step 1: is it long enough, in one piece, and not old.
+    /// Step 1: is it long enough, in one piece, and not old; step 2: authentication and decryption in place.
     #[inline(never)]
-    fn check_windows(&mut self, lane: Lane) -> Lane {
-        let mut fitting = Lane::EMPTY;
-        for i in lane {
-            let (Some(packet), meta) = (&mut self.slots[i], &self.meta[i]) else { continue };
-            let Some(sa) = self.esp.table.inbound(meta.found) else {
-                self.kill(i, DropReason::EspSaUnknown);
+    fn decrypt(&mut self, lane: Lane) -> Decrypted {
+        let mut failed = ArrayVec::new();
+        let (mut fitting, mut windowed) = (Lane::EMPTY, Lane::EMPTY);
+        let Esp { table, engine, numbers, .. } = &mut self.esp;
+        let mut jobs = ArrayVec::<OpenJob<'_>, BURST>::new();
+        for (i, slot) in lane.of(&mut self.slots) {
+            let (Some(packet), meta) = (slot, &self.meta[i]) else { continue };
+            let Some(sa) = table.inbound(meta.found) else {
+                failed.push((i as u8, DropReason::EspSaUnknown));
                 continue;
             };
             match check(packet, meta, sa) {
-                Ok(number) => {
-                    self.esp.numbers[i] = number;
+                Ok((number, esp)) => {
+                    numbers[i] = number;
+                    if sa.replay.is_some() {
+                        windowed.push(i);
+                    }
                     fitting.push(i);
+                    let high = sa.esn.then_some((number >> 32) as u32);
+                    jobs.push(OpenJob::new(&sa.cipher, esp, high));
                 }
-                Err(reason) => {
-                    sa.counters.refused.add(1);
-                    self.kill(i, reason);
-                }
+                Err(reason) => failed.push((i as u8, reason)),
             }
         }
-        fitting
-    }
-
-    /// Step 2: authentication and decryption in place.
-    #[inline(never)]
-    fn decrypt(&mut self, fitting: Lane) -> Lane {
+        engine.open(&mut jobs);
         let mut authentic = Lane::EMPTY;
-        {
-            let Esp { table, engine, numbers, .. } = &mut self.esp;
-            let mut jobs = ArrayVec::<OpenJob<'_>, BURST>::new();
-            for (i, slot) in fitting.of(&mut self.slots) {
-                let (Some(packet), meta) = (slot, &self.meta[i]) else { continue };
-                let (Some(sa), Some(esp)) =
-                    (table.inbound(meta.found), packet.data_mut().get_mut(usize::from(meta.esp_at)..))
-                else {
-                    continue;
-                };
-                let high = sa.esn.then_some((numbers[i] >> 32) as u32);
-                jobs.push(OpenJob::new(&sa.cipher, esp, high));
-            }
-            engine.open(&mut jobs);
-            for (i, job) in fitting.zip(&jobs) {
-                if job.is_authentic() {
-                    authentic.push(i);
-                }
+        for (i, job) in fitting.zip(&jobs) {
+            if job.is_authentic() {
+                authentic.push(i);
+            } else {
+                failed.push((i as u8, DropReason::EspAuth));
             }
         }
-        for i in fitting.without(authentic) {
-            self.refuse(i, DropReason::EspAuth);
-        }
-        authentic
+        Decrypted { authentic, windowed, failed }
     }
 
     /// Step 3: an authentic number counts as received; of two packets with the same number one wins.
-    #[inline(always)]
-    fn mark_windows(&mut self, authentic: Lane) -> Lane {
-        let mut rest = authentic;
+    #[inline(never)]
+    fn mark_windows(&mut self, authentic: Lane, windowed: Lane) -> Lane {
+        let mut rest = authentic.within(windowed);
         let mut fresh = authentic;
         while let Some(first) = rest.next() {
             // Packets of one association that follow each other are marked together.
@@ -107,10 +95,7 @@ impl<D: Driver> Pipeline<D> {
                 rest = rest.without(Lane::one(next));
                 run.push(next);
             }
-            let Some(sa) = self.esp.table.inbound(found) else { continue };
-            if sa.replay.is_some() {
-                fresh = fresh.without(self.mark_run(run, found));
-            }
+            fresh = fresh.without(self.mark_run(run, found));
         }
         fresh
     }
@@ -127,7 +112,7 @@ impl<D: Driver> Pipeline<D> {
         for (i, accepted) in run.zip(accepted) {
             if !accepted {
                 lost.push(i);
-                self.refuse(i, DropReason::EspReplay);
+                self.refuse_inbound(i, DropReason::EspReplay);
             }
         }
         lost
@@ -141,12 +126,12 @@ impl<D: Driver> Pipeline<D> {
             let Some(sa) = self.esp.table.inbound(meta.found) else { continue };
             match release(packet, meta, &mut self.cx, sa, self.esp.numbers[i], tables) {
                 Ok(next) => self.lanes.push(next, i),
-                Err(reason) => self.refuse(i, reason),
+                Err(reason) => self.refuse_inbound(i, reason),
             }
         }
     }
 
-    fn refuse(&mut self, i: usize, reason: DropReason) {
+    fn refuse_inbound(&mut self, i: usize, reason: DropReason) {
         if let Some(sa) = self.esp.table.inbound(self.meta[i].found) {
             sa.counters.refused.add(1);
         }
@@ -154,28 +139,41 @@ impl<D: Driver> Pipeline<D> {
     }
 }
 
-/// Returns the whole sequence number.
+/// What steps 1 and 2 made of a burst.
+struct Decrypted {
+    authentic: Lane,
+    /// Those that have a replay window.
+    windowed: Lane,
+    failed: ArrayVec<(u8, DropReason), BURST>,
+}
+
+/// Returns the whole sequence number, and the packet from its ESP header on.
 #[inline(always)]
-fn check<B: Buffer>(packet: &mut B, meta: &Meta, sa: &Inbound) -> Result<u64, DropReason> {
+fn check<'p, B: Buffer>(
+    packet: &'p mut B,
+    meta: &Meta,
+    sa: &Inbound,
+) -> Result<(u64, &'p mut [u8]), DropReason> {
     let len = packet.total_len();
     if !packet.is_contiguous() && !packet.pull_up(len) {
         return Err(DropReason::EspSplit);
     }
     let around = HEADER_LEN + usize::from(sa.lengths.iv) + usize::from(sa.lengths.icv);
-    let esp = packet.data().get(usize::from(meta.esp_at)..).unwrap_or_default();
+    let esp = packet.data_mut().get_mut(usize::from(meta.esp_at)..).unwrap_or_default();
     let body_len = esp.len().wrapping_sub(around);
     // Too short wraps to something too long.
     if body_len > len || body_len < 2 || body_len & usize::from(sa.lengths.block_mask) != 0 {
         return Err(DropReason::EspTruncated);
     }
     let low = esp.get(4..8).and_then(|bytes| bytes.first_chunk()).map_or(0, |low| u32::from_be_bytes(*low));
-    match &sa.replay {
-        None => Ok(u64::from(low)),
+    let number = match &sa.replay {
+        None => u64::from(low),
         Some(window) => window.check(low).map_err(|error| match error {
             ReplayError::Duplicate => DropReason::EspReplay,
             ReplayError::TooOld => DropReason::EspTooOld,
-        }),
-    }
+        })?,
+    };
+    Ok((number, esp))
 }
 
 #[inline(always)]

@@ -1,13 +1,13 @@
-//! Into an ESP tunnel (RFC 4303 3.3), in steps over the burst: who seals it and may it go in; numbers, trailer and
-//! outer header; encryption of all; out.
+//! Into an ESP tunnel (RFC 4303 3.3), in steps over the burst: how many numbers are needed; each packet's own, its
+//! trailer and outer header; encryption of all; out.
 //!
 //! Nothing leaves in the clear and nothing is sealed without a lease: the IV comes from the worker's sender.
 
 use arrayvec::ArrayVec;
 
 use super::cipher::SealJob;
+use super::iv::Sender;
 use super::sa::Outbound;
-use super::table::SaTable;
 use super::{Esp, trailer};
 use crate::burst::{Lane, Meta, Next};
 use crate::drop_reason::DropReason;
@@ -24,119 +24,131 @@ use crate::wire::ipv6::Ipv6Header;
 use crate::wire::protocol;
 use crate::wire::udp::UdpHeader;
 
-/// What the steps must remember of a packet beside its meta: `found` is its tunnel, `slot` its adjacency.
+/// What the steps must remember of a packet beside its meta, where `found` is its tunnel, `slot` its adjacency, and
+/// `limit`, unless 0, the size that it is cut to.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
-    fields: Fields,
     inner_len: u16,
-    inner_v6: bool,
-    oversize: bool,
-    flow_label: u32,
+    /// UDP over IPv6 has a checksum.
+    udp_v6: bool,
 }
 
 impl Plan {
-    pub const NONE: Self =
-        Self { fields: Fields::NONE, inner_len: 0, inner_v6: false, oversize: false, flow_label: 0 };
+    pub const NONE: Self = Self { inner_len: 0, udp_v6: false };
 }
 
-enum Prepared {
-    Seal(Plan),
+/// What becomes of a packet in the loop over the burst.
+enum Outcome<'p> {
+    Seal(SealJob<'p>),
     Lane(Next),
 }
 
+/// Slots and why their packets die.
+type Failures = ArrayVec<(u8, DropReason), BURST>;
+
 impl<D: Driver> Pipeline<D> {
+    /// Moves packets for ESP tunnels from the encap lane to the seal lane.
+    #[inline(always)]
+    pub(crate) fn sort_out_esp(&mut self, tables: &Snapshot) {
+        let lane = self.lanes.get(Next::Encap);
+        if !lane.is_empty() && !self.esp.table.is_empty() {
+            self.sort_out(lane, tables);
+        }
+    }
+
+    #[inline(never)]
+    fn sort_out(&mut self, lane: Lane, tables: &Snapshot) {
+        let mut esp = Lane::EMPTY;
+        for i in lane {
+            if tables.tunnels.get(self.meta[i].slot as usize).is_some_and(|tunnel| tunnel.esp) {
+                esp.push(i);
+            }
+        }
+        self.lanes.take(Next::Encap);
+        self.lanes.add(Next::Encap, lane.without(esp));
+        self.lanes.add(Next::Seal, esp);
+    }
+
     /// Empties the seal lane.
     #[inline(always)]
     pub(crate) fn seal(&mut self, tables: &Snapshot) {
         if !self.lanes.is_empty(Next::Seal) {
-            let lane = self.lanes.take(Next::Seal);
-            let lane = self.spread_outbound(lane);
-            self.fetch_outbound(lane, tables);
-            let ready = self.prepare(lane, tables);
-            let sealed = self.encrypt(ready, tables);
-            self.leave_sealed(sealed, tables);
+            self.seal_lane(tables);
         }
     }
 
-    /// Step 1: everything about the inner packet. Returns those that can be sealed.
-    #[inline(never)]
-    fn prepare(&mut self, lane: Lane, tables: &Snapshot) -> Lane {
-        let mut ready = Lane::EMPTY;
+    fn seal_lane(&mut self, tables: &Snapshot) {
+        let lane = self.lanes.take(Next::Seal);
+        let lane = self.spread_outbound(lane);
+        self.fetch_outbound(lane, tables);
+        self.announce(lane);
+        let (sealed, failed) = self.encrypt(lane, tables);
+        if !failed.is_empty() {
+            self.refuse_outbound(&failed);
+        }
+        self.leave_sealed(sealed, tables);
+    }
+
+    /// Step 1: associations whose numbers several cores share are told how many will be needed.
+    #[inline(always)]
+    fn announce(&self, lane: Lane) {
         for i in lane {
-            let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
-            match prepare(packet, meta, &mut self.cx, &self.esp.table, tables, self.spread.peers.me()) {
-                Ok(Prepared::Seal(plan)) => {
-                    self.esp.plans[i] = plan;
-                    ready.push(i);
-                }
-                Ok(Prepared::Lane(next)) => self.lanes.push(next, i),
-                Err(reason) => self.kill(i, reason),
+            if let Some(sa) = self.esp.table.outbound(TunnelId(self.meta[i].slot)) {
+                sa.announce();
             }
         }
-        ready
     }
 
-    /// Steps 2 and 3: the packets as they will be, and encryption in place. Returns those that succeeded.
+    /// Step 2: each packet as it will be; step 3: encryption in place. Returns those that succeeded, and what became of
+    /// others.
     #[inline(never)]
-    fn encrypt(&mut self, ready: Lane, tables: &Snapshot) -> Lane {
-        let mut failed = ArrayVec::<(usize, DropReason), BURST>::new();
+    fn encrypt(&mut self, lane: Lane, tables: &Snapshot) -> (Lane, Failures) {
+        let mut failed = Failures::new();
         let mut sealed = Lane::EMPTY;
-        {
-            let Esp { table, engine, sender, plans, .. } = &mut self.esp;
-            let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
-            for (i, slot) in ready.of(&mut self.slots) {
-                let (Some(packet), meta, plan) = (slot, &self.meta[i], &plans[i]) else { continue };
-                let id = TunnelId(meta.found);
-                let (Some(tunnel), Some(sa)) = (tables.tunnels.get(id.index()), table.outbound(id)) else {
-                    failed.push((i, DropReason::EspNoSa));
-                    continue;
-                };
-                let Some(sequence) = sa.next_sequence() else {
-                    failed.push((i, DropReason::EspSequence));
-                    continue;
-                };
-                if sa.is_soft_limit_news(sequence) {
-                    // A full queue loses the notice; the hard limit is still kept.
-                    let _ = self.cx.events.push(Event::SequenceSoftLimit { tunnel: id, spi: sa.spi });
+        let me = self.spread.peers.me();
+        let Esp { table, engine, sender, plans, .. } = &mut self.esp;
+        let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
+        for (i, slot) in lane.of(&mut self.slots) {
+            let Some(packet) = slot else { continue };
+            let (meta, plan) = (&mut self.meta[i], &mut plans[i]);
+            let id = TunnelId(meta.slot);
+            meta.found = id.0;
+            let outcome = match (tables.tunnels.get(id.index()), table.outbound(id)) {
+                (Some(tunnel), Some(sa)) if sa.incarnation == tunnel.incarnation && sa.is_of(me) => {
+                    ready(packet, meta, plan, &mut self.cx, sender, tunnel, sa, tables)
                 }
-                let Some(sender) = sender else {
-                    failed.push((i, DropReason::EspNoLease));
-                    continue;
-                };
-                let Some(iv) = sender.next_iv() else {
-                    failed.push((i, DropReason::EspIvExhausted));
-                    continue;
-                };
-                let esp_at = match dress(packet, plan, tunnel, sa, &mut self.cx.next_ip_id) {
-                    Ok(esp_at) => esp_at,
-                    Err(reason) => {
-                        failed.push((i, reason));
-                        continue;
-                    }
-                };
-                let Some(esp) = packet.data_mut().get_mut(esp_at..) else { continue };
-                if let Some(header) = esp.first_chunk_mut() {
-                    *header = (u64::from(sa.spi) << 32 | sequence & 0xffff_ffff).to_be_bytes();
+                _ => Err(DropReason::EspNoSa),
+            };
+            match outcome {
+                Ok(Outcome::Seal(job)) => {
+                    jobs.push(job);
+                    sealed.push(i);
                 }
-                let high = sa.esn.then_some((sequence >> 32) as u32);
-                jobs.push(SealJob::new(&sa.cipher, esp, high, iv));
-                sealed.push(i);
-            }
-            engine.seal(&mut jobs);
-            for (i, job) in sealed.zip(&jobs) {
-                if !job.is_sealed() {
-                    failed.push((i, DropReason::EspTruncated));
-                }
+                Ok(Outcome::Lane(next)) => self.lanes.push(next, i),
+                Err(reason) => failed.push((i as u8, reason)),
             }
         }
+        engine.seal(&mut jobs);
+        let mut done = Lane::EMPTY;
+        for (i, job) in sealed.zip(&jobs) {
+            if job.is_sealed() {
+                done.push(i);
+            } else {
+                failed.push((i as u8, DropReason::EspTruncated));
+            }
+        }
+        (done, failed)
+    }
+
+    #[inline(never)]
+    fn refuse_outbound(&mut self, failed: &Failures) {
         for (i, reason) in failed {
-            sealed = sealed.without(Lane::one(i));
+            let i = usize::from(*i);
             if let Some(sa) = self.esp.table.outbound(TunnelId(self.meta[i].found)) {
                 sa.counters.refused.add(1);
             }
-            self.kill(i, reason);
+            self.kill(i, *reason);
         }
-        sealed
     }
 
     /// Step 4: counters, and out.
@@ -146,12 +158,6 @@ impl<D: Driver> Pipeline<D> {
             let Some(mut packet) = self.take(i) else { continue };
             let (plan, meta) = (self.esp.plans[i], &mut self.meta[i]);
             let id = TunnelId(meta.found);
-            let tunnel = tables.tunnels.get(id.index());
-            let adjacency = tables.adjacencies.get(meta.slot as usize);
-            let (Some(tunnel), Some(adjacency)) = (tunnel, adjacency) else {
-                self.kill_taken(i, packet, DropReason::NoRoute);
-                continue;
-            };
             let inner_len = usize::from(plan.inner_len);
             if let Some(counters) = self.cx.stats.tunnel(id) {
                 counters.encap_packets.add(1);
@@ -160,41 +166,46 @@ impl<D: Driver> Pipeline<D> {
             if let Some(sa) = self.esp.table.outbound(id) {
                 sa.counters.count(inner_len, self.cx.now);
             }
-            if tunnel.outer_v6 && tunnel.udp {
+            let Some(adjacency) = tables.adjacencies.get(meta.slot as usize) else {
+                self.kill_taken(i, packet, DropReason::NoRoute);
+                continue;
+            };
+            if plan.udp_v6 {
                 fill_udp_checksum(packet.data_mut());
             }
-            meta.v6 = tunnel.outer_v6;
-            if plan.oversize {
-                meta.limit = tunnel.piece_len();
+            if meta.limit == 0 {
+                self.leave(i, packet, adjacency, tables);
+            } else {
                 self.put(i, packet);
                 self.lanes.push(Next::FragmentOuter, i);
-            } else {
-                self.leave(i, packet, adjacency, tables);
             }
         }
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one packet's share of a loop's body")]
 #[inline(always)]
-fn prepare<D: Driver>(
-    packet: &mut D::Buffer,
+fn ready<'p, D: Driver>(
+    packet: &'p mut D::Buffer,
     meta: &mut Meta,
+    plan: &mut Plan,
     cx: &mut Context<D>,
-    table: &SaTable,
+    sender: &mut Option<Sender>,
+    tunnel: &Tunnel,
+    sa: &'p Outbound,
     tables: &Snapshot,
-    me: usize,
-) -> Result<Prepared, DropReason> {
-    let id = TunnelId(meta.slot);
-    let tunnel = tables.tunnels.get(id.index()).filter(|tunnel| tunnel.live).ok_or(DropReason::TunnelGone)?;
-    let sa = table.outbound(id).filter(|sa| sa.incarnation == tunnel.incarnation && sa.is_of(me));
-    let sa = sa.ok_or(DropReason::EspNoSa)?;
+) -> Result<Outcome<'p>, DropReason> {
+    if !tunnel.live {
+        return Err(DropReason::TunnelGone);
+    }
+    // 1. The inner packet.
     let len = packet.total_len();
     let inner_v6 = meta.v6;
     let oversize = len > usize::from(tunnel.mtu);
     if oversize && !is_cut_outside(meta, tunnel, len, sealed_len(len, tunnel, sa)) {
         meta.limit = tunnel.mtu;
         meta.into_tunnel = true;
-        return Ok(Prepared::Lane(too_big_or_expired(packet.data(), inner_v6)));
+        return Ok(Outcome::Lane(too_big_or_expired(packet.data(), inner_v6)));
     }
     if !packet.is_contiguous() && !packet.pull_up(len) {
         return Err(DropReason::EspSplit);
@@ -204,24 +215,50 @@ fn prepare<D: Driver>(
         return Err(DropReason::EspSelector);
     }
     if !decrement_ttl(l3, inner_v6) {
-        return Ok(Prepared::Lane(Next::Expired));
+        return Ok(Outcome::Lane(Next::Expired));
     }
     let limit = meta.mss.min(if inner_v6 { tunnel.mss_v6 } else { tunnel.mss_v4 });
     if limit != MSS_OFF
         && clamp(l3, inner_v6, limit)
-        && let Some(counters) = cx.stats.tunnel(id)
+        && let Some(counters) = cx.stats.tunnel(TunnelId(meta.found))
     {
         counters.clamped.add(1);
     }
     let mut fields = Fields::of(l3, inner_v6, tunnel);
+    meta.limit = 0;
     if oversize {
         fields.allow_fragments();
+        meta.limit = tunnel.piece_len();
     }
     let flow_label = if tunnel.outer_v6 { outer::flow_label(l3, inner_v6) } else { 0 };
     meta.slot = underlay(tunnel.underlay, packet, meta, tables)?;
-    meta.found = id.0;
-    sa.announce();
-    Ok(Prepared::Seal(Plan { fields, inner_len: len as u16, inner_v6, oversize, flow_label }))
+    meta.v6 = tunnel.outer_v6;
+    *plan = Plan { inner_len: len as u16, udp_v6: tunnel.outer_v6 && tunnel.udp };
+    // 2. Its number and its IV.
+    let sequence = sa.next_sequence().ok_or(DropReason::EspSequence)?;
+    if sa.is_soft_limit_news(sequence) {
+        // A full queue loses the notice; the hard limit is still kept.
+        let _ = cx.events.push(Event::SequenceSoftLimit { tunnel: TunnelId(meta.found), spi: sa.spi });
+    }
+    let sender = sender.as_mut().ok_or(DropReason::EspNoLease)?;
+    let iv = sender.next_iv().ok_or(DropReason::EspIvExhausted)?;
+    // 3. What is around it.
+    let header =
+        Header { fields, flow_label, next_header: if inner_v6 { protocol::IPV6 } else { protocol::IPV4 } };
+    let esp_at = dress(packet, len, &header, tunnel, sa, &mut cx.next_ip_id)?;
+    let esp = packet.data_mut().get_mut(esp_at..).ok_or(DropReason::NoHeadroom)?;
+    if let Some(header) = esp.first_chunk_mut() {
+        *header = (u64::from(sa.spi) << 32 | sequence & 0xffff_ffff).to_be_bytes();
+    }
+    let high = sa.esn.then_some((sequence >> 32) as u32);
+    Ok(Outcome::Seal(SealJob::new(&sa.cipher, esp, high, iv)))
+}
+
+/// What the headers around a packet take from it.
+struct Header {
+    fields: Fields,
+    flow_label: u32,
+    next_header: u8,
 }
 
 /// The length that a packet will have.
@@ -235,20 +272,19 @@ fn sealed_len(inner_len: usize, tunnel: &Tunnel, sa: &Outbound) -> usize {
 #[inline(always)]
 fn dress<B: Buffer>(
     packet: &mut B,
-    plan: &Plan,
+    inner_len: usize,
+    header: &Header,
     tunnel: &Tunnel,
     sa: &Outbound,
     next_ip_id: &mut u16,
 ) -> Result<usize, DropReason> {
     // 1. Behind the packet.
-    let inner_len = usize::from(plan.inner_len);
     let pad_len = trailer::pad_len(inner_len, sa.lengths.block_mask);
-    let next_header = if plan.inner_v6 { protocol::IPV6 } else { protocol::IPV4 };
     let has_room = packet.append(pad_len + 2 + usize::from(sa.lengths.icv))
         && packet
             .data_mut()
             .get_mut(inner_len..)
-            .is_some_and(|tail| trailer::write(tail, pad_len, next_header));
+            .is_some_and(|tail| trailer::write(tail, pad_len, header.next_header));
     if !has_room {
         return Err(DropReason::NoTailroom);
     }
@@ -256,17 +292,17 @@ fn dress<B: Buffer>(
     let outer_len = usize::from(tunnel.outer_len);
     let esp_at = outer_len - ESP_BLOCK;
     match sa.lengths.iv {
-        8 => push(packet, &tunnel.outer, outer_len, plan, tunnel, next_ip_id)?,
+        8 => push(packet, &tunnel.outer, outer_len, header, tunnel, next_ip_id)?,
         0 => {
             let mut block = [0; OUTER_LEN];
             block[8..].copy_from_slice(&tunnel.outer[..OUTER_LEN - 8]);
-            push(packet, &block, outer_len - 8, plan, tunnel, next_ip_id)?;
+            push(packet, &block, outer_len - 8, header, tunnel, next_ip_id)?;
         }
         _ => {
             if !packet.push_block(&[0; 8], 8) {
                 return Err(DropReason::NoHeadroom);
             }
-            push(packet, &tunnel.outer, outer_len, plan, tunnel, next_ip_id)?;
+            push(packet, &tunnel.outer, outer_len, header, tunnel, next_ip_id)?;
         }
     }
     if tunnel.udp {
@@ -280,14 +316,14 @@ fn push<B: Buffer>(
     packet: &mut B,
     block: &[u8; OUTER_LEN],
     len: usize,
-    plan: &Plan,
+    header: &Header,
     tunnel: &Tunnel,
     next_ip_id: &mut u16,
 ) -> Result<(), DropReason> {
     if tunnel.outer_v6 {
-        outer::push_v6(packet, block, len, plan.fields, plan.flow_label)
+        outer::push_v6(packet, block, len, header.fields, header.flow_label)
     } else {
-        outer::push_v4(packet, block, len, tunnel, plan.fields, next_ip_id)
+        outer::push_v4(packet, block, len, tunnel, header.fields, next_ip_id)
     }
 }
 

@@ -68,7 +68,8 @@ fn encap_other<'a, D: Driver>(
         return Err(DropReason::TunnelGone);
     }
     if tunnel.esp {
-        return Ok(Onward::Lane(Next::Seal));
+        // There is no association at all, or it would not be here.
+        return Err(DropReason::EspNoSa);
     }
     let len = packet.total_len();
     let oversize = len > usize::from(tunnel.mtu);
