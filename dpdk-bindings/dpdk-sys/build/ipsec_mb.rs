@@ -42,7 +42,7 @@ pub fn bind(out: &Path) -> Result<(), String> {
         .clang_arg("-DLINUX")
         .allowlist_type("IMB_(MGR|JOB|ARCH)|gcm_(key|context)_data")
         .allowlist_function(FUNCTIONS.join("|"))
-        .allowlist_var("IMB_(VERSION_NUM|MAX_JOBS|FEATURE_SELF_TEST(_PASS)?|CPUFLAGS_AVX512_T2)")
+        .allowlist_var("IMB_(VERSION_NUM|FEATURE_SELF_TEST(_PASS)?|CPUFLAGS_AVX512_T2)")
         .dynamic_library_name("Api")
         .dynamic_link_require_all(true)
         .default_enum_style(bindgen::EnumVariation::Consts)

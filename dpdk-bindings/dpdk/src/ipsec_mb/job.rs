@@ -85,7 +85,7 @@ impl<'a> Job<'a> {
     /// After the batch: whether the packet was sealed, or opened and found authentic.
     ///
     /// Never when its length does not fit the suite: then it is left as it was. An opened packet that is not
-    /// authentic holds what nobody sent: drop it unread.
+    /// authentic is left as it was under an HMAC, and under ChaCha20-Poly1305 holds what nobody sent.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.done

@@ -12,6 +12,7 @@
 //! The module is there only where the machine that built it had the library's header (`cfg(ipsec_mb)`).
 
 mod batch;
+mod chacha;
 mod compare;
 mod error;
 mod fetch;

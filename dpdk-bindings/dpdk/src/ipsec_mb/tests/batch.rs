@@ -160,6 +160,10 @@ fn one_bad_packet_among_good_ones_is_found() {
             for (n, is_authentic) in opened.into_iter().enumerate() {
                 assert_eq!(is_authentic, n != victim, "packet {n}, byte {byte} of {victim} changed");
             }
+            let mut forged = sealed[victim].clone();
+            forged[byte] ^= 1 << (byte % 8);
+            let is_chacha = matches!(ring.keys(victim), Keys::ChaCha(_));
+            assert!(is_chacha || packets[victim] == forged, "decrypted what is not authentic");
         }
     }
 }
