@@ -8,4 +8,5 @@ pub mod api;
 pub mod compile;
 pub mod config;
 pub mod kernel;
+pub mod leases;
 pub mod runtime;
