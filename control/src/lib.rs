@@ -8,5 +8,6 @@ pub mod api;
 pub mod compile;
 pub mod config;
 pub mod kernel;
+pub mod leases;
 pub mod runtime;
 pub mod static_sas;

@@ -81,6 +81,11 @@ impl SenderId {
         if number < Self::COUNT { Some(Self(number)) } else { None }
     }
 
+    /// The ID of the low 24 bits of a number.
+    pub const fn from_low_bits(number: u64) -> Self {
+        Self((number % Self::COUNT as u64) as u32)
+    }
+
     /// The number.
     pub const fn get(self) -> u32 {
         self.0
@@ -221,6 +226,7 @@ mod tests {
     fn an_id_has_24_bits() {
         assert_eq!(SenderId::new(0x00ff_ffff).map(SenderId::get), Some(0x00ff_ffff));
         assert_eq!(SenderId::new(0x0100_0000), None);
+        assert_eq!(SenderId::from_low_bits(0x0765_4321_1234_5678).get(), 0x0034_5678);
     }
 
     #[test]
