@@ -59,6 +59,9 @@ pub struct RunArgs {
     /// The configuration.
     #[arg(short, long, value_name = "FILE")]
     pub config: PathBuf,
+    /// IPsec security associations with keys by hand, mode 0600. For tests and benchmarks only.
+    #[arg(long, value_name = "FILE")]
+    pub static_sas: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,penstock_control::kernel=debug`.
     #[arg(long, env = "PENSTOCK_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub log: String,
@@ -69,6 +72,9 @@ pub struct CheckArgs {
     /// The file to check.
     #[arg(short, long, value_name = "FILE")]
     pub config: PathBuf,
+    /// A file of security associations to check with it.
+    #[arg(long, value_name = "FILE")]
+    pub static_sas: Option<PathBuf>,
     /// Print JSON: `valid`, `problems`, `warnings`.
     #[arg(long)]
     pub json: bool,

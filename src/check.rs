@@ -3,6 +3,7 @@
 use anyhow::bail;
 use penstock_control::api::Problem;
 use penstock_control::config::{self, ValidConfig};
+use penstock_control::static_sas;
 use serde::Serialize;
 
 use crate::args::CheckArgs;
@@ -20,10 +21,24 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let rows =
         |list: &[config::Problem]| list.iter().map(|one| Problem::of(&file, one.clone())).collect::<Vec<_>>();
     let checked = config::load(&args.config);
-    let verdict = match &checked {
+    let mut verdict = match &checked {
         Ok(valid) => Verdict { valid: true, problems: Vec::new(), warnings: rows(valid.warnings()) },
         Err(problems) => Verdict { valid: false, problems: rows(problems), warnings: Vec::new() },
     };
+    // Whether the associations are right depends on the configuration.
+    let mut associations = None;
+    if let (Ok(valid), Some(file)) = (&checked, &args.static_sas) {
+        match static_sas::load(file, valid) {
+            Ok(sas) => {
+                verdict.warnings.extend(rows(sas.warnings()));
+                associations = Some(sas.len());
+            }
+            Err(problems) => {
+                verdict.valid = false;
+                verdict.problems.extend(rows(&problems));
+            }
+        }
+    }
     if args.json {
         terminal::print_json(&verdict)?;
     } else {
@@ -34,16 +49,20 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
             eprintln!("{problem}");
         }
     }
+    let files = match &args.static_sas {
+        Some(sas) if checked.is_ok() => sas.display().to_string(),
+        _ => file.clone(),
+    };
     match (checked, verdict.problems.len()) {
-        (Ok(_), _) if args.json => Ok(()),
-        (Ok(valid), _) => terminal::print(&format!("{file} is valid: {}\n", summary(&valid))),
-        (Err(_), 1) => bail!("{file} has a problem"),
-        (Err(_), many) => bail!("{file} has {many} problems"),
+        (Ok(_), 0) if args.json => Ok(()),
+        (Ok(valid), 0) => terminal::print(&format!("{file} is valid: {}\n", summary(&valid, associations))),
+        (_, 1) => bail!("{files} has a problem"),
+        (_, many) => bail!("{files} has {many} problems"),
     }
 }
 
 /// How much there is of what, so that an empty or wrong file does not pass unnoticed.
-fn summary(valid: &ValidConfig) -> String {
+fn summary(valid: &ValidConfig, associations: Option<usize>) -> String {
     let of_tenants =
         |count: fn(&config::TenantConfig) -> usize| valid.tenants.values().map(count).sum::<usize>();
     let amounts = [
@@ -54,7 +73,9 @@ fn summary(valid: &ValidConfig) -> String {
         (of_tenants(|tenant| tenant.tunnels.len()), "tunnel"),
         (valid.routes.len() + of_tenants(|tenant| tenant.routes.len()), "route"),
     ];
-    let words =
-        amounts.map(|(amount, what)| format!("{amount} {what}{}", if amount == 1 { "" } else { "s" }));
+    let amounts = amounts.into_iter().chain(associations.map(|amount| (amount, "security association")));
+    let words: Vec<_> = amounts
+        .map(|(amount, what)| format!("{amount} {what}{}", if amount == 1 { "" } else { "s" }))
+        .collect();
     words.join(", ")
 }

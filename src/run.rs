@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
-use penstock_control::runtime;
+use penstock_control::runtime::{self, Options};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{RunArgs, VERSION};
@@ -14,7 +14,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         .with_ansi(stderr().is_terminal())
         .with_writer(stderr)
         .init();
-    Ok(runtime::run(&args.config, VERSION)?)
+    let options = Options { config: &args.config, static_sas: args.static_sas.as_deref(), version: VERSION };
+    Ok(runtime::run(&options)?)
 }
 
 /// Refuses a bad filter while the command line is read.

@@ -1,6 +1,7 @@
 //! The `penstock` program itself, in front of a gateway that is made up: what it prints, and how it exits.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -335,6 +336,40 @@ fn check_prints_all_problems_with_their_places() {
     let missing = check(&["/nonexistent.yaml"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("/nonexistent.yaml"), "{}", stderr(&missing));
+}
+
+#[test]
+fn check_reads_security_associations_and_never_shows_a_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, mode: u32, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let config = write("c.yaml", 0o644, &RUNNING.replace("dc1: {", "dc1: {type: ipsec, "));
+    let good = "tunnels: {acme/dc1: {inbound: [{spi: 0x1001, cipher: aes128gcm16, \
+                key: 0x00112233445566778899aabbccddeeff01020304}]}}\n";
+    let sas = write("sas.yaml", 0o600, good);
+    let output = check(&[&config, "--static-sas", &sas]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with("0 routes, 1 security association\n"), "{text}");
+
+    let bad = write("bad.yaml", 0o600, &good.replace("0x1001", "7").replace("304}", "3}"));
+    let output = check(&[&config, "--static-sas", &bad]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.starts_with(&format!("{bad}:1:41: tunnels.acme/dc1.inbound[0].spi: 7 is reserved")),
+        "{text}"
+    );
+    assert!(text.ends_with(&format!("penstock: {bad} has 2 problems\n")), "{text}");
+    assert!(!text.contains("0011"), "{text}");
+
+    let open = write("open.yaml", 0o640, good);
+    let text = stderr(&check(&[&config, "--static-sas", &open]));
+    assert!(text.contains(&format!("chmod 600 {open}\n")), "{text}");
 }
 
 fn check(arguments: &[&str]) -> Output {

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, MAX_TEXT_BYTES, NeedsRestart};
+use crate::static_sas::Unchangeable;
 
 /// Largest request body: the largest configuration, with room for what JSON adds to quote it.
 pub const MAX_BODY_BYTES: usize = MAX_TEXT_BYTES / 4 * 5;
@@ -124,6 +125,12 @@ impl ApiError {
 impl From<NeedsRestart> for ApiError {
     fn from(refused: NeedsRestart) -> Self {
         Self::new(ErrorCode::NeedsRestart, refused.to_string())
+    }
+}
+
+impl From<Unchangeable> for ApiError {
+    fn from(refused: Unchangeable) -> Self {
+        Self::new(ErrorCode::ReloadFailed, refused.to_string())
     }
 }
 

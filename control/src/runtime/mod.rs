@@ -22,12 +22,13 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use error::RuntimeError;
 
 use crate::api::{self, ReloadRequest};
-use crate::config::{self, ValidConfig};
+use crate::config::{self, Problem, ValidConfig};
 use crate::kernel::Kernel;
 use crate::kernel::pump::{self, Pump};
+use crate::static_sas::{self, StaticSas};
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
-use state::State;
+use state::{Files, State};
 use view::{ReloadCall, View};
 use workers::DataPlane;
 
@@ -38,19 +39,35 @@ const CHECKS: Duration = Duration::from_secs(1);
 /// Reloads that wait.
 const RELOADS: usize = 4;
 
+/// What a gateway is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The configuration file.
+    pub config: &'a Path,
+    /// A file of security associations, for tests and benchmarks.
+    pub static_sas: Option<&'a Path>,
+    /// What the API shows.
+    pub version: &'a str,
+}
+
 /// Runs the gateway of a configuration file until it is told to stop (SIGTERM, SIGINT). SIGHUP reloads the
-/// file. `version` is what the API shows.
+/// files.
 ///
-/// Steps: the file; the socket, which makes sure that we are alone; data plane; kernel twin; the loop.
+/// Steps: the files; the socket, which makes sure that we are alone; data plane; kernel twin; the loop.
 ///
 /// # Errors
 /// When it cannot start, or a worker ends by itself.
-pub fn run(file: &Path, version: &str) -> Result<(), RuntimeError> {
-    let config =
-        config::load(file).map_err(|problems| RuntimeError::Config { file: file.to_owned(), problems })?;
+pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
+    let file = options.config;
+    let invalid = |file: &Path, problems| RuntimeError::Config { file: file.to_owned(), problems };
+    let config = config::load(file).map_err(|problems| invalid(file, problems))?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    let sas = match options.static_sas {
+        Some(sas) => read_sas(sas, &config).map_err(|problems| invalid(sas, problems))?,
+        None => StaticSas::default(),
+    };
     let yaml = std::fs::read_to_string(file)
         .map_err(|source| RuntimeError::System { action: "read the configuration again", source })?;
     let socket = api::bind(&config.node.socket)?;
@@ -63,13 +80,29 @@ pub fn run(file: &Path, version: &str) -> Result<(), RuntimeError> {
         .enable_all()
         .build()
         .map_err(|source| RuntimeError::System { action: "start the control runtime", source })?;
-    runtime.block_on(control(file, config, yaml, socket, dataplane, link, version))
+    let files = Files { config: file.to_owned(), static_sas: options.static_sas.map(Path::to_owned) };
+    runtime.block_on(control(files, config, yaml, sas, socket, dataplane, link, options.version))
 }
 
+/// Reads security associations. From then on nobody gets at our memory: no core dump, no debugger of our user.
+fn read_sas(file: &Path, config: &ValidConfig) -> Result<StaticSas, Vec<Problem>> {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "keys may end up in a core dump");
+    }
+    let sas = static_sas::load(file, config)?;
+    tracing::warn!(file = %file.display(), associations = sas.len(), "{}", static_sas::WARNING);
+    for warning in sas.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(sas)
+}
+
+#[expect(clippy::too_many_arguments, reason = "called once, with all that was made at start")]
 async fn control(
-    file: &Path,
+    files: Files,
     config: ValidConfig,
     yaml: String,
+    sas: StaticSas,
     socket: api::ApiSocket,
     dataplane: DataPlane,
     link: WorkersLink,
@@ -80,7 +113,8 @@ async fn control(
     let keepalives = Keepalives::new(kernel.netns())?;
     let pump = Pump::start(Box::new(link), Some(core))
         .map_err(|source| RuntimeError::System { action: "start the twins' pump", source })?;
-    let state = State::new(config, yaml, file.to_owned(), dataplane, keepalives);
+    let file = files.config.display().to_string();
+    let state = State::new(config, yaml, files, sas, dataplane, keepalives);
     let (reloads, mut calls) = mpsc::channel(RELOADS);
     let mut gateway =
         Running { state: Arc::new(Mutex::new(state)), kernel, pump, unreachable_ports: Vec::new() };
@@ -99,7 +133,7 @@ async fn control(
         Signals::new().map_err(|source| RuntimeError::System { action: "listen for signals", source })?;
     let mut notices = every(NOTICES);
     let mut checks = every(CHECKS);
-    tracing::info!(version, file = %file.display(), "the gateway runs");
+    tracing::info!(version, file, "the gateway runs");
 
     let result = loop {
         tokio::select! {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Running;
 use super::state::{LastReload, Source};
-use crate::api::{ApiError, ConfigText, ErrorCode, ReloadReport, ReloadRequest};
+use crate::api::{ApiError, ConfigText, ErrorCode, Problem, ReloadReport, ReloadRequest};
 use crate::config::{self, ValidConfig};
+use crate::static_sas::{self, StaticSas};
 
 /// How long workers may take to take over new tables. They look between any two bursts.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -35,16 +36,24 @@ impl Running {
         };
         let new = config::parse_str(&text.yaml)
             .map_err(|problems| ApiError::invalid_config(&text.source, problems))?;
+        let sas = self.read_own_sas(&new)?;
         let difference = {
             let state = self.lock();
-            config::diff(state.compiler.config(), &new)
+            let mut difference = config::diff(state.compiler.config(), &new);
+            difference.changes.extend(static_sas::diff(&state.static_sas, &sas)?);
+            difference
+        };
+        let report = |dry_run, generation, difference| {
+            let mut report = ReloadReport::new(dry_run, generation, difference, &text.source, &new);
+            report.warnings.extend(sas.warnings().iter().map(|warning| Problem::of("", warning.clone())));
+            report
         };
         if request.dry_run {
             let generation = self.lock().dataplane.publisher.generation();
-            return Ok(ReloadReport::new(true, generation, difference, &text.source, &new));
+            return Ok(report(true, generation, difference));
         }
         difference.live()?;
-        let problems = self.apply(new.clone(), &text).await;
+        let problems = self.apply(new.clone(), sas.clone(), &text).await;
         if !problems.is_empty() {
             let message = format!(
                 "applied, but the kernel's side is not complete: {}. Mend it and reload again",
@@ -53,11 +62,18 @@ impl Running {
             return Err(ApiError::new(ErrorCode::ReloadFailed, message));
         }
         let generation = self.settled().await?;
-        Ok(ReloadReport::new(false, generation, difference, &text.source, &new))
+        Ok(report(false, generation, difference))
+    }
+
+    /// The security associations, which never travel: only the daemon reads keys.
+    fn read_own_sas(&self, config: &ValidConfig) -> Result<StaticSas, ApiError> {
+        let Some(file) = self.lock().files.static_sas.clone() else { return Ok(StaticSas::default()) };
+        let source = file.display().to_string();
+        super::read_sas(&file, config).map_err(|problems| ApiError::invalid_config(&source, problems))
     }
 
     fn read_own_file(&self) -> Result<ConfigText, ApiError> {
-        let file = self.lock().file.clone();
+        let file = self.lock().files.config.clone();
         let yaml = std::fs::read_to_string(&file).map_err(|error| {
             let message = format!("{} cannot be read: {error}", file.display());
             ApiError::new(ErrorCode::ReloadFailed, message)
@@ -66,9 +82,10 @@ impl Running {
     }
 
     /// Interfaces that come get their twin before packets use them.
-    async fn apply(&mut self, config: ValidConfig, text: &ConfigText) -> Vec<String> {
+    async fn apply(&mut self, config: ValidConfig, sas: StaticSas, text: &ConfigText) -> Vec<String> {
         {
             let mut state = self.lock();
+            state.static_sas = sas;
             state.compiler.configure(config);
             state.note_tunnels();
             state.source =

@@ -14,6 +14,7 @@ use crate::compile::Compiler;
 use crate::config::ValidConfig;
 use crate::kernel::pump::PumpStats;
 use crate::kernel::resolve::NeighbourKey;
+use crate::static_sas::StaticSas;
 
 /// Totals of a tunnel over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,12 @@ pub(super) struct Source {
     pub(super) since: Instant,
 }
 
+/// Where it all comes from; read again at a reload.
+pub(super) struct Files {
+    pub(super) config: PathBuf,
+    pub(super) static_sas: Option<PathBuf>,
+}
+
 /// All of it.
 pub(super) struct State {
     pub(super) compiler: Compiler,
@@ -58,7 +65,9 @@ pub(super) struct State {
     pub(super) links: Vec<Option<dpdk::Link>>,
     /// What the pump has moved, as of the last look.
     pub(super) pump: PumpStats,
-    pub(super) file: PathBuf,
+    pub(super) files: Files,
+    /// Security associations of the file, as they run.
+    pub(super) static_sas: StaticSas,
     pub(super) source: Source,
     pub(super) last_reload: Option<LastReload>,
     pub(super) started: Instant,
@@ -71,20 +80,22 @@ impl State {
     pub(super) fn new(
         config: ValidConfig,
         yaml: String,
-        file: PathBuf,
+        files: Files,
+        static_sas: StaticSas,
         dataplane: DataPlane,
         keepalives: Keepalives,
     ) -> Self {
         let macs = dataplane.ports.iter().map(|port| port.mac).collect();
         let links = dataplane.ports.iter().map(|_| None).collect();
-        let source = Source { name: file.display().to_string(), yaml, since: Instant::now() };
+        let source = Source { name: files.config.display().to_string(), yaml, since: Instant::now() };
         let mut state = Self {
             compiler: Compiler::new(config, macs),
             dataplane,
             keepalives,
             links,
             pump: PumpStats::default(),
-            file,
+            files,
+            static_sas,
             source,
             last_reload: None,
             started: Instant::now(),

@@ -88,7 +88,13 @@ fn prefixes(r: &mut Reader, node: &Node) -> Option<Vec<IpNet>> {
             "write prefixes such as [10.1.0.0/16], or leave the key out for any",
         );
     }
-    r.list(node, value::prefix)
+    let prefixes = r.list(node, value::prefix)?;
+    if prefixes.len() > Selectors::MAX {
+        let message = format!("there are {} prefixes, the limit is {}", prefixes.len(), Selectors::MAX);
+        r.problem(node.at, message, "write larger prefixes, or leave the key out for any");
+        return None;
+    }
+    Some(prefixes)
 }
 
 fn inbounds(r: &mut Reader, node: &Node, keys: &Keys) -> Option<Vec<InboundSa>> {

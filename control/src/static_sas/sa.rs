@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use penstock_dataplane::esp::key::{KeyError, KeyMaterial};
+use penstock_dataplane::esp::selector;
 use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::tables::UdpPorts;
 use subtle::ConstantTimeEq;
@@ -137,6 +138,11 @@ impl TunnelSas {
     pub fn suites(&self) -> impl Iterator<Item = Suite> {
         self.inbound.iter().map(|sa| sa.suite).chain(self.outbound.iter().map(|sa| sa.suite))
     }
+}
+
+impl Selectors {
+    /// Most prefixes of a side.
+    pub const MAX: usize = selector::Selectors::MAX;
 }
 
 impl Default for Selectors {
