@@ -8,7 +8,7 @@ use super::job::{OpenJob, SealJob, State, payload_fits};
 use super::{Backend, CipherError, rust};
 use crate::esp::suite::{Encryption, HEADER_LEN};
 
-/// Seals and opens bursts with keys of the backend it was made for, and with RustCrypto's always.
+/// Seals and opens bursts with keys of the backend it was made for, of RustCrypto and of `vaes`.
 pub struct Engine {
     /// Makes the unpredictable IVs of CBC.
     iv_key: Aes128Enc,
@@ -42,6 +42,10 @@ impl Engine {
         if backends.has(Backend::RustCrypto) {
             rust::seal(jobs);
         }
+        #[cfg(target_arch = "x86_64")]
+        if backends.has(Backend::Vaes) {
+            super::vaes::seal(jobs);
+        }
     }
 
     /// Verifies and decrypts; see [`OpenJob::is_authentic`].
@@ -56,6 +60,10 @@ impl Engine {
         }
         if backends.has(Backend::RustCrypto) {
             rust::open(jobs);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if backends.has(Backend::Vaes) {
+            super::vaes::open(jobs);
         }
     }
 

@@ -16,6 +16,8 @@ mod peek;
 mod rust;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
 
 pub use backend::{Availability, Backend, UnknownBackend};
 pub use engine::Engine;
@@ -70,6 +72,8 @@ pub struct Cipher {
 /// The key as its backend wants it: pointers into the memory for keys.
 enum Key {
     Rust(rust::RustKey),
+    #[cfg(target_arch = "x86_64")]
+    Vaes(vaes::VaesKey),
 }
 
 impl Cipher {
@@ -83,7 +87,12 @@ impl Cipher {
         }
         let key = match backend {
             Backend::RustCrypto => Key::Rust(rust::RustKey::new(keys)?),
-            Backend::IpsecMb => return Err(CipherError::Unavailable(backend)),
+            #[cfg(target_arch = "x86_64")]
+            Backend::Vaes if vaes::is_available() => match vaes::VaesKey::new(keys)? {
+                Some(key) => Key::Vaes(key),
+                None => Key::Rust(rust::RustKey::new(keys)?),
+            },
+            Backend::Vaes | Backend::IpsecMb => return Err(CipherError::Unavailable(backend)),
         };
         Ok(Self { suite, key, peek: peek::Peek::new(keys)? })
     }
@@ -99,6 +108,8 @@ impl Cipher {
     pub fn backend(&self) -> Backend {
         match self.key {
             Key::Rust(_) => Backend::RustCrypto,
+            #[cfg(target_arch = "x86_64")]
+            Key::Vaes(_) => Backend::Vaes,
         }
     }
 
@@ -107,6 +118,8 @@ impl Cipher {
     pub fn fetch(&self) {
         match &self.key {
             Key::Rust(key) => key.fetch(),
+            #[cfg(target_arch = "x86_64")]
+            Key::Vaes(key) => key.fetch(),
         }
     }
 

@@ -103,16 +103,18 @@ impl RustKey {
 /// Seals the checked jobs of this backend.
 pub(super) fn seal(jobs: &mut [SealJob<'_>]) {
     for job in jobs.iter_mut().filter(|job| job.state == State::Checked) {
-        let Key::Rust(key) = &job.cipher.key;
-        job.state = if key.seal(job) { State::Done } else { State::Refused };
+        if let Key::Rust(key) = &job.cipher.key {
+            job.state = if key.seal(job) { State::Done } else { State::Refused };
+        }
     }
 }
 
 /// Opens the checked jobs of this backend.
 pub(super) fn open(jobs: &mut [OpenJob<'_>]) {
     for job in jobs.iter_mut().filter(|job| job.state == State::Checked) {
-        let Key::Rust(key) = &job.cipher.key;
-        job.state = if key.open(job) { State::Done } else { State::Refused };
+        if let Key::Rust(key) = &job.cipher.key {
+            job.state = if key.open(job) { State::Done } else { State::Refused };
+        }
     }
 }
 

@@ -64,6 +64,8 @@ fn aead_seal(engine: &mut Engine, cipher: &Cipher, nonce: [u8; 12], aad: &[u8], 
     let _ = engine;
     match &cipher.key {
         Key::Rust(key) => key.encrypt(nonce, aad, text).unwrap(),
+        #[cfg(target_arch = "x86_64")]
+        Key::Vaes(key) => key.encrypt(nonce, aad, text),
     }
 }
 
@@ -79,5 +81,7 @@ fn aead_open(
     let _ = engine;
     match &cipher.key {
         Key::Rust(key) => key.decrypt(nonce, aad, text, icv),
+        #[cfg(target_arch = "x86_64")]
+        Key::Vaes(key) => key.decrypt(nonce, aad, text, icv),
     }
 }
