@@ -417,7 +417,7 @@ pub fn mixed() -> Lab {
 }
 
 /// Their associations, and the first worker's lease.
-pub fn install_mixed(feed: &mut penstock_dataplane::esp::feed::SaFeed) {
+pub fn install_mixed(feed: &mut SaFeed) {
     for agreement in agreements() {
         feed.add_inbound(&agreement.inbound()).unwrap();
         feed.set_outbound(&agreement.outbound());
