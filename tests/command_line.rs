@@ -361,7 +361,7 @@ fn check_reads_security_associations_and_never_shows_a_key() {
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(
-        text.starts_with(&format!("{bad}:1:41: tunnels.acme/dc1.inbound[0].spi: 7 is reserved")),
+        text.starts_with(&format!("{bad}:1:38: tunnels.acme/dc1.inbound[0].spi: 7 is reserved")),
         "{text}"
     );
     assert!(text.ends_with(&format!("penstock: {bad} has 2 problems\n")), "{text}");

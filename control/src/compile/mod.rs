@@ -11,6 +11,7 @@
 
 mod configure;
 mod error;
+mod esp;
 mod filters;
 mod lengths;
 mod links;
@@ -35,6 +36,7 @@ use penstock_dataplane::ids::{EndpointId, TunnelId, VrfId};
 use penstock_dataplane::tables::Snapshot;
 
 pub use error::CompileError;
+pub use esp::{EspForm, Peer};
 pub use tunnels::PathMtu;
 pub use view::{RouteSource, RouteView, TunnelView, WayKind, WayView};
 
@@ -139,6 +141,16 @@ impl Compiler {
     /// True when the tunnel changes.
     pub fn learn_path_mtu(&mut self, tunnel: TunnelId, mtu: u32, now: Instant) -> bool {
         self.tunnels.learn_path_mtu(tunnel, mtu, now)
+    }
+
+    /// Takes what the security associations of an IPsec tunnel mean for its outside. True when the tunnel changes.
+    pub fn set_esp(&mut self, tenant: &Name, tunnel: &Name, form: &EspForm) -> bool {
+        self.tunnels.set_esp(tenant, tunnel, form)
+    }
+
+    /// The peer of an IPsec tunnel in UDP sends from elsewhere (an event of a worker). True when the tunnel changes.
+    pub fn learn_peer(&mut self, tunnel: TunnelId, peer: Peer) -> bool {
+        self.tunnels.learn_peer(tunnel, peer)
     }
 
     /// Forgets path MTUs that are too old; true when a tunnel changes.

@@ -12,12 +12,13 @@ use penstock_dataplane::tables::{
 };
 
 use super::PATH_MTU_AGE;
+use super::esp::{EspForm, Peer};
 use super::filters::Filter;
 use super::links::{Links, first_v4, first_v6};
 use super::nexthops::{NextHops, Target};
 use super::slots::Slots;
 use super::underlay::Underlay;
-use crate::config::{self, Auto, GreConfig, Name, TenantConfig, TunnelConfig};
+use crate::config::{self, Auto, Name, TenantConfig, TunnelConfig, TunnelKind};
 
 /// MTU of a path that nothing is known about: Ethernet's.
 const DEFAULT_LINK_MTU: u16 = 1500;
@@ -45,6 +46,8 @@ pub(super) struct Derived {
     pub(super) mtu: u16,
     underlay: Hop,
     underlay_mtu: u16,
+    remote: IpAddr,
+    encapsulation: Encapsulation,
     pub(super) filter: Option<FilterId>,
     address_v4: u32,
     address_v6: u128,
@@ -59,6 +62,10 @@ pub(super) struct TunnelEntry {
     pub(super) path_mtu: Option<PathMtu>,
     pub(super) written: Option<Derived>,
     pub(super) filter: Filter,
+    /// What its security associations ask for; unused for GRE.
+    pub(super) esp: EspForm,
+    /// Where the peer was found, if elsewhere.
+    pub(super) peer: Option<Peer>,
     /// Counts the tunnels that had a number, so that counters of an earlier one can be told apart.
     pub(super) incarnation: u64,
 }
@@ -67,6 +74,27 @@ impl TunnelEntry {
     /// What tells its packets from those of others. A packet of an IPsec tunnel names a security association.
     fn identity(&self) -> Option<(EndpointId, IpAddr, Option<u32>)> {
         self.config.gre().map(|gre| (self.place.endpoint, self.config.remote, gre.key))
+    }
+
+    /// Where outer packets go.
+    pub(super) fn remote(&self) -> IpAddr {
+        self.peer.map_or(self.config.remote, |peer| peer.address)
+    }
+
+    fn encapsulation(&self) -> Encapsulation {
+        match &self.config.kind {
+            TunnelKind::Gre(gre) => Encapsulation::Gre { key: gre.key, checksum: gre.checksum },
+            TunnelKind::Ipsec => self.esp.encapsulation(self.peer),
+        }
+    }
+
+    /// Largest inner packet that a link of `link` bytes takes.
+    fn fits(&self, link: u16) -> u16 {
+        let v6 = self.config.remote.is_ipv6();
+        match &self.config.kind {
+            TunnelKind::Gre(gre) => link.saturating_sub(gre_overhead(v6, gre.key.is_some(), gre.checksum)),
+            TunnelKind::Ipsec => self.esp.inner_mtu(link, v6),
+        }
     }
 
     fn unbind(&self, tables: &mut Snapshot) {
@@ -81,7 +109,7 @@ pub(super) struct Tunnels {
     pub(super) slots: Slots,
     pub(super) entries: BTreeMap<TunnelId, TunnelEntry>,
     ids: HashMap<(Name, Name), TunnelId>,
-    by_remote: BTreeSet<(IpAddr, TunnelId)>,
+    pub(super) by_remote: BTreeSet<(IpAddr, TunnelId)>,
     pub(super) dirty: BTreeSet<TunnelId>,
     ageing: BTreeSet<(Instant, TunnelId)>,
     incarnations: u64,
@@ -121,7 +149,7 @@ impl Tunnels {
             next_hops.release(tables, &entry.underlay);
             entry.filter.remove(filters, tables);
             forget_path_mtu(&mut self.ageing, *id, &mut entry);
-            self.by_remote.remove(&(entry.config.remote, *id));
+            self.by_remote.remove(&(entry.remote(), *id));
             self.dirty.remove(id);
             self.ids.remove(&(entry.tenant, entry.name));
             self.slots.release(id.0);
@@ -146,8 +174,11 @@ impl Tunnels {
                 return Some(());
             }
             entry.unbind(tables);
-            let remote = entry.config.remote;
-            self.by_remote.remove(&(remote, id));
+            let (before, remote) = (entry.remote(), entry.config.remote);
+            self.by_remote.remove(&(before, id));
+            if remote != config.remote || entry.config.kind != config.kind {
+                entry.peer = None;
+            }
             if remote != config.remote {
                 forget_path_mtu(&mut self.ageing, id, entry);
             }
@@ -168,6 +199,8 @@ impl Tunnels {
             path_mtu: None,
             written: None,
             filter: Filter::default(),
+            esp: EspForm::default(),
+            peer: None,
             incarnation: self.incarnations,
         };
         self.entries.insert(id, entry);
@@ -183,7 +216,7 @@ impl Tunnels {
             if let Some((endpoint, remote, key)) = entry.identity() {
                 tables.bind_tunnel(endpoint, remote, key, *id);
             }
-            self.by_remote.insert((entry.config.remote, *id));
+            self.by_remote.insert((entry.remote(), *id));
         }
     }
 
@@ -256,17 +289,14 @@ impl Tunnels {
     ) -> Result<bool, (Name, Name, TunnelError)> {
         let Some(entry) = self.entries.get_mut(&id) else { return Ok(false) };
         // 1. The way of outer packets. The new one is taken before the old one is let go, so that what both use stays.
-        let (ways, link_mtu) = underlay.ways_to(links, entry.config.remote);
+        let (ways, link_mtu) = underlay.ways_to(links, entry.remote());
         let target = next_hops.acquire(links, tables, ways);
         let before = std::mem::replace(&mut entry.underlay, target);
         next_hops.release(tables, &before);
-        // Without a security association nothing can be sent.
-        let Some(gre) = entry.config.gre().copied() else { return Ok(false) };
         // 2. Sizes: what the link takes, what the path was found to take, what the operator says.
         let path = entry.path_mtu.map_or(u16::MAX, |path| path.outer);
         let underlay_mtu = link_mtu.unwrap_or(DEFAULT_LINK_MTU).min(path);
-        let overhead = gre_overhead(entry.config.remote.is_ipv6(), gre.key.is_some(), gre.checksum);
-        let fits = underlay_mtu.saturating_sub(overhead);
+        let fits = entry.fits(underlay_mtu);
         let mtu = match entry.config.mtu {
             Auto::Auto => fits,
             Auto::Fixed(mtu) => mtu.min(fits),
@@ -275,6 +305,8 @@ impl Tunnels {
             mtu,
             underlay: next_hops.hop(&entry.underlay),
             underlay_mtu,
+            remote: entry.remote(),
+            encapsulation: entry.encapsulation(),
             filter: surroundings.filter,
             address_v4: or_else(first_v4(&entry.config.address), surroundings.address_v4),
             address_v6: or_else(first_v6(&entry.config.address), surroundings.address_v6),
@@ -282,7 +314,7 @@ impl Tunnels {
         if entry.written == Some(derived) {
             return Ok(false);
         }
-        let spec = spec(entry, &gre, &derived);
+        let spec = spec(entry, &derived);
         match Tunnel::new(&spec) {
             Ok(tunnel) => tables.set_tunnel(id, tunnel),
             Err(error) => return Err((entry.tenant.clone(), entry.name.clone(), error)),
@@ -311,12 +343,12 @@ fn or_else<T: Default + PartialEq>(value: T, other: T) -> T {
     if value == T::default() { other } else { value }
 }
 
-fn spec(entry: &TunnelEntry, gre: &GreConfig, derived: &Derived) -> TunnelSpec {
+fn spec(entry: &TunnelEntry, derived: &Derived) -> TunnelSpec {
     let config = &entry.config;
     TunnelSpec {
         local: entry.place.local,
-        remote: config.remote,
-        encapsulation: Encapsulation::Gre { key: gre.key, checksum: gre.checksum },
+        remote: derived.remote,
+        encapsulation: derived.encapsulation,
         incarnation: entry.incarnation as u32,
         ttl: match config.ttl {
             config::Ttl::Inherit => Ttl::Inherit,

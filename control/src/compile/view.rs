@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use penstock_dataplane::ids::{InterfaceId, TunnelId, VrfId};
+use penstock_dataplane::ids::{EndpointId, InterfaceId, TunnelId, VrfId};
 use penstock_dataplane::tables::{Hop, HopKind};
 
+use super::esp::{EspForm, Peer};
 use super::nexthops::{AdjacencyKey, Leg, Target};
 use super::tunnels::PathMtu;
 use super::{Compiler, tenants};
@@ -35,6 +36,12 @@ pub struct TunnelView<'a> {
     pub mss: (Option<u16>, Option<u16>),
     /// A smaller path that was found.
     pub path_mtu: Option<PathMtu>,
+    /// Where the peer was found, if elsewhere than configured.
+    pub peer: Option<Peer>,
+    /// What the security associations of an IPsec tunnel ask for.
+    pub esp: &'a EspForm,
+    /// Our endpoint.
+    pub endpoint: EndpointId,
     /// The ways of outer packets; none: there is no route.
     pub underlay: Vec<WayView>,
 }
@@ -118,6 +125,9 @@ impl Compiler {
             mtu: entry.written.map_or(0, |written| written.mtu),
             mss: self.tables.tunnel(*id).map_or((None, None), |tunnel| tunnel.mss()),
             path_mtu: entry.path_mtu,
+            peer: entry.peer,
+            esp: &entry.esp,
+            endpoint: entry.place.endpoint,
             underlay: self.ways(&entry.underlay),
         })
     }

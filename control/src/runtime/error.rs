@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use penstock_dataplane::esp::cipher::CipherError;
+use penstock_dataplane::esp::cipher::{Backend, CipherError};
 
 use crate::api::BindError;
 use crate::config::Problem;
@@ -42,6 +42,14 @@ pub enum RuntimeError {
     /// What encrypts and decrypts.
     #[error(transparent)]
     Crypto(#[from] CipherError),
+    /// What the configuration wants to encrypt with does not work here.
+    #[error("crypto.backend: {backend} cannot be used: {why}; mend that, or write auto")]
+    Backend {
+        /// Which.
+        backend: Backend,
+        /// Why not.
+        why: String,
+    },
     /// Nothing to forward between.
     #[error("the configuration has no ports; add at least one under ports")]
     NoPorts,

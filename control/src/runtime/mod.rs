@@ -3,10 +3,13 @@
 //! Everything that changes tables happens on the control thread, one thing at a time: what the kernel
 //! says, what workers learn, what the operator asks. Workers go on whatever happens here.
 
+mod associations;
 mod error;
+mod install;
 mod keepalive;
 mod link;
 mod reload;
+mod senders;
 mod state;
 mod view;
 mod workers;
@@ -28,6 +31,7 @@ use crate::kernel::pump::{self, Pump};
 use crate::static_sas::{self, StaticSas};
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
+use senders::Senders;
 use state::{Files, State};
 use view::{ReloadCall, View};
 use workers::DataPlane;
@@ -115,12 +119,18 @@ async fn control(
         .map_err(|source| RuntimeError::System { action: "start the twins' pump", source })?;
     let file = files.config.display().to_string();
     let state = State::new(config, yaml, files, sas, dataplane, keepalives);
+    let senders = Senders::new(state.compiler.config().node.state.clone(), state.dataplane.workers.len());
     let (reloads, mut calls) = mpsc::channel(RELOADS);
     let mut gateway =
-        Running { state: Arc::new(Mutex::new(state)), kernel, pump, unreachable_ports: Vec::new() };
+        Running { state: Arc::new(Mutex::new(state)), kernel, pump, senders, unreachable_ports: Vec::new() };
     // The pump needs the interfaces as soon as there are twins.
+    gateway.shape_tunnels();
     gateway.publish();
     gateway.apply_kernel_plan().await;
+    gateway.begin_senders().await;
+    for problem in gateway.install().await {
+        tracing::error!("{problem}");
+    }
     gateway.check_links();
 
     let view =
@@ -212,6 +222,7 @@ struct Running {
     state: Arc<Mutex<State>>,
     kernel: Kernel,
     pump: Pump,
+    senders: Senders,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
 }
@@ -242,7 +253,11 @@ impl Running {
     }
 
     fn take_notices(&self) {
-        let changed = self.lock().take_events();
+        let changed = {
+            let mut state = self.lock();
+            state.turn_associations();
+            state.take_events()
+        };
         if changed {
             self.publish();
         } else {
@@ -254,6 +269,7 @@ impl Running {
     fn check(&mut self) -> Result<(), RuntimeError> {
         self.check_links();
         self.send_keepalives();
+        self.turn_senders();
         self.lock().pump = self.pump.stats();
         self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
     }

@@ -10,9 +10,9 @@ use crate::config::{self, ValidConfig};
 use crate::static_sas::{self, StaticSas};
 
 /// How long workers may take to take over new tables. They look between any two bursts.
-const SETTLE: Duration = Duration::from_secs(5);
+pub(super) const SETTLE: Duration = Duration::from_secs(5);
 /// How often they are looked at meanwhile.
-const SETTLE_STEP: Duration = Duration::from_micros(500);
+pub(super) const SETTLE_STEP: Duration = Duration::from_micros(500);
 
 impl Running {
     /// What `penstock reload` does.
@@ -55,10 +55,8 @@ impl Running {
         difference.live()?;
         let problems = self.apply(new.clone(), sas.clone(), &text).await;
         if !problems.is_empty() {
-            let message = format!(
-                "applied, but the kernel's side is not complete: {}. Mend it and reload again",
-                problems.join("; ")
-            );
+            let message =
+                format!("applied, but not completely: {}. Mend it and reload again", problems.join("; "));
             return Err(ApiError::new(ErrorCode::ReloadFailed, message));
         }
         let generation = self.settled().await?;
@@ -88,11 +86,14 @@ impl Running {
             state.static_sas = sas;
             state.compiler.configure(config);
             state.note_tunnels();
+            state.shape_tunnels();
             state.source =
                 Source { name: text.source.clone(), yaml: text.yaml.clone(), since: Instant::now() };
         }
-        let problems = self.apply_kernel_plan().await;
+        let mut problems = self.apply_kernel_plan().await;
         self.publish();
+        self.begin_senders().await;
+        problems.extend(self.install().await);
         problems
     }
 

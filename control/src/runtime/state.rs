@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
 use penstock_dataplane::pipeline::Event;
 use penstock_dataplane::stats::{Counter, TunnelCounters};
 
+use super::associations::Associations;
 use super::keepalive::Keepalives;
 use super::workers::DataPlane;
-use crate::compile::Compiler;
+use crate::compile::{Compiler, Peer};
 use crate::config::ValidConfig;
 use crate::kernel::pump::PumpStats;
 use crate::kernel::resolve::NeighbourKey;
@@ -68,6 +70,10 @@ pub(super) struct State {
     pub(super) files: Files,
     /// Security associations of the file, as they run.
     pub(super) static_sas: StaticSas,
+    /// All associations on the workers.
+    pub(super) associations: Associations,
+    /// Why workers may not encrypt.
+    pub(super) no_lease: Option<String>,
     pub(super) source: Source,
     pub(super) last_reload: Option<LastReload>,
     pub(super) started: Instant,
@@ -88,6 +94,7 @@ impl State {
         let macs = dataplane.ports.iter().map(|port| port.mac).collect();
         let links = dataplane.ports.iter().map(|_| None).collect();
         let source = Source { name: files.config.display().to_string(), yaml, since: Instant::now() };
+        let associations = Associations::new(dataplane.backend);
         let mut state = Self {
             compiler: Compiler::new(config, macs),
             dataplane,
@@ -96,6 +103,8 @@ impl State {
             pump: PumpStats::default(),
             files,
             static_sas,
+            associations,
+            no_lease: None,
             source,
             last_reload: None,
             started: Instant::now(),
@@ -144,14 +153,27 @@ impl State {
                     }
                 }
                 Event::PeerMoved { tunnel, spi, address, port } => {
-                    tracing::warn!(%tunnel, spi, %address, port, "a tunnel's remote sends from another address");
+                    if self.compiler.learn_peer(tunnel, Peer { address, port }) {
+                        let (name, spi) = (self.tunnel_name(tunnel), Spi(spi));
+                        tracing::info!(tunnel = name, %spi, %address, port, "a tunnel's remote has moved");
+                        changed = true;
+                    }
                 }
                 Event::SequenceSoftLimit { tunnel, spi } => {
-                    tracing::warn!(%tunnel, spi, "a security association runs out of sequence numbers");
+                    let (name, spi) = (self.tunnel_name(tunnel), Spi(spi));
+                    tracing::warn!(
+                        tunnel = name, %spi,
+                        "the sequence numbers of an association run out: give the tunnel a new one, or it stops"
+                    );
                 }
             }
         }
         self.compiler.age_path_mtus(now) || changed
+    }
+
+    fn tunnel_name(&self, id: TunnelId) -> String {
+        let tunnel = self.compiler.tunnels().find(|tunnel| tunnel.id == id);
+        tunnel.map_or_else(|| id.to_string(), |tunnel| format!("{}/{}", tunnel.tenant, tunnel.name))
     }
 
     /// Takes the counters' start values of tunnels that are new.

@@ -25,8 +25,8 @@ use penstock_dataplane::worker::Worker;
 use super::error::RuntimeError;
 use super::link::{SharedInterfaces, WorkersLink};
 use crate::config::{
-    Auto, Device, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement, ValidConfig,
-    place_queues,
+    Auto, CryptoBackend, Device, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement,
+    ValidConfig, place_queues,
 };
 
 /// Buffers that each worker may have in hand: bursts, its pool cache, ICMP errors and fragments.
@@ -67,7 +67,9 @@ pub(super) struct DataPlane {
     pub(super) workers: Vec<RunningWorker>,
     pub(super) ports: Vec<RunningPort>,
     pub(super) publisher: Publisher,
-    pub(super) associations: SaFeed,
+    pub(super) feed: SaFeed,
+    /// What encrypts.
+    pub(super) backend: Backend,
     pub(super) events: Arc<ArrayQueue<Event>>,
     pub(super) interfaces: SharedInterfaces,
     pub(super) dpdk_version: String,
@@ -112,7 +114,8 @@ impl DataPlane {
             .map(|_| Arc::new(WorkerStats::new(ports.len(), MAX_TUNNELS)))
             .collect();
         let (publisher, subscribers) = Publisher::new(all_stats.iter().cloned());
-        let (associations, receivers) = SaFeed::new(all_stats.iter().cloned(), MAX_ASSOCIATIONS);
+        let (feed, receivers) = SaFeed::new(all_stats.iter().cloned(), MAX_ASSOCIATIONS);
+        let backend = backend(config)?;
         let peers = handoff::peers(all_stats.len());
         let (punt, punts) = punt_queue::<Mbuf>();
         let events = Arc::new(ArrayQueue::new(EVENTS));
@@ -136,7 +139,7 @@ impl DataPlane {
             }
             let esp = EspParts {
                 receiver,
-                engine: Engine::new(Backend::best())?,
+                engine: Engine::new(backend)?,
                 associations: MAX_ASSOCIATIONS,
                 tunnels: MAX_TUNNELS,
             };
@@ -152,7 +155,8 @@ impl DataPlane {
                 workers,
                 ports,
                 publisher,
-                associations,
+                feed,
+                backend,
                 events,
                 interfaces,
                 dpdk_version,
@@ -179,6 +183,19 @@ impl Drop for DataPlane {
                 tracing::error!(core = worker.core, "the worker panicked");
             }
         }
+    }
+}
+
+/// What encrypts: what the configuration says, or the fastest that works here.
+fn backend(config: &ValidConfig) -> Result<Backend, RuntimeError> {
+    let wanted = match config.crypto.backend {
+        CryptoBackend::Auto => return Ok(Backend::best()),
+        CryptoBackend::IpsecMb => Backend::IpsecMb,
+        CryptoBackend::RustCrypto => Backend::RustCrypto,
+    };
+    match Backend::available().into_iter().find(|known| known.backend == wanted).map(|known| known.state) {
+        Some(Err(why)) => Err(RuntimeError::Backend { backend: wanted, why }),
+        _ => Ok(wanted),
     }
 }
 

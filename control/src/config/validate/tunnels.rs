@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::tables::tunnel::gre_overhead;
 
 use super::Check;
 use super::prefixes::PrefixMap;
 use crate::config::name::Name;
-use crate::config::schema::{Auto, Mss, TunnelConfig};
+use crate::config::schema::{Auto, Mss, TunnelConfig, TunnelKind};
 
 /// Smallest MTU that inner IPv6 can live with (RFC 8200 section 5), bytes.
 const MIN_IPV6_MTU: u16 = 1280;
@@ -76,9 +77,17 @@ impl Check<'_> {
     }
 
     fn sizes(&mut self, path: &dyn Fn() -> String, tunnel: &TunnelConfig, largest_link: u16) {
-        let Some(gre) = tunnel.gre() else { return };
-        let overhead = gre_overhead(tunnel.remote.is_ipv6(), gre.key.is_some(), gre.checksum);
-        let fits = largest_link.saturating_sub(overhead);
+        let v6 = tunnel.remote.is_ipv6();
+        // Of an IPsec tunnel the least that any suite needs; what its own needs is known with its keys.
+        let fits = match &tunnel.kind {
+            TunnelKind::Gre(gre) => {
+                largest_link.saturating_sub(gre_overhead(v6, gre.key.is_some(), gre.checksum))
+            }
+            TunnelKind::Ipsec => {
+                Suite::all().map(|suite| suite.inner_mtu(largest_link, v6, false)).max().unwrap_or(0)
+            }
+        };
+        let overhead = largest_link.saturating_sub(fits);
         let mtu = match tunnel.mtu {
             Auto::Auto => fits,
             Auto::Fixed(mtu) => mtu,

@@ -1,0 +1,378 @@
+//! Puts security associations on the workers and takes them off again, without losing a packet.
+//!
+//! The order of a change: what is new is received first, on all workers; then the tunnels send under it; then what is
+//! old is received for a while longer, for packets under way. An association that stays is not touched: its numbers and
+//! its window go on. Keys are only passed through here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use penstock_dataplane::esp::cipher::{Backend, Cipher, CipherError};
+use penstock_dataplane::esp::feed::{FeedFull, SaFeed, SaHandle};
+use penstock_dataplane::esp::key::KeyError;
+use penstock_dataplane::esp::replay::{ReplayWindow, ReplayWindowError};
+use penstock_dataplane::esp::sa::{InboundSpec, Numbering, OutboundSpec, Spi};
+use penstock_dataplane::esp::selector::{self, TrafficSelector};
+use penstock_dataplane::esp::suite::Suite;
+use penstock_dataplane::ids::{EndpointId, TunnelId};
+
+use crate::compile::{Compiler, EspForm};
+use crate::config::TunnelKind;
+use crate::static_sas::{InboundSa, OutboundSa, Selectors, StaticSas, TunnelName, TunnelSas};
+
+/// How long packets that were sealed before a switch may be under way.
+const GRACE: Duration = Duration::from_secs(2);
+/// The peer's window from which on the bursts of several cores fit into it, packets.
+const SHARED_FROM: u32 = 1024;
+
+/// An association that could not be put on the workers.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InstallError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+    #[error(transparent)]
+    Window(#[from] ReplayWindowError),
+    #[error(transparent)]
+    Full(#[from] FeedFull),
+}
+
+/// Where a tunnel stands in the tables. Its associations are good for this place only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    tunnel: TunnelId,
+    incarnation: u32,
+    endpoint: EndpointId,
+    remote: IpAddr,
+}
+
+pub(super) type Places = BTreeMap<TunnelName, Place>;
+
+/// The places of all IPsec tunnels.
+pub(super) fn places(compiler: &Compiler) -> Places {
+    let ipsec = compiler.tunnels().filter(|tunnel| tunnel.config.kind == TunnelKind::Ipsec);
+    ipsec
+        .map(|tunnel| {
+            let place = Place {
+                tunnel: tunnel.id,
+                incarnation: tunnel.incarnation as u32,
+                endpoint: tunnel.endpoint,
+                remote: tunnel.config.remote,
+            };
+            ((tunnel.tenant.clone(), tunnel.name.clone()), place)
+        })
+        .collect()
+}
+
+/// An inbound association on the workers.
+pub(super) struct Inbound {
+    pub(super) suite: Suite,
+    pub(super) backend: Backend,
+    pub(super) replay_window: u32,
+    pub(super) esn: bool,
+    pub(super) selectors: Selectors,
+    pub(super) handle: SaHandle,
+    place: Place,
+}
+
+/// Who numbers the packets of an outbound association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbers {
+    PerCore,
+    Shared,
+    Pinned(u16),
+}
+
+/// An outbound association on the workers.
+pub(super) struct Outbound {
+    pub(super) spi: u32,
+    pub(super) suite: Suite,
+    pub(super) backend: Backend,
+    pub(super) numbers: Numbers,
+    pub(super) esn: bool,
+    pub(super) soft_limit: u64,
+    pub(super) hard_limit: u64,
+    pub(super) selectors: Selectors,
+    pub(super) handle: SaHandle,
+    place: Place,
+}
+
+/// The associations of a tunnel on the workers.
+#[derive(Default)]
+pub(super) struct OfTunnel {
+    pub(super) inbound: BTreeMap<u32, Inbound>,
+    pub(super) outbound: Option<Outbound>,
+}
+
+struct Retiring {
+    until: Instant,
+    endpoint: EndpointId,
+    spi: u32,
+    handle: SaHandle,
+}
+
+/// All associations on the workers.
+pub(super) struct Associations {
+    backend: Backend,
+    tunnels: BTreeMap<TunnelName, OfTunnel>,
+    retiring: Vec<Retiring>,
+}
+
+impl Associations {
+    pub(super) fn new(backend: Backend) -> Self {
+        Self { backend, tunnels: BTreeMap::new(), retiring: Vec::new() }
+    }
+
+    /// What encrypts.
+    pub(super) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Of all tunnels.
+    pub(super) fn tunnels(&self) -> impl Iterator<Item = (&TunnelName, &OfTunnel)> {
+        self.tunnels.iter()
+    }
+
+    /// Of one tunnel.
+    pub(super) fn tunnel(&self, name: &TunnelName) -> Option<&OfTunnel> {
+        self.tunnels.get(name)
+    }
+
+    /// Tells the tunnels what is wanted and what is there still, so that packets fit either.
+    pub(super) fn shape(&self, wanted: &StaticSas, compiler: &mut Compiler) -> bool {
+        let names: Vec<TunnelName> = places(compiler).into_keys().collect();
+        let mut changed = false;
+        for name in &names {
+            let (sas, there) = (wanted.tunnel(&name.0, &name.1), self.tunnels.get(name));
+            let wanted_suites = sas.into_iter().flat_map(TunnelSas::suites);
+            let suites = there.into_iter().flat_map(OfTunnel::suites).chain(wanted_suites);
+            let form = EspForm { suites: unique(suites), udp: sas.and_then(|sas| sas.udp) };
+            changed |= compiler.set_esp(&name.0, &name.1, &form);
+        }
+        changed
+    }
+
+    /// First step: takes off what stands where something new has to go, and what has lost its tunnel.
+    pub(super) fn make_room(&mut self, wanted: &StaticSas, places: &Places, feed: &mut SaFeed) {
+        let mut coming = BTreeSet::new();
+        for (name, sas) in wanted.tunnels() {
+            let Some(place) = places.get(name) else { continue };
+            let there = self.tunnels.get(name);
+            let stays = |spi: &u32| {
+                there.and_then(|there| there.inbound.get(spi)).is_some_and(|sa| sa.place == *place)
+            };
+            let new = sas.inbound.iter().map(|sa| sa.spi).filter(|spi| !stays(spi));
+            coming.extend(new.map(|spi| (place.endpoint, spi)));
+        }
+        for (name, there) in &mut self.tunnels {
+            let place = places.get(name);
+            there.inbound.retain(|spi, sa| {
+                let goes = place != Some(&sa.place) || coming.contains(&(sa.place.endpoint, *spi));
+                if goes {
+                    feed.remove_inbound(&sa.handle);
+                }
+                !goes
+            });
+            if let Some(sa) = there.outbound.take_if(|sa| place != Some(&sa.place)) {
+                feed.clear_outbound(sa.place.tunnel);
+            }
+        }
+        self.retiring.retain(|old| {
+            let goes = coming.contains(&(old.endpoint, old.spi));
+            if goes {
+                feed.remove_inbound(&old.handle);
+            }
+            !goes
+        });
+    }
+
+    /// Second step: the workers receive what is new.
+    pub(super) fn receive(
+        &mut self,
+        wanted: &StaticSas,
+        places: &Places,
+        feed: &mut SaFeed,
+    ) -> Vec<(TunnelName, InstallError)> {
+        let mut errors = Vec::new();
+        for (name, sas) in wanted.tunnels() {
+            let Some(place) = places.get(name) else { continue };
+            let there = self.tunnels.entry(name.clone()).or_default();
+            for sa in &sas.inbound {
+                if there.inbound.contains_key(&sa.spi) {
+                    continue;
+                }
+                match inbound(sa, &sas.selectors, *place, self.backend, feed) {
+                    Ok(installed) => {
+                        there.inbound.insert(sa.spi, installed);
+                    }
+                    Err(error) => errors.push((name.clone(), error)),
+                }
+            }
+        }
+        errors
+    }
+
+    /// Third step: the tunnels send under what is new.
+    pub(super) fn send(
+        &mut self,
+        wanted: &StaticSas,
+        places: &Places,
+        feed: &mut SaFeed,
+    ) -> Vec<(TunnelName, InstallError)> {
+        let mut errors = Vec::new();
+        for (name, there) in &mut self.tunnels {
+            let sas = wanted.tunnel(&name.0, &name.1);
+            let sa = sas.and_then(|sas| Some((sas.outbound.as_ref()?, &sas.selectors)));
+            let (Some((sa, selectors)), Some(place)) = (sa, places.get(name)) else {
+                if let Some(old) = there.outbound.take() {
+                    feed.clear_outbound(old.place.tunnel);
+                }
+                continue;
+            };
+            if there.outbound.as_ref().is_some_and(|there| there.spi == sa.spi) {
+                continue;
+            }
+            match outbound(sa, selectors, *place, self.backend, feed) {
+                Ok(installed) => there.outbound = Some(installed),
+                Err(error) => errors.push((name.clone(), error)),
+            }
+        }
+        errors
+    }
+
+    /// Last step: what is old goes after a while.
+    pub(super) fn retire(&mut self, wanted: &StaticSas, now: Instant) {
+        for (name, there) in &mut self.tunnels {
+            let sas = wanted.tunnel(&name.0, &name.1);
+            let stays = |spi: &u32| sas.is_some_and(|sas| sas.inbound.iter().any(|sa| sa.spi == *spi));
+            let gone: Vec<u32> = there.inbound.keys().copied().filter(|spi| !stays(spi)).collect();
+            for spi in gone {
+                let Some(sa) = there.inbound.remove(&spi) else { continue };
+                let endpoint = sa.place.endpoint;
+                self.retiring.push(Retiring { until: now + GRACE, endpoint, spi, handle: sa.handle });
+            }
+        }
+        self.tunnels.retain(|_, there| !there.inbound.is_empty() || there.outbound.is_some());
+    }
+
+    /// Takes off what has had its time, and frees what workers gave back. To be called now and then.
+    pub(super) fn turn(&mut self, feed: &mut SaFeed, now: Instant) {
+        self.retiring.retain(|old| {
+            let goes = old.until <= now;
+            if goes {
+                feed.remove_inbound(&old.handle);
+            }
+            !goes
+        });
+        feed.turn();
+    }
+}
+
+impl OfTunnel {
+    fn suites(&self) -> impl Iterator<Item = Suite> {
+        self.inbound.values().map(|sa| sa.suite).chain(self.outbound.iter().map(|sa| sa.suite))
+    }
+}
+
+fn unique(suites: impl Iterator<Item = Suite>) -> Vec<Suite> {
+    let mut unique = Vec::new();
+    for suite in suites {
+        if !unique.contains(&suite) {
+            unique.push(suite);
+        }
+    }
+    unique.sort_by_key(|suite| suite.name());
+    unique
+}
+
+fn inbound(
+    sa: &InboundSa,
+    selectors: &Selectors,
+    place: Place,
+    backend: Backend,
+    feed: &mut SaFeed,
+) -> Result<Inbound, InstallError> {
+    let replay = match sa.replay_window {
+        0 => None,
+        window => Some(Arc::new(ReplayWindow::new(window, sa.esn)?)),
+    };
+    let spec = InboundSpec {
+        spi: Spi(sa.spi),
+        endpoint: place.endpoint,
+        tunnel: place.tunnel,
+        incarnation: place.incarnation,
+        cipher: Arc::new(Cipher::new(sa.suite, &sa.keys()?, backend)?),
+        esn: sa.esn,
+        replay,
+        selectors: Arc::new(runtime_selectors(selectors)),
+    };
+    Ok(Inbound {
+        suite: sa.suite,
+        backend: spec.cipher.backend(),
+        replay_window: sa.replay_window,
+        esn: sa.esn,
+        selectors: selectors.clone(),
+        handle: feed.add_inbound(&spec)?,
+        place,
+    })
+}
+
+fn outbound(
+    sa: &OutboundSa,
+    selectors: &Selectors,
+    place: Place,
+    backend: Backend,
+    feed: &mut SaFeed,
+) -> Result<Outbound, InstallError> {
+    let numbers = match sa.peer_replay_window {
+        0 => Numbers::PerCore,
+        SHARED_FROM.. => Numbers::Shared,
+        // Tunnels take turns, so that no worker has them all.
+        _ => Numbers::Pinned((place.tunnel.index() % feed.workers()) as u16),
+    };
+    // RFC 4303 section 3.3.3: the number does not come back to zero.
+    let last = if sa.esn { u64::MAX - 1 } else { u64::from(u32::MAX) };
+    let hard_limit = sa.hard_packets.unwrap_or(last);
+    let spec = OutboundSpec {
+        spi: Spi(sa.spi),
+        tunnel: place.tunnel,
+        incarnation: place.incarnation,
+        cipher: Arc::new(Cipher::new(sa.suite, &sa.keys()?, backend)?),
+        esn: sa.esn,
+        numbering: match numbers {
+            Numbers::PerCore => Numbering::PerCore,
+            Numbers::Shared => Numbering::Shared(Arc::new(AtomicU64::new(0))),
+            Numbers::Pinned(worker) => Numbering::Pinned { worker },
+        },
+        selectors: Arc::new(runtime_selectors(selectors)),
+        remote: place.remote,
+        soft_limit: sa.soft_packets.unwrap_or(hard_limit - hard_limit / 4),
+        hard_limit,
+    };
+    Ok(Outbound {
+        spi: sa.spi,
+        suite: sa.suite,
+        backend: spec.cipher.backend(),
+        numbers,
+        esn: sa.esn,
+        soft_limit: spec.soft_limit,
+        hard_limit,
+        selectors: selectors.clone(),
+        handle: feed.set_outbound(&spec),
+        place,
+    })
+}
+
+fn runtime_selectors(selectors: &Selectors) -> selector::Selectors {
+    let side = |prefixes: &[IpNet]| {
+        prefixes.iter().map(|net| TrafficSelector::addresses(net.network(), net.broadcast())).collect()
+    };
+    let made = selector::Selectors::new(side(&selectors.local), side(&selectors.remote));
+    // The file was checked for their number.
+    made.unwrap_or_else(selector::Selectors::any)
+}
