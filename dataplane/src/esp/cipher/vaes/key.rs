@@ -30,7 +30,7 @@ pub(super) struct GcmKey {
 
 impl GcmKey {
     /// Expands `key` of 16 or 32 bytes.
-    #[target_feature(enable = "avx2,aes,vpclmulqdq")]
+    #[target_feature(enable = "avx2,aes,pclmulqdq,vpclmulqdq")]
     pub(super) fn new(key: &[u8], salt: [u8; 4]) -> Self {
         let long = key.len() == 32;
         let mut this = Self {
@@ -95,7 +95,7 @@ impl GcmKey {
 
     /// H is the zero block encrypted (SP 800-38D section 7.1). Turned around and doubled, products of two
     /// blocks need no shift.
-    #[target_feature(enable = "avx2,aes,vpclmulqdq")]
+    #[target_feature(enable = "avx2,aes,pclmulqdq,vpclmulqdq")]
     fn raise(&mut self) {
         let rounds = if self.long { 14 } else { 10 };
         let mut h = load16(&self.round_keys[0]);
