@@ -51,6 +51,12 @@ impl GcmKey {
         twice(load16(&self.round_keys[round]))
     }
 
+    /// All round keys.
+    #[inline(always)]
+    pub(super) fn round_keys(&self) -> *const Block {
+        self.round_keys.as_ptr()
+    }
+
     /// The powers from `highest` on down.
     #[inline(always)]
     pub(super) fn powers_from(&self, highest: usize) -> &[Block] {

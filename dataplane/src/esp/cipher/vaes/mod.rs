@@ -16,6 +16,7 @@ mod counter;
 mod ghash;
 mod key;
 mod last;
+mod rounds;
 mod vector;
 
 use core::arch::x86_64::{
