@@ -107,7 +107,30 @@ impl<D: Driver> Pipeline<D> {
                 run = Run::begin(TunnelId(meta.slot), table, tables, me);
             }
             meta.found = meta.slot;
-            match ready(packet, meta, &mut self.cx, sender, &mut run, tables) {
+            // Put together in its place: a job that is copied waits for its own parts to be written.
+            if let Some((tunnel, sa)) = run.way
+                && is_plain(packet, meta, tunnel, sa)
+            {
+                let len = packet.total_len();
+                let failure = match numbers(sa, sender, run.id, &self.cx) {
+                    Ok((sequence, iv)) => {
+                        meta.slot = tunnel.underlay.slot();
+                        match plain::enclose(packet, len, tunnel, sa, sequence, &mut self.cx.next_ip_id) {
+                            Some(esp) => {
+                                jobs.push(SealJob::new(&sa.cipher, esp, None, iv));
+                                sealed.push(i);
+                                run.count(len);
+                                continue;
+                            }
+                            None => DropReason::NoTailroom,
+                        }
+                    }
+                    Err(reason) => reason,
+                };
+                failed.push((i as u8, failure));
+                continue;
+            }
+            match ready_other(packet, meta, &mut self.cx, sender, &mut run, tables) {
                 Ok(Outcome::Seal(job)) => {
                     jobs.push(job);
                     sealed.push(i);
@@ -216,32 +239,16 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Whether a packet can take the shortest way.
 #[inline(always)]
-fn ready<'p, D: Driver>(
-    packet: &'p mut D::Buffer,
-    meta: &mut Meta,
-    cx: &mut Context<D>,
-    sender: &mut Option<Sender>,
-    run: &mut Run<'p>,
-    tables: &Snapshot,
-) -> Result<Outcome<'p>, DropReason> {
-    let Some((tunnel, sa)) = run.way else { return Err(DropReason::EspNoSa) };
-    let len = packet.total_len();
-    let may_be_plain = tunnel.plain_esp
+fn is_plain<B: Buffer>(packet: &B, meta: &Meta, tunnel: &Tunnel, sa: &Outbound) -> bool {
+    tunnel.plain_esp
         && sa.plain
         && !meta.v6
-        && len <= usize::from(tunnel.mtu)
+        && packet.total_len() <= usize::from(tunnel.mtu)
         && tunnel.underlay.lane() == HopKind::Adjacency as usize
-        && packet.is_contiguous();
-    if !may_be_plain || !plain::is_plain(packet.data()) {
-        return ready_other(packet, meta, cx, sender, run, tables);
-    }
-    let (sequence, iv) = numbers(sa, sender, run.id, cx)?;
-    let esp = plain::enclose(packet, len, tunnel, sa, sequence, &mut cx.next_ip_id);
-    let esp = esp.ok_or(DropReason::NoTailroom)?;
-    meta.slot = tunnel.underlay.slot();
-    run.count(len);
-    Ok(Outcome::Seal(SealJob::new(&sa.cipher, esp, None, iv)))
+        && packet.is_contiguous()
+        && plain::is_plain(packet.data())
 }
 
 /// A packet's number and its IV.

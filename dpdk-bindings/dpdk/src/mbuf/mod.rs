@@ -247,7 +247,12 @@ impl Mbuf {
     /// [`Mbuf::push_block`] does, behind by `back` bytes that hold whatever was there. Returns the whole packet. `None`,
     /// and nothing done, if it is in pieces or there is no room.
     #[inline(always)]
-    pub fn enclose<const N: usize>(&mut self, block: &[u8; N], front: usize, back: usize) -> Option<&mut [u8]> {
+    pub fn enclose<const N: usize>(
+        &mut self,
+        block: &[u8; N],
+        front: usize,
+        back: usize,
+    ) -> Option<&mut [u8]> {
         let head = self.head_mut();
         let (offset, old) = (usize::from(head.data_off), usize::from(head.data_len));
         let end = offset + old + back;
