@@ -4,6 +4,7 @@ use core::arch::x86_64::{
     __m128i, __m256i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_extract_epi32,
     _mm_set1_epi32,
 };
+use core::mem::offset_of;
 
 use zeroize::Zeroize;
 
@@ -27,6 +28,10 @@ pub(super) struct GcmKey {
     /// 256 bits, 14 rounds; else 128 bits, 10 rounds.
     pub(super) long: bool,
 }
+
+// `VaesKey::fetch` counts on it: a packet of 64 bytes has six terms.
+const _: () =
+    assert!(offset_of!(GcmKey, powers) + (POWERS - 6) * BLOCK_LEN >= 6 * 64 && size_of::<GcmKey>() == 9 * 64);
 
 impl GcmKey {
     /// Expands `key` of 16 or 32 bytes.
