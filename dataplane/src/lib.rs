@@ -35,3 +35,10 @@ pub mod tables;
 mod terminate;
 pub mod wire;
 pub mod worker;
+
+// What the tests outside share, for those that look inside.
+#[cfg(test)]
+extern crate self as penstock_dataplane;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;

@@ -1,12 +1,18 @@
 //! The command line.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use penstock_dataplane::esp::cipher::Backend;
+use penstock_dataplane::esp::replay::ReplayWindow;
+use penstock_dataplane::esp::suite::Suite;
+use penstock_dataplane::frame::BURST;
 
-use crate::scenario::{Case, Machine, Scenario};
+use crate::associations::MOST_WITH_WINDOWS;
+use crate::scenario::{Case, Machine, Protection, Scenario, Size};
+use crate::tables;
 
-/// Inner packets from a TCP SYN with options up to the MTU of a GRE tunnel over IPv4.
-const SIZES: std::ops::RangeInclusive<usize> = 64..=1476;
+/// A TCP SYN with options fits.
+const MIN_SIZE: usize = 64;
 /// More would not fit the made-up addresses.
 const MAX_TUNNELS: usize = 131_072;
 
@@ -47,11 +53,11 @@ pub struct RunOptions {
     /// What happens to each packet
     #[arg(long, value_enum)]
     case: Case,
-    /// Bytes of the inner IP packet
-    #[arg(long, default_value_t = 64)]
-    size: usize,
-    /// Tunnels that the flows are spread over
-    #[arg(long, default_value_t = 1)]
+    /// Bytes of the inner IP packet; imix: of twelve flows seven have 64 bytes, four 594, and one 1400
+    #[arg(long, default_value_t = Size::Bytes(64))]
+    size: Size,
+    /// Tunnels that the flows are spread over; an ESP tunnel has one SA for each direction in use
+    #[arg(long, visible_alias = "sas", default_value_t = 1)]
     tunnels: usize,
     /// Different flows, each with a frame of its own
     #[arg(long, default_value_t = 512)]
@@ -65,6 +71,18 @@ pub struct RunOptions {
     /// Workers, each with a port, a core and a pinned thread of its own
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// Cipher suite of ESP tunnels
+    #[arg(long, default_value_t = Suite::AES128_GCM)]
+    cipher: Suite,
+    /// Who encrypts: ipsec-mb or rustcrypto; default: the fastest that works here
+    #[arg(long)]
+    backend: Option<Backend>,
+    /// Packets that come in are checked against a replay window of so many sequence numbers; for those that go out the
+    /// peer has one, so that the workers number them together. Frames are replayed for ever and their numbers with
+    /// them: windows are renewed between passes, outside of the time measured, which takes flows in whole bursts of 64,
+    /// at most 16 SAs, and with several workers a window of as many numbers as a pass of all has
+    #[arg(long)]
+    window: Option<u32>,
     #[command(flatten)]
     machine: MachineOptions,
     /// Print JSON, one object a line
@@ -96,9 +114,12 @@ pub struct AllOptions {
     /// Only this case
     #[arg(long, value_enum)]
     pub case: Option<Case>,
-    /// Workers
+    /// Workers; with 1, two workers on one SA are measured as well, where there are two cores
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
+    /// Who encrypts: ipsec-mb or rustcrypto; default: the fastest that works here
+    #[arg(long)]
+    pub backend: Option<Backend>,
     #[command(flatten)]
     pub machine: MachineOptions,
     /// Print JSON, one object a line
@@ -109,19 +130,46 @@ pub struct AllOptions {
 impl RunOptions {
     /// The measurement's parameters, checked.
     pub fn scenario(&self) -> Result<Scenario> {
-        ensure!(SIZES.contains(&self.size), "--size {}: use {} to {}", self.size, SIZES.start(), SIZES.end());
+        let largest = usize::from(tables::tunnel_mtu(self.case, self.cipher));
+        if let Size::Bytes(bytes) = self.size {
+            ensure!((MIN_SIZE..=largest).contains(&bytes), "--size {bytes}: use {MIN_SIZE} to {largest}");
+        }
         ensure!((1..=MAX_TUNNELS).contains(&self.tunnels), "--tunnels: use 1 to {MAX_TUNNELS}");
         ensure!(self.routes >= 1, "--routes: use 1 or more");
         ensure!(self.workers >= 1, "--workers: use 1 or more");
-        let tunnels = if self.case == Case::Forward { 1 } else { self.tunnels };
-        Ok(Scenario {
+        let scenario = Scenario {
             case: self.case,
             size: self.size,
-            tunnels,
+            tunnels: if self.case == Case::Forward { 1 } else { self.tunnels },
             flows: self.flows.max(1),
             routes: self.routes,
             source_filter: self.source_filter == Switch::On,
-        })
+            protection: Protection {
+                suite: self.cipher,
+                backend: self.backend.unwrap_or_else(|| Backend::best_for(self.cipher)),
+                window: self.window,
+            },
+        };
+        self.check_window(&scenario)?;
+        Ok(scenario)
+    }
+
+    fn check_window(&self, scenario: &Scenario) -> Result<()> {
+        let Some(window) = self.window else { return Ok(()) };
+        ensure!(self.case.is_esp(), "--window: only ESP tunnels have one");
+        ReplayWindow::new(window, false).context("--window")?;
+        if scenario.checks_replays() {
+            let (flows, tunnels) = (scenario.flows, scenario.tunnels);
+            ensure!(tunnels <= MOST_WITH_WINDOWS, "--window: with at most {MOST_WITH_WINDOWS} tunnels");
+            ensure!(flows.is_multiple_of(BURST), "--window: with --flows a multiple of {BURST}");
+            let numbers = flows.div_ceil(tunnels) * self.workers;
+            ensure!(
+                self.workers == 1 || numbers <= window as usize,
+                "--window: {} workers with {flows} flows use {numbers} numbers of an SA, more than fit",
+                self.workers
+            );
+        }
+        Ok(())
     }
 
     /// Where to measure.

@@ -12,12 +12,13 @@ const SNAP_LEN: u32 = 65_535;
 const LINK_ETHERNET: u32 = 1;
 
 /// Writes the frames, in order.
-pub fn write(path: &Path, frames: impl Iterator<Item = Vec<u8>>) -> Result<()> {
+pub fn write(path: &Path, frames: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
     let mut file = Vec::new();
     for word in [MAGIC_MICROSECONDS, 0x0004_0002, 0, 0, SNAP_LEN, LINK_ETHERNET] {
         file.extend(word.to_ne_bytes());
     }
     for frame in frames {
+        let frame = frame?;
         let len = frame.len() as u32;
         for word in [0, 0, len, len] {
             file.extend(word.to_ne_bytes());
@@ -55,7 +56,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("frames.pcap");
         let frames = vec![vec![1, 2, 3], vec![4; 1500]];
-        write(&path, frames.iter().cloned()).expect("written");
+        write(&path, frames.iter().cloned().map(Ok)).expect("written");
         assert_eq!(read(&path).expect("read"), frames);
     }
 }

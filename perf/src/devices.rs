@@ -27,9 +27,11 @@ pub struct Device {
 }
 
 /// Packet buffers that a scenario needs: each replaying device keeps one for every frame, and every worker
-/// has two of those.
+/// has two of those; several workers are compared with one more.
 fn buffers(scenario: &Scenario, machine: &Machine) -> usize {
-    machine.cores.len() * (2 * scenario.flows + IN_FLIGHT) + scenario.flows
+    let workers = machine.cores.len();
+    let alone = if workers > 1 { scenario.flows + IN_FLIGHT } else { 0 };
+    workers * (2 * scenario.flows + IN_FLIGHT) + alone + scenario.flows
 }
 
 /// DPDK, with memory for a scenario. Fields are dropped in this order.

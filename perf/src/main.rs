@@ -5,10 +5,14 @@
 //! machine disturbs both alike. Every case is also judged for what it did, not only for how fast:
 //! see `verify`.
 
+mod aead;
 mod args;
+mod associations;
 mod bench;
 mod capture;
+mod crew;
 mod devices;
+mod esp;
 mod hugepages;
 mod matrix;
 mod measure;
@@ -17,6 +21,7 @@ mod report;
 mod routes;
 mod scenario;
 mod tables;
+mod together;
 mod traffic;
 mod verify;
 

@@ -1,6 +1,11 @@
 //! Packets byte by byte, written independently of the data path that they judge: every checksum is
 //! computed in full, by the plain reading of RFC 1071.
 
+/// Bytes of the header of an untagged Ethernet frame.
+pub const ETHERNET_LEN: usize = 14;
+/// Bytes of an IPv4 header without options.
+pub const IPV4_LEN: usize = 20;
+
 /// An Ethernet frame around an IPv4 packet.
 pub fn ethernet(dst: [u8; 6], src: [u8; 6], packet: &[u8]) -> Vec<u8> {
     [&dst[..], &src, &0x0800u16.to_be_bytes(), packet].concat()

@@ -1,4 +1,4 @@
-//! Figures of a case, as JSON and as a table.
+//! Figures of a case, as JSON and as tables.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use anyhow::Result as AnyResult;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Sample;
-use crate::scenario::{Case, Scenario};
+use crate::scenario::{Case, Scenario, Size};
 
 /// Ethernet's preamble, gap and checksum do not exist here: bits are of inner IP packets.
 const BITS: f64 = 8.0;
@@ -15,7 +15,9 @@ const BITS: f64 = 8.0;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Result {
     pub case: String,
+    /// The average, when they differ.
     pub size: usize,
+    pub imix: bool,
     pub tunnels: usize,
     pub workers: usize,
     /// The best round of any worker.
@@ -34,6 +36,37 @@ pub struct Result {
     pub hugepages: bool,
     pub rounds: usize,
     pub tsc_ghz: f64,
+    #[serde(flatten)]
+    pub esp: Option<EspResult>,
+    #[serde(flatten)]
+    pub crew: Option<CrewResult>,
+}
+
+/// What only ESP cases have.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EspResult {
+    pub cipher: String,
+    pub backend: String,
+    pub window: Option<u32>,
+    /// The best round of the cipher alone, in the same run.
+    pub aead_cycles: f64,
+    pub aead_cycles_median: f64,
+    /// Devices and cipher, by the best rounds: no data path can cost less.
+    pub limit: f64,
+    /// The best round to the limit.
+    pub ratio: f64,
+}
+
+/// What only several workers have.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CrewResult {
+    /// The median of each worker.
+    pub worker_cycles: Vec<f64>,
+    /// The median of one worker that has the machine for itself, in the same run.
+    pub alone_cycles: f64,
+    pub alone_mpps: f64,
+    /// Packets a second of all workers to those of the one alone.
+    pub scaling: f64,
 }
 
 impl Result {
@@ -45,30 +78,71 @@ impl Result {
         tsc_hz: u64,
         hugepages: bool,
     ) -> Self {
-        let pipeline: Vec<f64> = workers.iter().flatten().map(|sample| sample.pipeline).collect();
-        let device: Vec<f64> = workers.iter().flatten().map(|sample| sample.device).collect();
-        let packets_per_second: f64 = workers
+        let all = |figure: fn(&Sample) -> Option<f64>| -> Vec<f64> {
+            workers.iter().flatten().filter_map(figure).collect()
+        };
+        let pipeline = all(|sample| Some(sample.pipeline));
+        let device = all(|sample| Some(sample.device));
+        let worker_cycles: Vec<f64> = workers
             .iter()
-            .map(|samples| tsc_hz as f64 / median(samples.iter().map(|sample| sample.pipeline).collect()))
-            .sum();
+            .map(|samples| median(samples.iter().map(|sample| sample.pipeline).collect()))
+            .collect();
+        let packets_per_second: f64 = worker_cycles.iter().map(|cycles| tsc_hz as f64 / cycles).sum();
+        let size = scenario.size.mean(scenario.flows);
         Self {
             case: scenario.case.name().to_owned(),
-            size: scenario.size,
+            size: size.round() as usize,
+            imix: scenario.size == Size::Imix,
             tunnels: scenario.tunnels,
             workers: workers.len(),
             cycles_best: tenth(best(&pipeline)),
-            cycles_median: tenth(median(pipeline)),
+            cycles_median: tenth(median(pipeline.clone())),
             device_cycles: tenth(best(&device)),
-            device_cycles_median: tenth(median(device)),
+            device_cycles_median: tenth(median(device.clone())),
             mpps: tenth(packets_per_second / 1e6),
-            gbps: tenth(packets_per_second * scenario.size as f64 * BITS / 1e9),
+            gbps: tenth(packets_per_second * size * BITS / 1e9),
             flows: scenario.flows,
             routes: scenario.routes,
             source_filter: scenario.source_filter,
             hugepages,
             rounds,
             tsc_ghz: (tsc_hz as f64 / 1e6).round() / 1e3,
+            esp: EspResult::new(scenario, best(&pipeline), best(&device), all(|sample| sample.aead)),
+            crew: CrewResult::new(&worker_cycles, all(|sample| sample.alone), tsc_hz as f64),
         }
+    }
+}
+
+impl EspResult {
+    fn new(scenario: &Scenario, pipeline: f64, device: f64, aead: Vec<f64>) -> Option<Self> {
+        if aead.is_empty() {
+            return None;
+        }
+        let limit = device + best(&aead);
+        Some(Self {
+            cipher: scenario.protection.suite.name().to_owned(),
+            backend: scenario.protection.backend.name().to_owned(),
+            window: scenario.protection.window,
+            aead_cycles: tenth(best(&aead)),
+            aead_cycles_median: tenth(median(aead)),
+            limit: tenth(limit),
+            ratio: hundredth(pipeline / limit),
+        })
+    }
+}
+
+impl CrewResult {
+    fn new(worker_cycles: &[f64], alone: Vec<f64>, tsc_hz: f64) -> Option<Self> {
+        if alone.is_empty() {
+            return None;
+        }
+        let alone = median(alone);
+        Some(Self {
+            worker_cycles: worker_cycles.iter().copied().map(tenth).collect(),
+            alone_cycles: tenth(alone),
+            alone_mpps: tenth(tsc_hz / alone / 1e6),
+            scaling: hundredth(worker_cycles.iter().map(|cycles| alone / cycles).sum()),
+        })
     }
 }
 
@@ -83,6 +157,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn tenth(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
+}
+
+fn hundredth(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// Prints the cases.
@@ -103,9 +181,20 @@ pub fn results(results: &[Result], json: bool) -> AnyResult<()> {
         }
         return Ok(());
     }
+    let (esp, plain): (Vec<_>, Vec<_>) = results.iter().partition(|result| result.esp.is_some());
+    if !plain.is_empty() {
+        plain_table(&mut out, &plain)?;
+    }
+    if !esp.is_empty() {
+        esp_table(&mut out, &esp)?;
+    }
+    Ok(())
+}
+
+fn plain_table(out: &mut impl Write, results: &[&Result]) -> AnyResult<()> {
     writeln!(
         out,
-        "{:14} {:>5} {:>8} {:>8} {:>7} {:>7} | {:>7} {:>7} | {:>7} {:>7} | {:>6} {:>7}",
+        "{:14} {:>5} {:>8} {:>8} {:>7} {:>7} | {:>7} {:>7} | {:>7} {:>7} | {:>6} {:>7} {:>7}",
         "case",
         "bytes",
         "tunnels",
@@ -117,14 +206,15 @@ pub fn results(results: &[Result], json: bool) -> AnyResult<()> {
         "device",
         "median",
         "Mpps",
-        "Gbit/s"
+        "Gbit/s",
+        "scaling"
     )?;
     for r in results {
         writeln!(
             out,
-            "{:14} {:>5} {:>8} {:>8} {:>7} {:>7} | {:>7.1} {:>7.1} | {:>7.1} {:>7.1} | {:>6.1} {:>7.1}",
+            "{:14} {:>5} {:>8} {:>8} {:>7} {:>7} | {:>7.1} {:>7.1} | {:>7.1} {:>7.1} | {:>6.1} {:>7.1} {:>7}",
             r.case,
-            r.size,
+            r.bytes(),
             r.tunnels,
             r.routes,
             r.flows,
@@ -134,8 +224,67 @@ pub fn results(results: &[Result], json: bool) -> AnyResult<()> {
             r.device_cycles,
             r.device_cycles_median,
             r.mpps,
-            r.gbps
+            r.gbps,
+            r.scaling()
         )?;
     }
     Ok(())
+}
+
+fn esp_table(out: &mut impl Write, results: &[&Result]) -> AnyResult<()> {
+    writeln!(
+        out,
+        "{:11} {:16} {:>5} {:>7} {:>7} {:>6} {:>7} | {:>7} {:>7} | {:>7} {:>7} {:>7} {:>6} | {:>6} {:>7} {:>7}",
+        "case",
+        "cipher",
+        "bytes",
+        "SAs",
+        "flows",
+        "window",
+        "workers",
+        "best",
+        "median",
+        "device",
+        "AEAD",
+        "limit",
+        "ratio",
+        "Mpps",
+        "Gbit/s",
+        "scaling"
+    )?;
+    for r in results {
+        let Some(esp) = &r.esp else { continue };
+        writeln!(
+            out,
+            "{:11} {:16} {:>5} {:>7} {:>7} {:>6} {:>7} | {:>7.1} {:>7.1} | {:>7.1} {:>7.1} {:>7.1} {:>6.2} | {:>6.1} \
+             {:>7.1} {:>7}",
+            r.case,
+            esp.cipher,
+            r.bytes(),
+            r.tunnels,
+            r.flows,
+            esp.window.map_or_else(|| "-".to_owned(), |window| window.to_string()),
+            r.workers,
+            r.cycles_best,
+            r.cycles_median,
+            r.device_cycles,
+            esp.aead_cycles,
+            esp.limit,
+            esp.ratio,
+            r.mpps,
+            r.gbps,
+            r.scaling()
+        )?;
+    }
+    Ok(())
+}
+
+impl Result {
+    fn bytes(&self) -> String {
+        if self.imix { "imix".to_owned() } else { self.size.to_string() }
+    }
+
+    fn scaling(&self) -> String {
+        self.crew.as_ref().map_or_else(|| "-".to_owned(), |crew| format!("{:.2}", crew.scaling))
+    }
 }

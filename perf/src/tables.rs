@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::ids::{AdjacencyId, EndpointId, FilterId, InterfaceId, PortId, TunnelId, VrfId};
 use penstock_dataplane::tables::fib::{Fib4, Prefix4};
 use penstock_dataplane::tables::tunnel::DEFAULT_TTL;
@@ -14,7 +15,7 @@ use penstock_dataplane::tables::{
 };
 
 use crate::routes::Internet;
-use crate::scenario::Scenario;
+use crate::scenario::{Case, Scenario};
 use crate::traffic;
 
 /// Frames come in by this port.
@@ -25,9 +26,16 @@ pub const PORT_OUT: PortId = PortId(1);
 pub const PORTS: usize = 2;
 
 const TENANT: VrfId = VrfId(1);
-const ENDPOINT: EndpointId = EndpointId(0);
+pub const ENDPOINT: EndpointId = EndpointId(0);
 const TENANT_SOURCES: FilterId = FilterId(0);
 const LINK_MTU: u16 = 1500;
+/// Of all tunnels; see [`TunnelSpec::incarnation`].
+pub const INCARNATION: u32 = 0;
+
+/// The largest inner packet that fits the tunnels of a case.
+pub fn tunnel_mtu(case: Case, suite: Suite) -> u16 {
+    if case.is_esp() { suite.inner_mtu(LINK_MTU, false, false) } else { traffic::TUNNEL_MTU }
+}
 
 /// Builds them.
 pub fn build(scenario: &Scenario, internet: &Internet) -> Result<Snapshot> {
@@ -98,15 +106,20 @@ fn table(routes: impl IntoIterator<Item = (u32, u8, u32)>) -> Result<RouteTable>
 fn add_tunnel(tables: &mut Snapshot, scenario: &Scenario, tunnel: usize) -> Result<()> {
     let remote = IpAddr::V4(Ipv4Addr::from(traffic::remote(tunnel)));
     let id = TunnelId(tunnel as u32);
+    let encapsulation = if scenario.case.is_esp() {
+        Encapsulation::Esp { udp: None }
+    } else {
+        Encapsulation::Gre { key: None, checksum: false }
+    };
     let spec = TunnelSpec {
         local: IpAddr::V4(Ipv4Addr::from(traffic::ENDPOINT)),
         remote,
-        encapsulation: Encapsulation::Gre { key: None, checksum: false },
-        incarnation: 0,
+        encapsulation,
+        incarnation: INCARNATION,
         ttl: Ttl::Fixed(DEFAULT_TTL),
         dscp: Dscp::Inherit,
         df: DontFragment::Set,
-        mtu: traffic::TUNNEL_MTU,
+        mtu: tunnel_mtu(scenario.case, scenario.protection.suite),
         mss: Mss::Auto,
         vrf: TENANT,
         filter: scenario.source_filter.then_some(TENANT_SOURCES),
@@ -116,6 +129,9 @@ fn add_tunnel(tables: &mut Snapshot, scenario: &Scenario, tunnel: usize) -> Resu
         address_v6: 0,
     };
     tables.set_tunnel(id, Tunnel::new(&spec).context("a tunnel")?);
-    tables.bind_tunnel(ENDPOINT, remote, None, id);
+    // A packet's SPI names its ESP tunnel, whoever sent it.
+    if !scenario.case.is_esp() {
+        tables.bind_tunnel(ENDPOINT, remote, None, id);
+    }
     Ok(())
 }

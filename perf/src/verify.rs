@@ -4,31 +4,24 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use dpdk::Mempool;
 use penstock_dataplane::drop_reason::DropReason;
 use penstock_dataplane::ids::TunnelId;
 use penstock_dataplane::stats::WorkerStats;
-use penstock_dataplane::tables::Snapshot;
 
+use crate::crew::{Crew, Setting};
 use crate::scenario::{Case, Scenario};
-use crate::{bench, capture, devices, tables};
+use crate::traffic::Expected;
+use crate::{capture, devices, tables};
 
 /// Turns without a frame after which the capture must be at its end.
 const IDLE_TURNS: usize = 8;
 
-/// Sends every frame of `frames` through a worker once and compares what leaves with `expected`.
-pub fn one_pass(
-    frames: &Path,
-    out: &Path,
-    expected: impl Iterator<Item = Vec<u8>>,
-    snapshot: &Snapshot,
-    scenario: &Scenario,
-    pool: &Mempool,
-    core: usize,
-) -> Result<()> {
-    let mut device = devices::record("_verify", frames, out, pool)?;
-    let rx = devices::only(&mut device.rx)?;
-    let mut worker = bench::worker(rx, devices::only(&mut device.tx)?, pool, scenario, snapshot)?;
+/// Sends every frame of `frames` through a worker once and compares what leaves with what must leave.
+pub fn one_pass(frames: &Path, out: &Path, setting: &Setting<'_>, core: usize) -> Result<()> {
+    let Setting { scenario, flows, .. } = *setting;
+    let mut device = devices::record("_verify", frames, out, setting.pool)?;
+    let queues = (devices::only(&mut device.rx)?, devices::only(&mut device.tx)?);
+    let mut worker = devices::only(&mut Crew::new(setting, vec![queues])?.workers)?;
     let thread = dpdk::lcore::spawn(core, "verify", move || {
         let mut idle = 0;
         while idle < IDLE_TURNS {
@@ -42,7 +35,9 @@ pub fn one_pass(
     counters(&stats, scenario)?;
     let sent = capture::read(out)?;
     ensure!(sent.len() == scenario.flows, "{} frames came out of {} flows", sent.len(), scenario.flows);
-    for (number, (sent, expected)) in sent.iter().zip(expected).enumerate() {
+    let mut expected = Expected::new(scenario, setting.internet);
+    for (number, (sent, flow)) in sent.iter().zip(flows).enumerate() {
+        let expected = expected.next(flow, sent).with_context(|| format!("frame {number}"))?;
         ensure!(
             *sent == expected,
             "frame {number} is wrong:\nsent     {sent:02x?}\nexpected {expected:02x?}"

@@ -60,7 +60,8 @@ pub struct SaReceiver {
 #[derive(Clone)]
 pub struct SaHandle {
     counters: Vec<Arc<SaCounters>>,
-    slot: Option<u32>,
+    /// Of an inbound one: its slot, and the change that put it there.
+    slot: Option<(u32, u64)>,
     shared: Option<Arc<AtomicU64>>,
 }
 
@@ -96,7 +97,8 @@ pub struct SaFeed {
     capacity: usize,
     /// Slots that all workers have emptied.
     free: Vec<u32>,
-    next: u32,
+    /// What is in each slot used so far: the change that put it there, or 0.
+    slots: Vec<u64>,
     /// Slots that are free once all workers have this generation.
     emptied: VecDeque<(u64, u32)>,
 }
@@ -118,8 +120,8 @@ impl SaFeed {
             .collect();
         let receivers =
             workers.iter().map(|worker| SaReceiver { mailbox: Arc::clone(&worker.mailbox) }).collect();
-        let feed =
-            Self { workers, generation: 0, capacity, free: Vec::new(), next: 0, emptied: VecDeque::new() };
+        let (free, slots, emptied) = (Vec::new(), Vec::new(), VecDeque::new());
+        let feed = Self { workers, generation: 0, capacity, free, slots, emptied };
         (feed, receivers)
     }
 
@@ -136,25 +138,32 @@ impl SaFeed {
         self.reuse_slots();
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None if (self.next as usize) < self.capacity => {
-                self.next += 1;
-                self.next - 1
+            None if self.slots.len() < self.capacity => {
+                self.slots.push(0);
+                self.slots.len() as u32 - 1
             }
             None => return Err(FeedFull(self.capacity)),
         };
         let counters = self.counters();
         self.generation += 1;
+        if let Some(in_slot) = self.slots.get_mut(slot as usize) {
+            *in_slot = self.generation;
+        }
         for (worker, counters) in self.workers.iter_mut().zip(&counters) {
             let sa = Box::new(Inbound::new(spec, Arc::clone(counters)));
             worker.backlog.push_back((self.generation, Change::SetInbound(slot, sa)));
         }
         self.turn();
-        Ok(SaHandle { counters, slot: Some(slot), shared: None })
+        Ok(SaHandle { counters, slot: Some((slot, self.generation)), shared: None })
     }
 
-    /// Has all workers forget an inbound association.
+    /// Has all workers forget an inbound association. One that was removed before is not removed again.
     pub fn remove_inbound(&mut self, handle: &SaHandle) {
-        let Some(slot) = handle.slot else { return };
+        let Some((slot, added)) = handle.slot else { return };
+        match self.slots.get_mut(slot as usize) {
+            Some(in_slot) if *in_slot == added => *in_slot = 0,
+            _ => return,
+        }
         self.change_all(|| Change::RemoveInbound(slot));
         self.emptied.push_back((self.generation, slot));
     }
@@ -277,3 +286,6 @@ impl SaReceiver {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,6 +151,14 @@ impl Sender {
         Self { next: first + 1, end: first | ((1 << COUNTER_BITS) - 1), lease }
     }
 
+    /// A sender whose lease has so many IVs left; those before are given up.
+    #[cfg(test)]
+    pub(crate) fn almost_used_up(lease: Lease, left: u64) -> Self {
+        let mut sender = Self::new(lease);
+        sender.next = sender.next.max(sender.end - left);
+        sender
+    }
+
     /// An IV that nobody else has; `None` for ever when the lease is used up.
     #[inline(always)]
     pub fn next_iv(&mut self) -> Option<Iv> {

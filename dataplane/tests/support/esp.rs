@@ -310,8 +310,8 @@ impl Opener {
         self.keys.insert(spi, cipher);
     }
 
-    /// What is inside an outer packet at layer 3, without extended sequence numbers; `None` when it is not ESP, or
-    /// not under one of the keys.
+    /// What is inside an outer packet at layer 3, without extended sequence numbers; `None` when it is not ESP as our
+    /// end makes it, under one of the keys.
     pub fn open(&mut self, outer: &[u8]) -> Option<Opened> {
         let is_v6 = outer[0] >> 4 == 6;
         let protocol = outer[if is_v6 { 6 } else { 9 }];
@@ -332,10 +332,11 @@ impl Opener {
         let iv = esp[8..8 + suite.iv_len()].to_vec();
         let body = &esp[8 + suite.iv_len()..esp.len() - suite.icv_len()];
         let [rest @ .., pad, next_header] = body else { return None };
-        let payload = &rest[..rest.len() - usize::from(*pad)];
-        assert!(rest[payload.len()..].iter().zip(1u8..).all(|(byte, expected)| *byte == expected));
-        assert!(usize::from(*pad) < suite.block_len(), "no more padding than needed");
-        Some(Opened { spi, sequence, iv, next_header: *next_header, payload: payload.to_vec() })
+        let (payload, padding) = rest.split_at_checked(rest.len().checked_sub(usize::from(*pad))?)?;
+        // Our end pads no more than it must.
+        let is_ours = padding.iter().zip(1u8..).all(|(byte, expected)| *byte == expected)
+            && padding.len() < suite.block_len();
+        is_ours.then(|| Opened { spi, sequence, iv, next_header: *next_header, payload: payload.to_vec() })
     }
 }
 
@@ -407,17 +408,23 @@ fn by_text(routes: &[(String, Hop)]) -> Vec<(&str, Hop)> {
 
 /// A gateway with all of them, both ways under the same SPIs and keys.
 pub fn mixed() -> Lab {
+    let mut lab = mixed_tables_only();
+    install_mixed(&mut lab.feed);
+    lab
+}
+
+/// A gateway that has the tunnels but no associations.
+pub fn mixed_tables_only() -> Lab {
     thread_local! {
         static TABLES: Snapshot = mixed_tables();
     }
     let mut lab = Lab::unpublished();
     TABLES.with(|tables| lab.change(|mine| *mine = tables.clone()));
-    install_mixed(&mut lab.feed);
     lab
 }
 
 /// Their associations, and the first worker's lease.
-pub fn install_mixed(feed: &mut penstock_dataplane::esp::feed::SaFeed) {
+pub fn install_mixed(feed: &mut SaFeed) {
     for agreement in agreements() {
         feed.add_inbound(&agreement.inbound()).unwrap();
         feed.set_outbound(&agreement.outbound());

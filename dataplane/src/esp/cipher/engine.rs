@@ -8,7 +8,7 @@ use super::job::{OpenJob, SealJob, State, payload_fits};
 use super::{Backend, CipherError, ipsec_mb, rust};
 use crate::esp::suite::{Encryption, HEADER_LEN};
 
-/// Seals and opens bursts with keys of the backend it was made for, and with RustCrypto's always.
+/// Seals and opens bursts with keys of the backend it was made for, of RustCrypto and of `vaes`.
 pub struct Engine {
     /// Makes the unpredictable IVs of CBC.
     iv_key: Aes128Enc,
@@ -23,7 +23,7 @@ impl Engine {
     /// When the backend does not work here, or the system gives no random bytes.
     pub fn new(backend: Backend) -> Result<Self, CipherError> {
         let ipsec_mb = match backend {
-            Backend::RustCrypto => None,
+            Backend::RustCrypto | Backend::Vaes => None,
             Backend::IpsecMb => Some(ipsec_mb::MbEngine::new()?),
         };
         let mut random = [0; 16];
@@ -50,6 +50,10 @@ impl Engine {
         {
             engine.seal(jobs);
         }
+        #[cfg(target_arch = "x86_64")]
+        if backends.has(Backend::Vaes) {
+            super::vaes::seal(jobs);
+        }
     }
 
     /// Verifies and decrypts; see [`OpenJob::is_authentic`].
@@ -69,6 +73,10 @@ impl Engine {
             && let Some(engine) = &mut self.ipsec_mb
         {
             engine.open(jobs);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if backends.has(Backend::Vaes) {
+            super::vaes::open(jobs);
         }
     }
 

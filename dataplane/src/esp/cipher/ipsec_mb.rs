@@ -101,7 +101,7 @@ impl MbEngine {
                     *state = done(seal_gcm(&self.manager, *salt, key, esp, *sequence_high));
                 }
                 Key::IpsecMb(_) => has_batched = true,
-                Key::Rust(_) => {}
+                _ => {}
             }
         }
         if has_batched {
@@ -126,7 +126,7 @@ impl MbEngine {
                     *state = done(open_gcm(&self.manager, *salt, key, esp, *sequence_high));
                 }
                 Key::IpsecMb(_) => has_batched = true,
-                Key::Rust(_) => {}
+                _ => {}
             }
         }
         if has_batched {
@@ -191,7 +191,7 @@ fn nonce(salt: [u8; 4], iv: [u8; 8]) -> [u8; 12] {
 fn batched(key: &Key) -> Option<Keys<'_>> {
     match key {
         Key::IpsecMb(key) => key.batched(),
-        Key::Rust(_) => None,
+        _ => None,
     }
 }
 

@@ -18,6 +18,8 @@ mod peek;
 mod rust;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
 
 pub use backend::{Availability, Backend, UnknownBackend};
 pub use engine::Engine;
@@ -73,6 +75,8 @@ pub struct Cipher {
 enum Key {
     Rust(rust::RustKey),
     IpsecMb(ipsec_mb::MbKey),
+    #[cfg(target_arch = "x86_64")]
+    Vaes(vaes::VaesKey),
 }
 
 impl Cipher {
@@ -87,6 +91,12 @@ impl Cipher {
         let key = match backend {
             Backend::RustCrypto => Key::Rust(rust::RustKey::new(keys)?),
             Backend::IpsecMb => Key::IpsecMb(ipsec_mb::MbKey::new(keys)?),
+            #[cfg(target_arch = "x86_64")]
+            Backend::Vaes if vaes::is_available() => match vaes::VaesKey::new(keys)? {
+                Some(key) => Key::Vaes(key),
+                None => Key::Rust(rust::RustKey::new(keys)?),
+            },
+            Backend::Vaes => return Err(CipherError::Unavailable(backend)),
         };
         Ok(Self { suite, key, peek: peek::Peek::new(keys)? })
     }
@@ -103,6 +113,8 @@ impl Cipher {
         match self.key {
             Key::Rust(_) => Backend::RustCrypto,
             Key::IpsecMb(_) => Backend::IpsecMb,
+            #[cfg(target_arch = "x86_64")]
+            Key::Vaes(_) => Backend::Vaes,
         }
     }
 
@@ -112,6 +124,8 @@ impl Cipher {
         match &self.key {
             Key::Rust(key) => key.fetch(),
             Key::IpsecMb(key) => key.fetch(),
+            #[cfg(target_arch = "x86_64")]
+            Key::Vaes(key) => key.fetch(),
         }
     }
 

@@ -81,6 +81,8 @@ fn aead_seal(
             let _ = engine;
             match *key {}
         }
+        #[cfg(target_arch = "x86_64")]
+        Key::Vaes(key) => Some(key.encrypt(nonce, aad, text)),
     }
 }
 
@@ -102,5 +104,7 @@ fn aead_open(
             let _ = engine;
             match *key {}
         }
+        #[cfg(target_arch = "x86_64")]
+        Key::Vaes(key) => Some(key.decrypt(nonce, aad, text, icv)),
     }
 }

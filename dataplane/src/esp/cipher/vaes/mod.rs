@@ -1,0 +1,155 @@
+//! AES-GCM in 256-bit vectors, two blocks an instruction.
+//!
+//! A packet of up to sixteen blocks is one straight run of instructions with no loop, written for its number of
+//! blocks; of a longer one all but the end is done in such runs of sixteen. They are short enough that the
+//! processor works on the next packet of a burst while the last results of one are still on their way.
+//! RFC 4106; SP 800-38D.
+//!
+//! Needs VAES and VPCLMULQDQ, which a [`VaesKey`] is the proof of: where they are missing, none is made.
+//! No branch and no address depends on a key or a payload.
+#![allow(unsafe_code)]
+
+#[cfg(test)]
+mod below_esp;
+mod chunk;
+mod counter;
+mod ghash;
+mod key;
+mod last;
+mod vector;
+
+use core::arch::x86_64::{
+    __m128i, _mm_set_epi32, _mm_set_epi64x, _mm_shuffle_epi8, _mm_testz_si128, _mm_xor_si128,
+};
+
+use self::chunk::{chunks, last_len};
+use self::ghash::First;
+use self::key::GcmKey;
+use self::last::{Before, last};
+use self::vector::{BLOCK_LEN, load16, reversed, store16};
+use super::Key;
+use super::job::{OpenJob, SealJob, State};
+use crate::esp::key::KeyMaterial;
+use crate::esp::key_memory::{OutOfMemory, Slot};
+use crate::esp::suite::{Encryption, HEADER_LEN};
+
+/// Bytes of the explicit IV.
+const IV_LEN: usize = 8;
+/// Bytes of the ICV.
+const ICV_LEN: usize = 16;
+
+/// An expanded key of AES-GCM, of which there is none where the processor lacks the instructions.
+pub(super) struct VaesKey(Slot<GcmKey>);
+
+impl VaesKey {
+    /// Expands the keys of an AES-GCM suite; `None` for other suites and other processors.
+    ///
+    /// # Errors
+    /// When the system gives no more memory.
+    pub(super) fn new(keys: &KeyMaterial) -> Result<Option<Self>, OutOfMemory> {
+        let gcm = matches!(keys.suite().encryption(), Encryption::AesGcm128 | Encryption::AesGcm256);
+        if !gcm || !is_available() {
+            return Ok(None);
+        }
+        // SAFETY: the processor has AVX2, AES and VPCLMULQDQ, as was just asked.
+        let key = unsafe { GcmKey::new(keys.encryption(), keys.salt()) };
+        Slot::new(key).map(|slot| Some(Self(slot)))
+    }
+
+    /// Round keys, the lowest powers of H, and the salt.
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        self.0.fetch::<9>(0);
+    }
+}
+
+/// Whether the processor has the instructions.
+pub(super) fn is_available() -> bool {
+    is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("vpclmulqdq")
+}
+
+/// Seals the checked jobs that have a key of this backend.
+pub(super) fn seal(jobs: &mut [SealJob<'_>]) {
+    for job in jobs.iter_mut().filter(|job| job.state == State::Checked) {
+        if let Key::Vaes(key) = &job.cipher.key {
+            // SAFETY: there is a VaesKey, so the processor has AVX2, AES, VAES, PCLMULQDQ and VPCLMULQDQ.
+            let sealed = unsafe { seal_one(&key.0, job.esp, job.sequence_high) };
+            job.state = if sealed.is_some() { State::Done } else { State::Refused };
+        }
+    }
+}
+
+/// Opens the checked jobs that have a key of this backend.
+pub(super) fn open(jobs: &mut [OpenJob<'_>]) {
+    for job in jobs.iter_mut().filter(|job| job.state == State::Checked) {
+        if let Key::Vaes(key) = &job.cipher.key {
+            // SAFETY: as in `seal`.
+            let authentic = unsafe { open_one(&key.0, job.esp, job.sequence_high) };
+            job.state = if authentic == Some(true) { State::Done } else { State::Refused };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,vaes,vpclmulqdq")]
+fn seal_one(key: &GcmKey, esp: &mut [u8], sequence_high: Option<u32>) -> Option<()> {
+    let (header, rest) = esp.split_first_chunk_mut()?;
+    let (iv, text) = rest.split_first_chunk_mut()?;
+    let (aad, aad_bits) = associated_data(header, sequence_high);
+    let icv = crypt::<false>(key, *iv, aad, aad_bits, text);
+    store16(text.last_chunk_mut()?, icv);
+    Some(())
+}
+
+#[inline]
+#[target_feature(enable = "avx2,vaes,vpclmulqdq")]
+fn open_one(key: &GcmKey, esp: &mut [u8], sequence_high: Option<u32>) -> Option<bool> {
+    let (header, rest) = esp.split_first_chunk_mut()?;
+    let (iv, text) = rest.split_first_chunk_mut()?;
+    let (aad, aad_bits) = associated_data(header, sequence_high);
+    let received = load16(text.last_chunk()?);
+    let difference = _mm_xor_si128(received, crypt::<true>(key, *iv, aad, aad_bits, text));
+    Some(_mm_testz_si128(difference, difference) == 1)
+}
+
+/// What the hash begins with (RFC 4106 section 5), and how many bits that is.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn associated_data(header: &[u8; HEADER_LEN], sequence_high: Option<u32>) -> (__m128i, i64) {
+    let header = u64::from_le_bytes(*header);
+    let (spi, sequence) = ((header as u32).cast_signed(), ((header >> 32) as u32).cast_signed());
+    let (block, bits) = match sequence_high {
+        None => (_mm_set_epi32(0, 0, sequence, spi), 64),
+        Some(high) => (_mm_set_epi32(0, sequence, high.to_be().cast_signed(), spi), 96),
+    };
+    (_mm_shuffle_epi8(block, reversed()), bits)
+}
+
+/// Encrypts, or with `OPEN` decrypts, `text` but for its last sixteen bytes, of which some are changed; gives the ICV.
+/// `hash` is what the hash begins with: the last block of `aad_bits` of associated data, and the hash before it.
+#[inline]
+#[target_feature(enable = "avx2,vaes,vpclmulqdq")]
+fn crypt<const OPEN: bool>(
+    key: &GcmKey,
+    iv: [u8; IV_LEN],
+    hash: __m128i,
+    aad_bits: i64,
+    text: &mut [u8],
+) -> __m128i {
+    let payload_len = text.len().saturating_sub(ICV_LEN);
+    let lengths = _mm_set_epi64x(aad_bits, payload_len as i64 * 8);
+    let len = last_len(payload_len);
+    let (whole, end) = text.split_at_mut(payload_len - len);
+    let blocks = len.div_ceil(BLOCK_LEN);
+    // Counter 1 hides the hash (SP 800-38D section 7.1); the associated data is a block before the payload's.
+    let mut before = Before { iv, counter: 2, first: First { block: hash, power: blocks + 2 }, lengths };
+    if !whole.is_empty() {
+        before.counter += (whole.len() / BLOCK_LEN) as u32;
+        // A chunk's hash is added to the first block after it.
+        before.first = First { block: chunks::<OPEN>(key, iv, whole, hash), power: blocks + 1 };
+    }
+    last::<OPEN>(key, &before, end, len)
+}
