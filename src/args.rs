@@ -120,6 +120,10 @@ pub enum Table {
     Cores,
     /// Tunnels: state, MTU, packets.
     Tunnels(TunnelArgs),
+    /// IPsec security associations: algorithms, numbers, packets. Never a key.
+    Sas(SaArgs),
+    /// What encrypts, and which workers may.
+    Crypto,
     /// Routes of all tenants and of the underlay.
     Routes(RouteArgs),
     /// Neighbours that the kernel knows on our links.
@@ -150,6 +154,21 @@ pub struct TunnelArgs {
     #[arg(long)]
     pub state: Option<State>,
     /// One block for each tunnel, with every field.
+    #[arg(long)]
+    pub detail: bool,
+    #[command(flatten)]
+    pub limit: LimitArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SaArgs {
+    /// Only this tenant's.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only those of tunnels of this name.
+    #[arg(long)]
+    pub tunnel: Option<String>,
+    /// One block for each, with every field.
     #[arg(long)]
     pub detail: bool,
     #[command(flatten)]

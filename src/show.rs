@@ -1,14 +1,16 @@
 //! `penstock show`: asks for a table and prints it, as text or as JSON. One file for each table.
 
 mod cores;
+mod crypto;
 mod drops;
 mod neighbors;
 mod ports;
 mod routes;
+mod sas;
 mod status;
 mod tunnels;
 
-use penstock_control::api::{NeighborFilter, Page, RouteFilter, RunningConfig, TunnelFilter};
+use penstock_control::api::{NeighborFilter, Page, RouteFilter, RunningConfig, SaFilter, TunnelFilter};
 use serde::Serialize;
 
 use crate::args::{ShowArgs, Table};
@@ -44,6 +46,19 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<()> {
                 &page,
                 |page| if which.detail { tunnels::detail(page) } else { tunnels::text(page, width) },
             )
+        }
+        Table::Sas(which) => {
+            let filter = SaFilter {
+                tenant: which.tenant.clone(),
+                tunnel: which.tunnel.clone(),
+                limit: which.limit.limit,
+            };
+            let page = ask(socket, async |gateway| gateway.sas(&filter).await)?;
+            print(args, &page, |page| if which.detail { sas::detail(page) } else { sas::text(page, width) })
+        }
+        Table::Crypto => {
+            let crypto = ask(socket, async |gateway| gateway.crypto().await)?;
+            print(args, &crypto, |crypto| crypto::text(crypto, width))
         }
         Table::Routes(which) => {
             let filter = RouteFilter {

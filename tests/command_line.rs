@@ -38,6 +38,9 @@ fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
         local: "203.0.113.1".parse().unwrap(),
         remote: "192.0.2.77".parse().unwrap(),
         key: Some(7),
+        ciphers: vec![],
+        udp_ports: None,
+        moved_to: None,
         state,
         reason: reason.map(str::to_owned),
         underlay: Some("edge0 via 192.0.2.254".into()),
@@ -76,6 +79,45 @@ impl Gateway for Fake {
             .into_iter()
             .filter(|row| filter.selects(&row.tenant, &row.name) && filter.selects_state(row.state));
         Page::take(matching, filter.limit, |row| row)
+    }
+
+    fn sas(&self, filter: &SaFilter) -> Page<SaRow> {
+        let row = SaRow {
+            tenant: "acme".into(),
+            tunnel: "dc1".into(),
+            direction: SaDirection::Inbound,
+            spi: "0x00001001".into(),
+            cipher: "aes128gcm16".into(),
+            backend: "rustcrypto".into(),
+            esn: false,
+            replay_window: Some(64),
+            numbering: None,
+            pinned_core: None,
+            sequence: 7,
+            sequence_left: None,
+            soft_limit: None,
+            local: vec!["::/0".into()],
+            remote: vec!["::/0".into()],
+            packets: 7,
+            bytes: 700,
+            drops: 0,
+            last_used_s: Some(1),
+            per_core: vec![],
+        };
+        Page::take(
+            std::iter::once(row).filter(|row| filter.selects(&row.tenant, &row.tunnel)),
+            filter.limit,
+            |row| row,
+        )
+    }
+
+    fn crypto(&self) -> Crypto {
+        Crypto {
+            backend: "rustcrypto".into(),
+            static_sas: 1,
+            warning: Some("by hand".into()),
+            ..Crypto::default()
+        }
     }
 
     fn routes(&self, filter: &RouteFilter) -> Page<RouteRow> {
@@ -199,9 +241,19 @@ fn every_table_is_printed() {
     contains(&["show", "ports"], &["PORT", "edge0", "down", "0000:3b:00.0"]);
     contains(&["show", "ports", "--detail"], &["lost, ring full  0\n"]);
     contains(&["show", "cores"], &["8 of 9"]);
-    contains(&["show", "tunnels"], &["1472  1432/1412  1.23M", "no route to 192.0.2.77; path MTU 1400"]);
+    contains(
+        &["show", "tunnels"],
+        &["1472  1432/1412  -       1.23M", "no route to 192.0.2.77; path MTU 1400"],
+    );
     contains(&["show", "tunnels", "--detail"], &["encapsulated       1234567 packets, 1 bytes\n"]);
     contains(&["show", "routes"], &["acme    10.0.0.0/8  tunnel  dc1   100       1  yes     config"]);
+    contains(
+        &["show", "sas"],
+        &["acme    dc1     inbound    0x00001001  aes128gcm16  rustcrypto  window 64"],
+    );
+    contains(&["show", "sas", "--detail"], &["last packet      1s ago\n"]);
+    contains(&["show", "sas", "--tunnel", "dc9"], &["no security associations\n"]);
+    contains(&["show", "crypto"], &["warning: 1 by hand\n"]);
     contains(&["show", "neighbors"], &["192.0.2.254  -    incomplete        2"]);
     contains(&["show", "drops"], &["gre_key_wrong        5  100.0%  The key differs.\n"]);
     contains(&["show", "config"], &["# /etc/penstock.yaml, applied 1m 1s ago\nnode: {name: fra1-a}\n"]);
@@ -230,7 +282,7 @@ fn json_has_exact_values() {
     assert_eq!(value["rows"][0]["encap"]["packets"], 1_234_567);
     assert_eq!(value["rows"][0]["type"], "gre");
     assert_eq!(value["rows"][0]["state"], "up");
-    for table in ["status", "ports", "cores", "routes", "neighbors", "drops", "config"] {
+    for table in ["status", "ports", "cores", "routes", "neighbors", "drops", "sas", "crypto", "config"] {
         let text = daemon.output(&["show", table, "--json"]);
         serde_json::from_str::<serde_json::Value>(&text).unwrap();
     }

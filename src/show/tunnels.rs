@@ -15,6 +15,7 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
         Text("REMOTE"),
         Number("MTU"),
         Text("MSS"),
+        Text("CIPHER"),
         Number("ENCAP"),
         Number("BYTES"),
         Number("DECAP"),
@@ -32,6 +33,7 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
             tunnel.remote.to_string(),
             tunnel.mtu.to_string(),
             mss(tunnel),
+            cipher(tunnel),
             count(tunnel.encap.packets),
             count(tunnel.encap.bytes),
             count(tunnel.decap.packets),
@@ -58,7 +60,10 @@ fn one(tunnel: &TunnelRow) -> String {
         ("endpoint", format!("{} ({})", tunnel.endpoint, tunnel.local)),
         ("remote", tunnel.remote.to_string()),
         ("underlay", maybe(tunnel.underlay.as_ref())),
+        ("moved to", maybe(tunnel.moved_to)),
         ("key", maybe(tunnel.key)),
+        ("ciphers", cipher(tunnel)),
+        ("UDP ports", maybe(tunnel.udp_ports.map(|(ours, theirs)| format!("{ours}, peer {theirs}")))),
         ("MTU", join(&tunnel.mtu.to_string(), tunnel.path_mtu.map(path_mtu).as_deref())),
         ("MSS", mss(tunnel)),
         ("encapsulated", traffic(tunnel.encap)),
@@ -85,11 +90,17 @@ fn mss(tunnel: &TunnelRow) -> String {
     }
 }
 
+/// Of both directions, where they differ.
+fn cipher(tunnel: &TunnelRow) -> String {
+    if tunnel.ciphers.is_empty() { maybe(None::<u32>) } else { tunnel.ciphers.join("+") }
+}
+
 /// What is unusual about a tunnel, in a few words.
 fn note(tunnel: &TunnelRow) -> String {
     let keepalives_lost = tunnel.keepalive.is_some_and(|keepalive| keepalive.state == KeepaliveState::Down);
     [
         tunnel.reason.clone(),
+        tunnel.moved_to.map(|address| format!("moved to {address}")),
         tunnel.path_mtu.map(|path| format!("path MTU {}", path.outer)),
         keepalives_lost.then(|| "keepalives lost".to_owned()).filter(|_| tunnel.reason.is_none()),
     ]

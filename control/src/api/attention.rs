@@ -16,10 +16,12 @@ pub(super) fn attention(status: &Status, ports: &[PortRow], cores: &[CoreRow]) -
     let mut sentences = Vec::new();
     links(ports, &mut sentences);
     workers(cores, &mut sentences);
+    encryption(status, &mut sentences);
     tunnels(status, &mut sentences);
     losses(ports, &mut sentences);
     pools(cores, &mut sentences);
     last_reload(status, &mut sentences);
+    static_sas(status, &mut sentences);
     sentences
 }
 
@@ -89,6 +91,18 @@ fn pools(cores: &[CoreRow], sentences: &mut Vec<String>) {
                 pool.name, pool.in_use, pool.size
             ));
         }
+    }
+}
+
+fn encryption(status: &Status, sentences: &mut Vec<String>) {
+    if let Some(why) = &status.no_lease {
+        sentences.push(format!("workers may not encrypt, IPsec tunnels send nothing: {why}"));
+    }
+}
+
+fn static_sas(status: &Status, sentences: &mut Vec<String>) {
+    if status.static_sas > 0 {
+        sentences.push(format!("{} {}", status.static_sas, crate::static_sas::WARNING));
     }
 }
 

@@ -14,10 +14,10 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 
 use super::error::{ApiError, ErrorBody, MAX_BODY_BYTES};
-use super::filter::{NeighborFilter, RouteFilter, TunnelFilter};
+use super::filter::{NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::types::{
-    CoreRow, DropRow, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow, RunningConfig,
-    Status, TunnelRow,
+    CoreRow, Crypto, DropRow, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
+    RunningConfig, SaRow, Status, TunnelRow,
 };
 
 /// A million routes as JSON take a few seconds.
@@ -110,6 +110,16 @@ impl Client {
     /// Tunnels that match.
     pub async fn tunnels(&self, filter: &TunnelFilter) -> Result<Page<TunnelRow>, ClientError> {
         self.show("tunnels", filter).await
+    }
+
+    /// Security associations that match.
+    pub async fn sas(&self, filter: &SaFilter) -> Result<Page<SaRow>, ClientError> {
+        self.show("sas", filter).await
+    }
+
+    /// What encrypts, and who may.
+    pub async fn crypto(&self) -> Result<Crypto, ClientError> {
+        self.show("crypto", &()).await
     }
 
     /// Routes that match.

@@ -50,6 +50,21 @@ pub struct RouteFilter {
     pub limit: usize,
 }
 
+/// Which security associations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaFilter {
+    /// Of this tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Of the tunnels of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
+    /// At most so many; 0: all.
+    #[serde(default = "default_limit")]
+    pub limit: usize,
+}
+
 /// Which neighbours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,6 +91,14 @@ impl TunnelFilter {
     }
 }
 
+impl SaFilter {
+    /// Whether the filter wants the associations of a tunnel.
+    pub fn selects(&self, tenant: &str, tunnel: &str) -> bool {
+        self.tenant.as_deref().is_none_or(|wanted| wanted == tenant)
+            && self.tunnel.as_deref().is_none_or(|wanted| wanted == tunnel)
+    }
+}
+
 impl RouteFilter {
     /// Whether the filter wants anything of this tenant's table.
     pub fn selects_table(&self, tenant: &str) -> bool {
@@ -99,6 +122,12 @@ impl NeighborFilter {
 impl Default for TunnelFilter {
     fn default() -> Self {
         Self { tenant: None, tunnel: None, state: None, limit: DEFAULT_LIMIT }
+    }
+}
+
+impl Default for SaFilter {
+    fn default() -> Self {
+        Self { tenant: None, tunnel: None, limit: DEFAULT_LIMIT }
     }
 }
 

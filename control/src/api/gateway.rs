@@ -3,10 +3,10 @@
 use futures_util::future::BoxFuture;
 
 use super::error::ApiError;
-use super::filter::{NeighborFilter, RouteFilter, TunnelFilter};
+use super::filter::{NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::types::{
-    CoreRow, DropRow, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow, RunningConfig,
-    Status, TunnelRow,
+    CoreRow, Crypto, DropRow, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
+    RunningConfig, SaRow, Status, TunnelRow,
 };
 
 /// The running gateway, as the API sees it.
@@ -25,6 +25,12 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Tunnels that match, by tenant and name.
     fn tunnels(&self, filter: &TunnelFilter) -> Page<TunnelRow>;
+
+    /// Security associations that match, by tunnel, inbound ones first.
+    fn sas(&self, filter: &SaFilter) -> Page<SaRow>;
+
+    /// What encrypts, and who may.
+    fn crypto(&self) -> Crypto;
 
     /// Routes that match, by tenant and prefix.
     fn routes(&self, filter: &RouteFilter) -> Page<RouteRow>;

@@ -5,16 +5,20 @@
 //! added in any version; clients ignore what they do not know.
 
 mod core;
+mod crypto;
 mod port;
 mod reload;
 mod route;
+mod sa;
 mod status;
 mod tunnel;
 
+pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};
+pub use sa::{SaCore, SaDirection, SaNumbering, SaRow};
 pub use status::{LastReload, Status, UpCount};
 pub use tunnel::{Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState};
 

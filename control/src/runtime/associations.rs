@@ -4,6 +4,9 @@
 //! old is received for a while longer, for packets under way. An association that stays is not touched: its numbers and
 //! its window go on. Keys are only passed through here.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;

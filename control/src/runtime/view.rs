@@ -1,5 +1,7 @@
 //! The API's rows, read from the state.
 
+mod sas;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,13 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
-    ApiError, CoreCount, CoreRole, CoreRow, DropRow, ErrorCode, Gateway, HopKind, HopRow, Keepalive,
+    ApiError, CoreCount, CoreRole, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Keepalive,
     KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu, PoolUse,
     PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig,
-    Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
+    SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
-use crate::config::Mac;
+use crate::config::{Mac, TunnelKind};
 use crate::kernel::state::NeighbourState;
 
 /// A reload on its way to the control thread.
@@ -71,6 +73,8 @@ impl Gateway for View {
             twin_punted: state.pump.punted,
             twin_injected: state.pump.injected,
             twin_lost: state.pump.lost(),
+            static_sas: state.static_sas.len() as u64,
+            no_lease: state.no_lease.clone(),
             last_reload: state.last_reload.as_ref().map(|last| LastReload {
                 age_s: last.at.elapsed().as_secs(),
                 changes: last.changes,
@@ -178,6 +182,14 @@ impl Gateway for View {
         Page::take(sorted.into_iter(), filter.limit, |tunnel| tunnel_row(&state, &tunnel))
     }
 
+    fn sas(&self, filter: &SaFilter) -> Page<SaRow> {
+        sas::sas(&self.state(), filter)
+    }
+
+    fn crypto(&self) -> Crypto {
+        sas::crypto(&self.state())
+    }
+
     fn routes(&self, filter: &RouteFilter) -> Page<RouteRow> {
         let state = self.state();
         let compiler = &state.compiler;
@@ -266,12 +278,34 @@ fn judge(state: &State, tunnel: &TunnelView<'_>) -> (TunnelState, Option<String>
     let usable = |kind| tunnel.underlay.iter().any(|way| way.kind == kind);
     if watch.is_some_and(|watch| watch.verdict == Verdict::Down) {
         (TunnelState::Down, Some("keepalives do not come back".to_owned()))
+    } else if let Some(reason) = no_association(state, tunnel) {
+        (TunnelState::Down, Some(reason.to_owned()))
     } else if usable(WayKind::Adjacency) {
         (TunnelState::Up, None)
     } else if usable(WayKind::Unresolved) || usable(WayKind::Link) {
         (TunnelState::Unresolved, Some("the next hop has not answered ARP or ND yet".to_owned()))
     } else {
-        (TunnelState::Down, Some(format!("no route to {}", tunnel.config.remote)))
+        (
+            TunnelState::Down,
+            Some(format!("no route to {}", tunnel.peer.map_or(tunnel.config.remote, |peer| peer.address))),
+        )
+    }
+}
+
+/// Why an IPsec tunnel has nothing to send under.
+fn no_association(state: &State, tunnel: &TunnelView<'_>) -> Option<&'static str> {
+    if tunnel.config.kind != TunnelKind::Ipsec {
+        return None;
+    }
+    let there = state.associations.tunnel(&(tunnel.tenant.clone(), tunnel.name.clone()));
+    if there.is_none() {
+        Some("no security association")
+    } else if there.is_some_and(|there| there.outbound.is_none()) {
+        Some("no outbound security association")
+    } else if state.dataplane.workers.iter().any(|worker| worker.stats.sender_id.get() == 0) {
+        Some("workers may not encrypt, see show crypto")
+    } else {
+        None
     }
 }
 
@@ -288,6 +322,9 @@ fn tunnel_row(state: &State, tunnel: &TunnelView<'_>) -> TunnelRow {
         local: tunnel.local,
         remote: tunnel.config.remote,
         key: tunnel.config.gre().and_then(|gre| gre.key),
+        ciphers: tunnel.esp.suites.iter().map(ToString::to_string).collect(),
+        udp_ports: tunnel.esp.udp.map(|udp| (udp.local, tunnel.peer.map_or(udp.remote, |peer| peer.port))),
+        moved_to: tunnel.peer.map(|peer| peer.address).filter(|address| *address != tunnel.config.remote),
         state: tunnel_state,
         reason,
         underlay: (!underlay.is_empty()).then(|| underlay.join(", ")),

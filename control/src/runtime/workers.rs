@@ -26,7 +26,7 @@ use super::error::RuntimeError;
 use super::link::{SharedInterfaces, WorkersLink};
 use crate::config::{
     Auto, CryptoBackend, Device, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement,
-    ValidConfig, place_queues,
+    Spread, ValidConfig, place_queues,
 };
 
 /// Buffers that each worker may have in hand: bursts, its pool cache, ICMP errors and fragments.
@@ -143,7 +143,8 @@ impl DataPlane {
                 associations: MAX_ASSOCIATIONS,
                 tunnels: MAX_TUNNELS,
             };
-            let parts = parts(&pool, tx, punt.clone(), &events, &stats, esp, peers)?;
+            let spread = config.cores.spread == Spread::Auto;
+            let parts = parts(&pool, tx, punt.clone(), &events, &stats, esp, peers, spread)?;
             let thread = spawn(*core, parts, polled, injected, subscriber, &stop)?;
             workers.push(RunningWorker { core: *core, numa, queues, stats, pool, thread: Some(thread) });
         }
@@ -340,6 +341,7 @@ fn start_port(
     Ok((RunningPort { name, port, info, mac, rx_queues, tx_queues }, rx, tx))
 }
 
+#[expect(clippy::too_many_arguments, reason = "a worker is made of many parts")]
 fn parts(
     pool: &Mempool,
     tx: Vec<Option<dpdk::TxQueue>>,
@@ -348,6 +350,7 @@ fn parts(
     stats: &Arc<WorkerStats>,
     esp: EspParts,
     peers: Peers<Mbuf>,
+    spread: bool,
 ) -> Result<Parts<Dpdk>, RuntimeError> {
     let hz = dpdk::cycles::tsc_hz();
     let limits = Limits { datagrams: REASSEMBLIES, timeout_cycles: hz, socket: pool.socket() };
@@ -360,7 +363,7 @@ fn parts(
         stats: Arc::clone(stats),
         esp,
         peers,
-        spread: true,
+        spread,
         hz,
     })
 }

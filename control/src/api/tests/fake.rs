@@ -40,6 +40,9 @@ pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow 
         local: "203.0.113.1".parse().unwrap(),
         remote: "192.0.2.77".parse().unwrap(),
         key: Some(7),
+        ciphers: vec![],
+        udp_ports: None,
+        moved_to: None,
         state,
         reason: None,
         underlay: Some("edge0 via 192.0.2.254".into()),
@@ -64,6 +67,61 @@ pub(super) fn tunnels() -> Vec<TunnelRow> {
     ]
 }
 
+pub(super) fn sas() -> Vec<SaRow> {
+    let inbound = SaRow {
+        tenant: "acme".into(),
+        tunnel: "dc1".into(),
+        direction: SaDirection::Inbound,
+        spi: "0x00001001".into(),
+        cipher: "aes128gcm16".into(),
+        backend: "rustcrypto".into(),
+        esn: true,
+        replay_window: Some(64),
+        numbering: None,
+        pinned_core: None,
+        sequence: 7,
+        sequence_left: None,
+        soft_limit: None,
+        local: vec!["0.0.0.0/0".into()],
+        remote: vec!["198.51.100.0/24".into()],
+        packets: 7,
+        bytes: 700,
+        drops: 1,
+        last_used_s: None,
+        per_core: vec![SaCore { core: 2, packets: 7, bytes: 700, drops: 1 }],
+    };
+    let outbound = SaRow {
+        direction: SaDirection::Outbound,
+        spi: "0xffffffff".into(),
+        replay_window: None,
+        numbering: Some(SaNumbering::Pinned),
+        pinned_core: Some(2),
+        sequence: u64::MAX - 2,
+        sequence_left: Some(1),
+        soft_limit: Some(1 << 63),
+        last_used_s: Some(0),
+        ..inbound.clone()
+    };
+    let other = SaRow { tunnel: "dc2".into(), ..outbound.clone() };
+    vec![inbound, outbound, other]
+}
+
+pub(super) fn crypto() -> Crypto {
+    Crypto {
+        backend: "rustcrypto".into(),
+        configured: "auto".into(),
+        backends: vec![CryptoBackend {
+            name: "ipsec-mb".into(),
+            available: false,
+            detail: "not there".into(),
+        }],
+        senders: vec![Sender { core: 2, sender_id: Some(0), ivs_left: Some(1 << 40) }, Sender::default()],
+        no_lease: Some("the disk is full".into()),
+        static_sas: 3,
+        warning: Some(crate::static_sas::WARNING.into()),
+    }
+}
+
 fn route(tenant: &str, prefix: &str) -> RouteRow {
     RouteRow {
         tenant: tenant.into(),
@@ -82,7 +140,13 @@ fn route(tenant: &str, prefix: &str) -> RouteRow {
 
 impl Gateway for Fake {
     fn status(&self) -> Status {
-        Status { node: "fra1-a".into(), tunnels: UpCount { up: 2, total: 3 }, ..Status::default() }
+        Status {
+            node: "fra1-a".into(),
+            tunnels: UpCount { up: 2, total: 3 },
+            static_sas: 3,
+            no_lease: Some("the disk is full".into()),
+            ..Status::default()
+        }
     }
 
     fn ports(&self) -> Vec<PortRow> {
@@ -110,6 +174,15 @@ impl Gateway for Fake {
         let matching =
             rows.filter(|row| filter.selects(&row.tenant, &row.name) && filter.selects_state(row.state));
         Page::take(matching, filter.limit, |row| row)
+    }
+
+    fn sas(&self, filter: &SaFilter) -> Page<SaRow> {
+        let rows = sas().into_iter().filter(|row| filter.selects(&row.tenant, &row.tunnel));
+        Page::take(rows, filter.limit, |row| row)
+    }
+
+    fn crypto(&self) -> Crypto {
+        crypto()
     }
 
     fn routes(&self, filter: &RouteFilter) -> Page<RouteRow> {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::Running;
-use super::fake::{Fake, RUNNING, tunnels};
+use super::fake::{Fake, RUNNING, crypto, sas, tunnels};
 use crate::api::*;
 
 #[tokio::test]
@@ -22,6 +22,8 @@ async fn every_table_crosses_the_socket_unchanged() {
     assert_eq!(client.drops().await.unwrap().rows, fake.drops());
     assert_eq!(client.config().await.unwrap(), fake.config());
     assert_eq!(client.tunnels(&TunnelFilter::default()).await.unwrap(), Page::all(tunnels()));
+    assert_eq!(client.sas(&SaFilter::default()).await.unwrap(), Page::all(sas()));
+    assert_eq!(client.crypto().await.unwrap(), crypto());
     assert_eq!(client.routes(&RouteFilter::default()).await.unwrap(), fake.routes(&RouteFilter::default()));
     let neighbors = client.neighbors(&NeighborFilter::default()).await.unwrap();
     assert_eq!(neighbors, fake.neighbors(&NeighborFilter::default()));
@@ -43,6 +45,10 @@ async fn filters_and_limits_reach_the_gateway() {
     let unlimited = client.tunnels(&TunnelFilter { limit: 0, ..TunnelFilter::default() }).await.unwrap();
     assert_eq!((unlimited.total, unlimited.rows.len()), (3, 3));
 
+    let of_tunnel = SaFilter { tunnel: Some("dc1".into()), limit: 1, ..SaFilter::default() };
+    let page = client.sas(&of_tunnel).await.unwrap();
+    assert_eq!((page.total, page.rows), (2, sas()[..1].to_vec()));
+
     let prefixes = async |filter: RouteFilter| {
         let page = client.routes(&filter).await.unwrap();
         page.rows.iter().map(|row| row.prefix.to_string()).collect::<Vec<_>>()
@@ -60,10 +66,12 @@ async fn filters_and_limits_reach_the_gateway() {
 async fn status_says_what_needs_attention() {
     let running = Running::start(Arc::new(Fake::default()));
     let status = Client::new(running.socket()).status().await.unwrap();
-    assert_eq!(status.attention.len(), 3, "{:?}", status.attention);
+    assert_eq!(status.attention.len(), 5, "{:?}", status.attention);
     assert!(status.attention[0].starts_with("port core0: no link"));
     assert!(status.attention[1].starts_with("core 3: works with tables of generation 8"));
-    assert!(status.attention[2].starts_with("1 of 3 tunnels are not up"));
+    assert_eq!(status.attention[2], "workers may not encrypt, IPsec tunnels send nothing: the disk is full");
+    assert!(status.attention[3].starts_with("1 of 3 tunnels are not up"));
+    assert!(status.attention[4].starts_with("3 security associations come from a file"));
     running.stop().await;
 }
 

@@ -48,6 +48,12 @@ pub struct Status {
     /// Frames lost between workers and twins, either way: a full queue, a twin that is down.
     #[serde(default)]
     pub twin_lost: u64,
+    /// IPsec security associations whose keys come from a file.
+    #[serde(default)]
+    pub static_sas: u64,
+    /// Why workers may not encrypt, where they may not.
+    #[serde(default)]
+    pub no_lease: Option<String>,
     /// The last reload, if there was one.
     pub last_reload: Option<LastReload>,
     /// What an operator should look at, most urgent first. The server fills it in from the other tables.

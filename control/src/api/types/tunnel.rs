@@ -11,7 +11,7 @@ pub struct TunnelRow {
     pub tenant: String,
     /// Name, unique within the tenant.
     pub name: String,
-    /// `gre`.
+    /// `gre` or `ipsec`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Name of our endpoint.
@@ -22,6 +22,15 @@ pub struct TunnelRow {
     pub remote: IpAddr,
     /// GRE key.
     pub key: Option<u32>,
+    /// Algorithms of an IPsec tunnel, of both directions where they differ.
+    #[serde(default)]
+    pub ciphers: Vec<String>,
+    /// Ports of ESP in UDP, ours and the peer's.
+    #[serde(default)]
+    pub udp_ports: Option<(u16, u16)>,
+    /// Where the peer was found, when that is not `remote`: a NAT has moved it.
+    #[serde(default)]
+    pub moved_to: Option<IpAddr>,
     /// Whether packets can leave through it.
     pub state: TunnelState,
     /// Why it is not up, in words.
@@ -58,7 +67,7 @@ pub enum TunnelState {
     Up,
     /// There is a route, but its next hop has not answered ARP or ND. Packets go through the kernel.
     Unresolved,
-    /// No route to the remote, the port is down, or keepalives are lost.
+    /// No route to the remote, the port is down, keepalives are lost, or there is no security association.
     Down,
 }
 
