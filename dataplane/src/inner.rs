@@ -64,7 +64,7 @@ pub(crate) fn admit_v6(
         return Err(DropReason::SourceInvalid);
     }
     if let Some(filter) = tunnel.filter()
-        && tables.filters.get(filter).is_none_or(|accepted| accepted.v6.lookup(src) == 0)
+        && tables.filters.get(filter).is_none_or(|accepted| !accepted.accepts_v6(src))
     {
         return Err(DropReason::SourceFilter);
     }
@@ -83,7 +83,7 @@ pub(crate) fn admit_v6(
 #[inline(always)]
 pub(crate) fn is_accepted_v4(tables: &Snapshot, tunnel: &Tunnel, src: u32) -> bool {
     let Some(filter) = tunnel.filter() else { return true };
-    tables.filters.get(filter).is_some_and(|accepted| accepted.v4.lookup(src) != 0)
+    tables.filters.get(filter).is_some_and(|accepted| accepted.accepts_v4(src))
 }
 
 /// The inner TOS after decapsulation: ECN by RFC 6040 4.2, DSCP by RFC 2983.

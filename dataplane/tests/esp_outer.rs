@@ -382,7 +382,8 @@ fn source_filter_accepts_only_the_tenants_prefixes() {
     let mut peer = Forger::of(&agreement);
     lab.change(|tables| {
         let yes = Hop::LOCAL;
-        tables.set_filter(FilterId(3), table(&[("198.51.100.0/24", yes)], &[("2001:db8:100::/48", yes)]));
+        let accepted = table(&[("198.51.100.0/24", yes)], &[("2001:db8:100::/48", yes)]);
+        tables.set_filter(FilterId(3), SourceFilter::new(accepted, None));
     });
     let mut arriving = |payload: &[u8], protocol| agreement.from_remote(&peer.payload(1, payload, protocol));
     lab.leaves_by_edge(&arriving(&reply(4), 4));

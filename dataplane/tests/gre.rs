@@ -141,7 +141,8 @@ fn source_filter_accepts_only_the_tenants_prefixes() {
     let mut lab = Lab::with(&TunnelSpec { filter: Some(FilterId(3)), ..spec() });
     lab.change(|tables| {
         let yes = Hop::LOCAL;
-        tables.set_filter(FilterId(3), table(&[("198.51.100.0/24", yes)], &[("2001:db8:100::/48", yes)]));
+        let accepted = table(&[("198.51.100.0/24", yes)], &[("2001:db8:100::/48", yes)]);
+        tables.set_filter(FilterId(3), SourceFilter::new(accepted, None));
     });
     lab.leaves_by_edge(&frame(&from_remote(&gre(0, &[], &reply(4)))));
     let spoofed = Ip4::default().build("198.51.101.5", CLIENT, &udp(4));

@@ -10,8 +10,8 @@ use penstock_dataplane::ids::{AdjacencyId, EndpointId, FilterId, InterfaceId, Po
 use penstock_dataplane::tables::fib::{Fib4, Prefix4};
 use penstock_dataplane::tables::tunnel::DEFAULT_TTL;
 use penstock_dataplane::tables::{
-    Adjacency, DontFragment, Dscp, Encapsulation, Hop, Interface, Interfaces, Mss, RouteTable, Snapshot, Ttl,
-    Tunnel, TunnelSpec,
+    Adjacency, DontFragment, Dscp, Encapsulation, Hop, Interface, Interfaces, Mss, RouteTable, Snapshot,
+    SourceFilter, Ttl, Tunnel, TunnelSpec,
 };
 
 use crate::routes::Internet;
@@ -64,7 +64,8 @@ pub fn build(scenario: &Scenario, internet: &Internet) -> Result<Snapshot> {
     tables.set_vrf(VrfId::INTERNET, internet_routes(internet)?);
     tables.set_vrf(TENANT, tenant_routes(scenario)?);
     let (address, len) = traffic::TENANT;
-    tables.set_filter(TENANT_SOURCES, table([(address, len, 1)])?);
+    let sources = SourceFilter::new(table([(address, len, 1)])?, Some(Prefix4::new(address, len)?));
+    tables.set_filter(TENANT_SOURCES, sources);
     for tunnel in 0..scenario.all_tunnels() {
         add_tunnel(&mut tables, scenario, tunnel)?;
     }

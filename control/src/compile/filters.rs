@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 use penstock_dataplane::ids::FilterId;
-use penstock_dataplane::tables::{RouteTable, Snapshot};
+use penstock_dataplane::tables::fib::Prefix4;
+use penstock_dataplane::tables::{self, Snapshot};
 
 use super::error::CompileError;
 use super::slots::Slots;
@@ -46,13 +47,15 @@ impl Filter {
             };
             self.id = Some(FilterId(slot));
             // The table may be empty: then nothing is accepted, and that must be said, too.
-            tables.set_filter(FilterId(slot), RouteTable::default());
+            tables.set_filter(FilterId(slot), tables::SourceFilter::default());
             self.table = Table::default();
         }
         let mut routes = Routes::default();
         prefixes.iter().for_each(|prefix| routes.add_value(prefix.trunc(), ACCEPTED));
         match (self.table.update(routes), self.id) {
-            (Ok(Some(table)), Some(id)) => tables.set_filter(id, table),
+            (Ok(Some(table)), Some(id)) => {
+                tables.set_filter(id, tables::SourceFilter::new(table, widest(prefixes)))
+            }
             (Ok(_), _) => {}
             (Err(source), _) => errors.push(CompileError::Filter { owner: owner.to_owned(), source }),
         }
@@ -62,11 +65,21 @@ impl Filter {
     /// Accepts everything from now on; true when it did not before.
     pub(super) fn remove(&mut self, slots: &mut Slots, tables: &mut Snapshot) -> bool {
         let Some(id) = self.id.take() else { return false };
-        tables.set_filter(id, RouteTable::default());
+        tables.set_filter(id, tables::SourceFilter::default());
         slots.release(id.0);
         self.table = Table::default();
         true
     }
+}
+
+/// The shortest IPv4 prefix.
+fn widest(prefixes: &[IpNet]) -> Option<Prefix4> {
+    let v4 = prefixes.iter().filter_map(|prefix| match prefix {
+        IpNet::V4(net) => Some(net.trunc()),
+        IpNet::V6(_) => None,
+    });
+    let shortest = v4.min_by_key(ipnet::Ipv4Net::prefix_len)?;
+    Prefix4::new(shortest.network().into(), shortest.prefix_len()).ok()
 }
 
 /// The sources that may come out of a tenant's tunnels: its public prefixes, those that it has routes to through

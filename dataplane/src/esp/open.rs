@@ -8,10 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
 
+use super::Esp;
 use super::cipher::OpenJob;
 use super::replay::ReplayError;
 use super::sa::Inbound;
-use super::{Esp, trailer};
+use super::table::SaTable;
+use super::trailer::{self, Trailer};
 use crate::burst::{Lane, Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::frame::{BURST, Buffer, Driver};
@@ -121,13 +123,27 @@ impl<D: Driver> Pipeline<D> {
     /// Step 4: the inner packet.
     #[inline(never)]
     fn release(&mut self, fresh: Lane, tables: &Snapshot) {
+        let mut failed = ArrayVec::<(u8, DropReason), BURST>::new();
+        let (mut v4, mut v6) = (Lane::EMPTY, Lane::EMPTY);
+        // Packets of a burst mostly share their association.
+        let mut run = Run::NONE;
         for i in fresh {
             let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
-            let Some(sa) = self.esp.table.inbound(meta.found) else { continue };
-            match release(packet, meta, &mut self.cx, sa, self.esp.numbers[i], tables) {
-                Ok(next) => self.lanes.push(next, i),
-                Err(reason) => self.refuse_inbound(i, reason),
+            if run.found != meta.found {
+                run.end(&self.cx);
+                run = Run::begin(meta.found, &self.esp.table, tables);
             }
+            match release(packet, meta, &self.cx, &mut run, self.esp.numbers[i], tables) {
+                Ok(Next::RouteV6) => v6.push(i),
+                Ok(_) => v4.push(i),
+                Err(reason) => failed.push((i as u8, reason)),
+            }
+        }
+        run.end(&self.cx);
+        self.lanes.add(Next::RouteV4, v4);
+        self.lanes.add(Next::RouteV6, v6);
+        for (i, reason) in failed {
+            self.refuse_inbound(usize::from(i), reason);
         }
     }
 
@@ -176,27 +192,62 @@ fn check<'p, B: Buffer>(
     Ok((number, esp))
 }
 
+/// Packets of one association, one after the other, and what they share.
+struct Run<'a> {
+    found: u32,
+    /// The association, and its tunnel if that is still the same.
+    way: Option<(&'a Inbound, Option<&'a Tunnel>)>,
+    packets: u64,
+    bytes: u64,
+    newest: u64,
+}
+
+impl<'a> Run<'a> {
+    const NONE: Self = Self { found: u32::MAX, way: None, packets: 0, bytes: 0, newest: 0 };
+
+    #[inline(always)]
+    fn begin(found: u32, table: &'a SaTable, tables: &'a Snapshot) -> Self {
+        let way = table.inbound(found).map(|sa| {
+            let tunnel = tables.tunnels.get(sa.tunnel as usize);
+            (sa, tunnel.filter(|tunnel| tunnel.live && tunnel.esp && tunnel.incarnation == sa.incarnation))
+        });
+        let newest = way.map_or(0, |(sa, _)| sa.counters.sequence.get());
+        Self { found, way, packets: 0, bytes: 0, newest }
+    }
+
+    #[inline(always)]
+    fn end<D: Driver>(&self, cx: &Context<D>) {
+        let Some((sa, _)) = self.way else { return };
+        sa.counters.sequence.set(self.newest);
+        if self.packets == 0 {
+            return;
+        }
+        sa.counters.count(self.packets, self.bytes, cx.now);
+        if let Some(counters) = cx.stats.tunnel(TunnelId(sa.tunnel)) {
+            counters.decap_packets.add(self.packets);
+            counters.decap_bytes.add(self.bytes);
+        }
+    }
+}
+
 #[inline(always)]
 fn release<D: Driver>(
     packet: &mut D::Buffer,
     meta: &mut Meta,
-    cx: &mut Context<D>,
-    sa: &Inbound,
+    cx: &Context<D>,
+    run: &mut Run<'_>,
     number: u64,
     tables: &Snapshot,
 ) -> Result<Next, DropReason> {
-    let id = TunnelId(sa.tunnel);
-    let tunnel = tables.tunnels.get(id.index()).filter(|tunnel| tunnel.live && tunnel.esp);
-    let tunnel = tunnel.filter(|t| t.incarnation == sa.incarnation).ok_or(DropReason::TunnelGone)?;
-    meta.set_tunnel_in(id);
+    let Some((sa, tunnel)) = run.way else { return Err(DropReason::EspSaUnknown) };
+    let tunnel = tunnel.ok_or(DropReason::TunnelGone)?;
+    meta.set_tunnel_in(TunnelId(sa.tunnel));
     meta.vrf = tunnel.vrf;
     meta.handed = false;
     if tunnel.udp && usize::from(meta.esp_at) > UdpHeader::LEN {
-        note_peer(packet.data(), meta, cx, sa, tunnel, number);
+        note_peer(packet.data(), meta, cx, sa, tunnel, number, run.newest);
     }
-    if number > sa.counters.sequence.get() {
-        sa.counters.sequence.set(number);
-    }
+    run.newest = run.newest.max(number);
     // 1. What is around the payload.
     let tos = outer_tos(packet.data(), meta.v6);
     let data = packet.data_mut();
@@ -206,31 +257,39 @@ fn release<D: Driver>(
     let trailer = trailer::read(body).ok_or(DropReason::EspPadding)?;
     let inner = body.get_mut(..trailer.payload_len).ok_or(DropReason::EspPadding)?;
     // 2. The inner packet. TFC padding may follow it (RFC 4303 2.7).
-    let (inner_len, next) = match trailer.next_header {
-        protocol::IPV4 => {
-            if !sa.selectors.admit_inbound(inner, false) {
-                return Err(DropReason::EspSelector);
-            }
-            (admit_v4(inner, trailer.payload_len, meta, tables, tunnel, tos)?, Next::RouteV4)
+    let (inner_len, next) = if trailer.next_header == protocol::IPV4 {
+        if !sa.selectors.admit_inbound(inner, false) {
+            return Err(DropReason::EspSelector);
         }
-        protocol::IPV6 => {
-            if !sa.selectors.admit_inbound(inner, true) {
-                return Err(DropReason::EspSelector);
-            }
-            (admit_v6(inner, trailer.payload_len, meta, tables, tunnel, tos)?, Next::RouteV6)
-        }
-        protocol::NO_NEXT_HEADER => return Err(DropReason::EspDummy),
-        _ => return Err(DropReason::EspNextHeader),
+        (admit_v4(inner, trailer.payload_len, meta, tables, tunnel, tos)?, Next::RouteV4)
+    } else {
+        (release_other(inner, meta, sa, tunnel, trailer, tos, tables)?, Next::RouteV6)
     };
     if !packet.narrow(start, inner_len) {
         return Err(DropReason::EspTruncated);
     }
-    sa.counters.count(1, inner_len as u64, cx.now);
-    if let Some(counters) = cx.stats.tunnel(id) {
-        counters.decap_packets.add(1);
-        counters.decap_bytes.add(inner_len as u64);
-    }
+    run.packets += 1;
+    run.bytes += inner_len as u64;
     Ok(next)
+}
+
+/// IPv6, and what is not a packet.
+#[inline(never)]
+fn release_other(
+    inner: &mut [u8],
+    meta: &mut Meta,
+    sa: &Inbound,
+    tunnel: &Tunnel,
+    trailer: Trailer,
+    tos: u8,
+    tables: &Snapshot,
+) -> Result<usize, DropReason> {
+    match trailer.next_header {
+        protocol::IPV6 if !sa.selectors.admit_inbound(inner, true) => Err(DropReason::EspSelector),
+        protocol::IPV6 => admit_v6(inner, trailer.payload_len, meta, tables, tunnel, tos),
+        protocol::NO_NEXT_HEADER => Err(DropReason::EspDummy),
+        _ => Err(DropReason::EspNextHeader),
+    }
 }
 
 #[inline(always)]
@@ -253,6 +312,7 @@ fn note_peer<D: Driver>(
     sa: &Inbound,
     tunnel: &Tunnel,
     number: u64,
+    newest: u64,
 ) {
     let udp_at = usize::from(meta.esp_at) - UdpHeader::LEN;
     let Some(udp) = outer.get(udp_at..).and_then(UdpHeader::view) else { return };
@@ -268,7 +328,7 @@ fn note_peer<D: Driver>(
     // ESP without UDP may come at any time (RFC 7296 2.23), and has no ports.
     let Some((protocol::UDP, address)) = from else { return };
     if (tunnel.is_remote(address) && port == tunnel.udp_remote_port())
-        || !is_newest(sa, number)
+        || !is_newest(sa, number, newest)
         || !same_family(address, tunnel)
     {
         return;
@@ -277,11 +337,11 @@ fn note_peer<D: Driver>(
     let _ = cx.events.push(Event::PeerMoved { tunnel: TunnelId(sa.tunnel), spi: sa.spi, address, port });
 }
 
-/// The window knows what all workers received. It has this number already; the counter, which is this worker's, has not.
-fn is_newest(sa: &Inbound, number: u64) -> bool {
+/// The window knows what all workers received. It has this number already; what this worker received has not.
+fn is_newest(sa: &Inbound, number: u64, newest: u64) -> bool {
     match &sa.replay {
         Some(window) => number >= window.newest(),
-        None => number > sa.counters.sequence.get(),
+        None => number > newest,
     }
 }
 

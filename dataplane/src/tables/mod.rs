@@ -5,6 +5,7 @@
 
 pub mod adjacency;
 pub mod fib;
+pub mod filter;
 pub mod group;
 pub mod hop;
 pub mod interface;
@@ -14,6 +15,7 @@ pub mod tunnel;
 pub mod tunnel_index;
 
 pub use adjacency::{Adjacency, AdjacencyState};
+pub use filter::SourceFilter;
 pub use group::{Group, Member};
 pub use hop::{Hop, HopKind};
 pub use interface::{Interface, Interfaces};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::adjacency::Adjacency;
 use super::fib::{Fib4, Fib6};
+use super::filter::SourceFilter;
 use super::group::Group;
 use super::interface::Interfaces;
 use super::paged::Paged;
@@ -51,7 +52,7 @@ pub struct Snapshot {
     /// Interfaces by port and VLAN.
     pub interfaces: Arc<Interfaces>,
     pub(crate) vrfs: Paged<RouteTable>,
-    pub(crate) filters: Paged<RouteTable>,
+    pub(crate) filters: Paged<SourceFilter>,
     pub(crate) adjacencies: Paged<Adjacency>,
     pub(crate) groups: Paged<Group>,
     pub(crate) tunnels: Paged<Tunnel>,
@@ -70,12 +71,12 @@ impl Snapshot {
     }
 
     /// Replaces a source filter.
-    pub fn set_filter(&mut self, id: FilterId, accepted: RouteTable) {
+    pub fn set_filter(&mut self, id: FilterId, accepted: SourceFilter) {
         self.filters.set(id.index(), accepted);
     }
 
     /// A source filter.
-    pub fn filter(&self, id: FilterId) -> Option<&RouteTable> {
+    pub fn filter(&self, id: FilterId) -> Option<&SourceFilter> {
         self.filters.get(id.index())
     }
 

@@ -169,7 +169,7 @@ impl Lab {
         let id = self.compiler.tunnel_id(&Name::new(tenant).unwrap(), &Name::new(name).unwrap()).unwrap();
         let filter = self.compiler.tunnels.entries[&id].written.unwrap().filter;
         let Some(filter) = filter else { return true };
-        lookup(self.compiler.tables().filter(filter).unwrap(), source.parse().unwrap()) != Hop::NO_ROUTE
+        self.compiler.tables().filter(filter).unwrap().accepts(source.parse().unwrap())
     }
 }
 

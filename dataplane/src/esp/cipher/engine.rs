@@ -34,7 +34,17 @@ impl Engine {
     }
 
     /// Encrypts and authenticates; see [`SealJob::is_sealed`].
+    #[inline]
     pub fn seal(&mut self, jobs: &mut [SealJob<'_>]) {
+        #[cfg(target_arch = "x86_64")]
+        if !super::vaes::seal(jobs) {
+            return;
+        }
+        self.seal_others(jobs);
+    }
+
+    #[inline(never)]
+    fn seal_others(&mut self, jobs: &mut [SealJob<'_>]) {
         let mut backends = Backends::default();
         for job in &mut *jobs {
             if job.state == State::New {
@@ -50,14 +60,20 @@ impl Engine {
         {
             engine.seal(jobs);
         }
-        #[cfg(target_arch = "x86_64")]
-        if backends.has(Backend::Vaes) {
-            super::vaes::seal(jobs);
-        }
     }
 
     /// Verifies and decrypts; see [`OpenJob::is_authentic`].
+    #[inline]
     pub fn open(&mut self, jobs: &mut [OpenJob<'_>]) {
+        #[cfg(target_arch = "x86_64")]
+        if !super::vaes::open(jobs) {
+            return;
+        }
+        self.open_others(jobs);
+    }
+
+    #[inline(never)]
+    fn open_others(&mut self, jobs: &mut [OpenJob<'_>]) {
         let mut backends = Backends::default();
         for job in &mut *jobs {
             if job.state == State::New {
@@ -73,10 +89,6 @@ impl Engine {
             && let Some(engine) = &mut self.ipsec_mb
         {
             engine.open(jobs);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if backends.has(Backend::Vaes) {
-            super::vaes::open(jobs);
         }
     }
 

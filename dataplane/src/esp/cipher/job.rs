@@ -1,8 +1,8 @@
 //! One packet to seal or to open, and where its parts are.
 //!
 //! A job goes through three states: new, checked by the engine (its lengths fit the suite and its IV is
-//! written), done. A backend touches only checked jobs, and no job is done twice: sealing again would
-//! use an IV twice.
+//! written), done. A backend touches only checked jobs, or checks new ones itself, and no job is done twice:
+//! sealing again would use an IV twice.
 
 use super::Cipher;
 use crate::esp::iv::Iv;

@@ -34,7 +34,7 @@ use super::job::{OpenJob, SealJob, State};
 use super::{Cipher, Key};
 use crate::esp::key::KeyMaterial;
 use crate::esp::key_memory::{OutOfMemory, Slot};
-use crate::esp::suite::{Encryption, HEADER_LEN};
+use crate::esp::suite::{Encryption, HEADER_LEN, TRAILER_LEN};
 
 /// How far ahead of the work keys are fetched: a small packet takes less time than a line from memory.
 const AHEAD: usize = 4;
@@ -77,34 +77,44 @@ pub(super) fn is_available() -> bool {
         && is_x86_feature_detected!("vpclmulqdq")
 }
 
-/// Seals the checked jobs that have a key of this backend.
-pub(super) fn seal(jobs: &mut [SealJob<'_>]) {
+/// Seals the new jobs that have a key of this backend, in one pass: writes their IVs, too. True when there are others.
+#[inline(always)]
+pub(super) fn seal(jobs: &mut [SealJob<'_>]) -> bool {
+    let mut others = false;
     for n in 0..jobs.len() {
         fetch_ahead(jobs.get(n).map(|job| job.cipher), jobs.get(n + AHEAD).map(|job| job.cipher));
-        let Some(SealJob { cipher, esp, sequence_high, state, .. }) = jobs.get_mut(n) else { break };
-        if let Key::Vaes(key) = &cipher.key
-            && *state == State::Checked
-        {
-            // SAFETY: there is a VaesKey, so the processor has AVX2, AES, VAES, PCLMULQDQ and VPCLMULQDQ.
-            let sealed = unsafe { seal_one(&key.0, esp, *sequence_high) };
-            *state = if sealed.is_some() { State::Done } else { State::Refused };
+        let Some(SealJob { cipher, esp, sequence_high, iv, state }) = jobs.get_mut(n) else { break };
+        match &cipher.key {
+            Key::Vaes(key) if *state == State::New => {
+                // SAFETY: there is a VaesKey, so the processor has AVX2, AES, VAES, PCLMULQDQ and VPCLMULQDQ.
+                let sealed = unsafe { seal_one(&key.0, esp, *sequence_high, *iv) };
+                *state = if sealed.is_some() { State::Done } else { State::Refused };
+            }
+            Key::Vaes(_) => {}
+            _ => others = true,
         }
     }
+    others
 }
 
-/// Opens the checked jobs that have a key of this backend.
-pub(super) fn open(jobs: &mut [OpenJob<'_>]) {
+/// Opens the new jobs that have a key of this backend. True when there are others.
+#[inline(always)]
+pub(super) fn open(jobs: &mut [OpenJob<'_>]) -> bool {
+    let mut others = false;
     for n in 0..jobs.len() {
         fetch_ahead(jobs.get(n).map(|job| job.cipher), jobs.get(n + AHEAD).map(|job| job.cipher));
         let Some(OpenJob { cipher, esp, sequence_high, state }) = jobs.get_mut(n) else { break };
-        if let Key::Vaes(key) = &cipher.key
-            && *state == State::Checked
-        {
-            // SAFETY: as in `seal`.
-            let authentic = unsafe { open_one(&key.0, esp, *sequence_high) };
-            *state = if authentic == Some(true) { State::Done } else { State::Refused };
+        match &cipher.key {
+            Key::Vaes(key) if *state == State::New => {
+                // SAFETY: as in `seal`.
+                let authentic = unsafe { open_one(&key.0, esp, *sequence_high) };
+                *state = if authentic == Some(true) { State::Done } else { State::Refused };
+            }
+            Key::Vaes(_) => {}
+            _ => others = true,
         }
     }
+    others
 }
 
 /// Fetches a later packet's key, unless it is the one at work.
@@ -119,11 +129,16 @@ fn fetch_ahead(now: Option<&Cipher>, later: Option<&Cipher>) {
 
 #[inline]
 #[target_feature(enable = "avx2,vaes,vpclmulqdq")]
-fn seal_one(key: &GcmKey, esp: &mut [u8], sequence_high: Option<u32>) -> Option<()> {
+fn seal_one(key: &GcmKey, esp: &mut [u8], sequence_high: Option<u32>, iv: [u8; IV_LEN]) -> Option<()> {
     let (header, rest) = esp.split_first_chunk_mut()?;
-    let (iv, text) = rest.split_first_chunk_mut()?;
+    let (place, text) = rest.split_first_chunk_mut()?;
+    if text.len() < TRAILER_LEN + ICV_LEN {
+        return None;
+    }
+    // The number itself: unique is enough (RFC 4106 section 3.1).
+    *place = iv;
     let (aad, aad_bits) = associated_data(header, sequence_high);
-    let icv = crypt::<false>(key, *iv, aad, aad_bits, text);
+    let icv = crypt::<false>(key, iv, aad, aad_bits, text);
     store16(text.last_chunk_mut()?, icv);
     Some(())
 }
@@ -133,6 +148,9 @@ fn seal_one(key: &GcmKey, esp: &mut [u8], sequence_high: Option<u32>) -> Option<
 fn open_one(key: &GcmKey, esp: &mut [u8], sequence_high: Option<u32>) -> Option<bool> {
     let (header, rest) = esp.split_first_chunk_mut()?;
     let (iv, text) = rest.split_first_chunk_mut()?;
+    if text.len() < TRAILER_LEN + ICV_LEN {
+        return None;
+    }
     let (aad, aad_bits) = associated_data(header, sequence_high);
     let received = load16(text.last_chunk()?);
     let difference = _mm_xor_si128(received, crypt::<true>(key, *iv, aad, aad_bits, text));
