@@ -38,8 +38,60 @@ def packets():
     yield "ping", IP(src=CLIENT, dst=ENDPOINT) / ICMP() / Raw(b"abc")
 
 
+# As in fuzz/src/esp.rs.
+TO_US, SEAL, AS_IT_IS, DAMAGE, CONTROL, TURN = 1, 2, 4, 8, 16, 32
+TUNNELS = 15
+
+
+def step(flags, data):
+    """A step of the target `esp`."""
+    return struct.pack("!BH", flags, len(data)) + bytes(data)
+
+
+def sealed(tunnel, payload, sequence=1, tos=0, next_header=4, flags=0):
+    """A payload that the target seals as that tunnel's customer."""
+    return step(SEAL | flags, bytes([tunnel, sequence, tos, next_header]) + bytes(payload))
+
+
+def esp_steps():
+    """Names and inputs of the target `esp`; it has the keys, so they need none."""
+    reply = IP(src=INSIDE, dst=CLIENT) / UDP(dport=53) / Raw(b"reply")
+    reply6 = IPv6(src=INSIDE6, dst=CLIENT6) / UDP(dport=53) / Raw(b"reply")
+    every = range(TUNNELS)
+    yield "reply", b"".join(sealed(t, reply) for t in every)
+    yield "reply6", b"".join(sealed(t, reply6, next_header=41) for t in every)
+    yield "ecn", b"".join(sealed(t, reply, sequence=tos, tos=tos) for t in every for tos in range(4))
+    yield "dummy", b"".join(sealed(t, b"", next_header=59) for t in every)
+    yield "transport", b"".join(sealed(t, UDP() / b"x", next_header=17) for t in every)
+    yield "tfc", b"".join(sealed(t, bytes(reply) + bytes(100)) for t in every)
+    pad = bytes(range(1, 15))
+    yield "padding", b"".join(sealed(t, bytes(reply)[:32] + pad + bytes([14, 4]), flags=AS_IT_IS) for t in every)
+    yield "bad-padding", b"".join(sealed(t, bytes(46) + bytes([44, 4]), flags=AS_IT_IS) for t in every)
+    yield "replay", b"".join(sealed(t, reply, sequence=s) for t in every for s in (70, 70, 5, 0))
+    yield "flip", b"".join(step(SEAL | DAMAGE, bytes([14 + at, 0x55, t, 1, 0, 4]) + bytes(reply))
+                           for t in every for at in (9, 19, 24, 28, 40, 60))
+    yield "syn", b"".join(sealed(t, IP(src=INSIDE, dst=CLIENT) / SYN) for t in every)
+    into = [Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01") / IP(src=CLIENT, dst=f"198.51.{101 + t}.5") / UDP()
+            / Raw(bytes(64)) for t in every]
+    yield "request", b"".join(step(TO_US, bytes(frame)) for frame in into)
+    yield "through", b"".join(sealed(t, IP(src=INSIDE, dst=f"198.51.{101 + (t + 1) % TUNNELS}.5") / UDP()) for t in every)
+    yield "nested", b"".join(sealed(t, IP(src=INSIDE, dst=ENDPOINT, proto=50) / Raw(bytes([0, 0, 16, 2] + [0] * 40)))
+                             for t in every)
+    yield "loop", b"".join(sealed(t, IP(src=INSIDE, dst=f"192.0.2.{78 + t}") / UDP()) for t in every)
+    rekey = [bytes([2, 0]), bytes([0, 0]), bytes([4, 0]), bytes([3, 0]), bytes([1, 0]), bytes([0, 0])]
+    yield "rekey", b"".join(step(CONTROL | TURN, change) + step(TO_US, bytes(into[0])) + sealed(0, reply, sequence=n)
+                            for n, change in enumerate(rekey, 1))
+    unsealed = Ether(dst="02:00:00:00:00:01") / IP(src="192.0.2.78", dst=ENDPOINT, proto=50) / Raw(bytes([0, 0, 16, 2] + [0] * 44))
+    yield "unsealed", step(TO_US, bytes(unsealed))
+    natt = Ether(dst="02:00:00:00:00:01") / IP(src="192.0.2.78", dst=ENDPOINT) / UDP(sport=4500, dport=4500)
+    yield "natt", b"".join(step(TO_US, bytes(natt / Raw(body))) for body in (b"\xff", bytes(8), bytes([0, 0, 16, 2])))
+
+
 def main():
     """Writes one file for each packet and target."""
+    (HERE / "esp").mkdir(parents=True, exist_ok=True)
+    for name, steps in esp_steps():
+        (HERE / "esp" / name).write_bytes(steps)
     for target in ("pipeline", "headers", "rewrites"):
         (HERE / target).mkdir(parents=True, exist_ok=True)
     frames = [(name, Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01") / packet, packet)

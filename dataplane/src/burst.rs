@@ -38,6 +38,8 @@ pub(crate) struct Meta {
     pub esp_at: u8,
     /// Another worker received it.
     pub handed: bool,
+    /// Sealed, and something is left to do: a UDP checksum, or to be cut.
+    pub unfinished: bool,
 }
 
 const NO_TUNNEL: u32 = u32::MAX;
@@ -62,6 +64,7 @@ impl Meta {
             into_tunnel: false,
             esp_at: 0,
             handed: false,
+            unfinished: false,
         }
     }
 

@@ -229,3 +229,42 @@ fn a_pinned_association_is_sealed_by_its_worker_alone() {
     while two.worker.turn() > 0 {}
     assert_balanced(&one, &two);
 }
+
+#[test]
+fn what_another_worker_opened_comes_back_to_be_sealed_by_the_one_that_may() {
+    let suite = Suite::AES128_GCM;
+    let (mut near, _) = Lab::two(&tunnel());
+    near.feed.set_outbound(&outbound(suite, Numbering::PerCore));
+    near.feed.lease(0, lease(1));
+    // From the customer's router, through the tunnel, and back into it.
+    let (mut one, mut two) = Lab::two(&tunnel());
+    let inbound = InboundSpec {
+        spi: Spi(0x1001),
+        endpoint: EndpointId(0),
+        tunnel: TUNNEL,
+        incarnation: 7,
+        cipher: cipher(suite),
+        esn: false,
+        replay: None,
+        selectors: Arc::new(Selectors::any()),
+    };
+    one.feed.add_inbound(&inbound).unwrap();
+    one.feed.set_outbound(&outbound(suite, Numbering::Pinned { worker: 0 }));
+    one.feed.lease(0, lease(2));
+    one.feed.lease(1, lease(3));
+    let arriving = |sent: u32| {
+        near.rx.push(&frame(&packet((sent % 40) as u16, sent)));
+        near.worker.turn();
+        let esp = near.drain().1.remove(0)[34..].to_vec();
+        Ip4 { protocol: 50, ..Ip4::default() }.build(REMOTE, ENDPOINT, &esp)
+    };
+    let out = load(&mut one, &mut two, TURNS, arriving);
+    assert!(two.stats.handed_in.get() > 2000 && two.stats.handed_out.get() > 2000);
+    assert_eq!((one.all_drops(), two.all_drops()), (vec![], vec![]));
+    assert_eq!(out.len(), TURNS as usize * 64);
+    assert_balanced(&one, &two);
+    let mut numbers: Vec<_> = out.iter().map(|sent| sent[24..28].to_vec()).collect();
+    numbers.dedup();
+    assert_eq!(numbers.len(), out.len());
+    assert!(numbers.is_sorted());
+}

@@ -2,6 +2,7 @@
 //! inputs of `regressions/`, in `cargo test`.
 
 mod config;
+mod esp;
 mod headers;
 mod pipeline;
 mod rewrites;
@@ -10,6 +11,7 @@ mod static_sas;
 mod support;
 
 pub use config::config;
+pub use esp::esp;
 pub use headers::headers;
 pub use pipeline::pipeline;
 pub use rewrites::rewrites;

@@ -1,17 +1,19 @@
 //! The whole data path on heap buffers: any frames, in any order, and every one of them is accounted for.
 
-use crate::support::{Lab, OUR_MAC};
+use crate::support::OUR_MAC;
+use crate::support::esp::mixed;
 use penstock_dataplane::wire::checksum;
 
 /// Longest frame, so that time goes into variety.
 const MAX_FRAME: usize = 1600;
 
-/// Reads `data` as frames, each behind a byte of flags and two bytes of length, and feeds them to a worker.
+/// Reads `data` as frames, each behind a byte of flags and two bytes of length, and feeds them to a worker with tunnels of
+/// all kinds.
 ///
 /// Flag 1: addressed to our port. Flag 2: the IPv4 header's checksum is mended, so that it is not all that
 /// the fuzzer ever finds.
 pub fn pipeline(data: &[u8]) {
-    let mut lab = Lab::new();
+    let mut lab = mixed();
     let mut rest = data;
     while let Some(([flags, high, low], tail)) = rest.split_first_chunk() {
         let len = usize::from(u16::from_be_bytes([*high, *low])) % (MAX_FRAME + 1);

@@ -28,6 +28,11 @@ fn pipeline() {
 }
 
 #[test]
+fn esp() {
+    replay("esp", penstock_fuzz::esp);
+}
+
+#[test]
 fn headers() {
     replay("headers", penstock_fuzz::headers);
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use penstock_dataplane::esp::iv::{Lease, LeaseStore, SenderId};
 use redb::StorageBackend;
 
 use super::error::LeaseError;
@@ -55,7 +56,7 @@ pub(super) trait Files {
     fn path(&self) -> &Path;
 }
 
-/// Whoever can give out slots on a machine.
+/// Gives out the sender IDs of a machine.
 #[derive(Debug)]
 pub(super) struct Keeper<M, F> {
     machine: M,
@@ -87,11 +88,24 @@ impl<M: Machine, F: Files> Keeper<M, F> {
         Ok(Self { machine, store, files })
     }
 
-    /// Takes `count` slots and returns the first. They are on the disk and in the anchor.
+    /// Takes a lease for each of `count` workers.
     ///
     /// # Errors
     /// When there are none to be had within [`rule::longest_wait`], or they cannot be recorded.
-    pub(super) fn take(&mut self, count: usize) -> Result<Slot, LeaseError> {
+    pub(super) fn take_many(&mut self, count: usize) -> Result<Vec<Lease>, LeaseError> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        if count > rule::MOST_AT_ONCE {
+            return Err(LeaseError::TooMany(count));
+        }
+        let first = self.take(count)?;
+        let mut granted = Granted { next: first, end: Slot(first.0 + count as u64) };
+        (0..count).map(|_| Lease::take(&mut granted)).collect()
+    }
+
+    /// Takes `count` slots and returns the first. They are on the disk and in the anchor.
+    fn take(&mut self, count: usize) -> Result<Slot, LeaseError> {
         let mut waited = Duration::ZERO;
         loop {
             let time = match self.try_take(count)? {
@@ -156,6 +170,33 @@ impl<M: Machine, F: Files> Keeper<M, F> {
 
     fn anchor_text(&self, newest: Slot) -> String {
         format!("{} {}\n", self.machine.boot().0, newest.0)
+    }
+}
+
+impl<M: Machine, F: Files> LeaseStore for Keeper<M, F> {
+    type Error = LeaseError;
+
+    fn next_sender(&mut self) -> Result<SenderId, LeaseError> {
+        self.take(1).map(Slot::id)
+    }
+}
+
+/// Slots that were taken, each for one lease.
+struct Granted {
+    next: Slot,
+    end: Slot,
+}
+
+impl LeaseStore for Granted {
+    type Error = LeaseError;
+
+    fn next_sender(&mut self) -> Result<SenderId, LeaseError> {
+        if self.next == self.end {
+            return Err(LeaseError::TooMany(1));
+        }
+        let id = self.next.id();
+        self.next.0 += 1;
+        Ok(id)
     }
 }
 

@@ -67,16 +67,7 @@ impl Leases {
     /// # Errors
     /// When the leases cannot be had safely. None is taken then.
     pub fn take_many(&mut self, count: usize) -> Result<Vec<Lease>, LeaseError> {
-        let mut granted = self.grant(count)?;
-        (0..count).map(|_| Lease::take(&mut granted)).collect()
-    }
-
-    fn grant(&mut self, count: usize) -> Result<Granted, LeaseError> {
-        if count > rule::MOST_AT_ONCE {
-            return Err(LeaseError::TooMany(count));
-        }
-        let first = if count == 0 { rule::Slot(0) } else { self.0.take(count)? };
-        Ok(Granted { next: first, end: rule::Slot(first.0 + count as u64) })
+        self.0.take_many(count)
     }
 }
 
@@ -84,26 +75,7 @@ impl LeaseStore for Leases {
     type Error = LeaseError;
 
     fn next_sender(&mut self) -> Result<SenderId, LeaseError> {
-        self.grant(1)?.next_sender()
-    }
-}
-
-/// Slots that were taken, each for one lease.
-struct Granted {
-    next: rule::Slot,
-    end: rule::Slot,
-}
-
-impl LeaseStore for Granted {
-    type Error = LeaseError;
-
-    fn next_sender(&mut self) -> Result<SenderId, LeaseError> {
-        if self.next == self.end {
-            return Err(LeaseError::TooMany(1));
-        }
-        let id = self.next.id();
-        self.next.0 += 1;
-        Ok(id)
+        self.0.next_sender()
     }
 }
 

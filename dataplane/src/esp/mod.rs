@@ -11,6 +11,7 @@ pub mod key;
 mod key_memory;
 pub(crate) mod locate;
 mod open;
+mod plain;
 pub mod replay;
 pub mod sa;
 mod seal;
@@ -25,7 +26,6 @@ use cipher::{Backend, CipherError, Engine};
 use feed::SaReceiver;
 use iv::Sender;
 pub(crate) use sa::Outbound;
-use seal::Plan;
 pub(crate) use table::SaTable;
 
 /// What a worker needs for ESP.
@@ -58,8 +58,6 @@ pub(crate) struct Esp {
     /// The right to encrypt; without it nothing is sealed.
     pub sender: Option<Sender>,
     receiver: SaReceiver,
-    /// What sealing must remember of each packet of a burst.
-    plans: [Plan; BURST],
     /// The sequence numbers of a burst that is being opened.
     numbers: [u64; BURST],
 }
@@ -71,7 +69,6 @@ impl Esp {
             engine: parts.engine,
             sender: None,
             receiver: parts.receiver,
-            plans: [Plan::NONE; BURST],
             numbers: [0; BURST],
         }
     }

@@ -225,7 +225,7 @@ fn release<D: Driver>(
     if !packet.narrow(start, inner_len) {
         return Err(DropReason::EspTruncated);
     }
-    sa.counters.count(inner_len, cx.now);
+    sa.counters.count(1, inner_len as u64, cx.now);
     if let Some(counters) = cx.stats.tunnel(id) {
         counters.decap_packets.add(1);
         counters.decap_bytes.add(inner_len as u64);

@@ -47,9 +47,9 @@ pub struct SaCounters {
 
 impl SaCounters {
     #[inline(always)]
-    pub(crate) fn count(&self, inner_len: usize, now: u64) {
-        self.packets.add(1);
-        self.bytes.add(inner_len as u64);
+    pub(crate) fn count(&self, packets: u64, bytes: u64, now: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
         self.last_used.set(now);
     }
 }
@@ -192,12 +192,15 @@ pub(crate) struct Outbound {
     /// The worker that sends all packets, or [`Outbound::ANY_WORKER`].
     pub pinned: u16,
     pub esn: bool,
+    /// An AEAD, without ESN, and every IPv4 packet may go in.
+    pub plain: bool,
     pub lengths: Lengths,
     /// Packets of this burst that need a number from the shared counter.
     pending: Cell<u64>,
     /// The last number given out of those that this worker has taken.
     last: Cell<u64>,
-    told: Cell<bool>,
+    /// From this number on there is something to do: the soft limit, or what follows the hard one.
+    attention: Cell<u64>,
     soft_limit: u64,
     hard_limit: u64,
 }
@@ -215,7 +218,7 @@ impl Outbound {
             Numbering::Shared(counter) => (Some(Arc::clone(counter)), Self::ANY_WORKER),
             Numbering::Pinned { worker } => (None, *worker),
         };
-        let last_possible = if spec.esn { Self::LAST_LONG } else { Self::LAST_SHORT };
+        let hard_limit = spec.hard_limit.min(if spec.esn { Self::LAST_LONG } else { Self::LAST_SHORT });
         Self {
             cipher: Arc::clone(&spec.cipher),
             counters,
@@ -227,12 +230,13 @@ impl Outbound {
             remote: spec.remote,
             pinned,
             esn: spec.esn,
+            plain: spec.cipher.suite().is_aead() && !spec.esn && spec.selectors.is_any(false),
             lengths: Lengths::of(&spec.cipher),
             pending: Cell::new(0),
             last: Cell::new(0),
-            told: Cell::new(false),
+            attention: Cell::new(spec.soft_limit.min(hard_limit + 1)),
             soft_limit: spec.soft_limit,
-            hard_limit: spec.hard_limit.min(last_possible),
+            hard_limit,
         }
     }
 
@@ -242,39 +246,63 @@ impl Outbound {
         self.pinned == Self::ANY_WORKER || usize::from(self.pinned) == worker
     }
 
+    /// Whether several cores share the counter of its numbers.
+    pub fn shares_numbers(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// One packet of this burst will need a number.
     #[inline(always)]
     pub fn announce(&self) {
         self.pending.set(self.pending.get() + 1);
     }
 
-    /// The next number, never 0 and never one that was given out before; `None` beyond the hard limit. As many calls
-    /// may follow as packets were announced.
+    /// Takes as many numbers from the counter that cores share as were announced.
     #[inline(always)]
-    pub fn next_sequence(&self) -> Option<u64> {
-        let pending = self.pending.get();
-        if pending != 0 {
-            self.pending.set(0);
-            if let Some(shared) = &self.shared {
-                // Only uniqueness matters. At the hard limit nothing is taken any more.
-                let is_over = shared.load(Ordering::Relaxed) >= self.hard_limit;
-                let taken =
-                    if is_over { self.hard_limit } else { shared.fetch_add(pending, Ordering::Relaxed) };
-                self.last.set(taken);
-            }
+    pub fn take_announced(&self) {
+        if let Some(shared) = &self.shared {
+            self.take_shared(shared);
         }
+    }
+
+    #[inline(never)]
+    fn take_shared(&self, shared: &AtomicU64) {
+        let pending = self.pending.replace(0);
+        if pending != 0 {
+            // Only uniqueness matters. At the hard limit nothing is taken any more.
+            let is_over = shared.load(Ordering::Relaxed) >= self.hard_limit;
+            let taken = if is_over { self.hard_limit } else { shared.fetch_add(pending, Ordering::Relaxed) };
+            self.last.set(taken);
+        }
+    }
+
+    /// The next number, never 0 and never one that was given out before; `None` beyond the hard limit. As many calls
+    /// may follow as packets were announced and taken. `notify` is called once, when numbers begin to run out.
+    #[inline(always)]
+    pub fn next_sequence(&self, notify: impl FnOnce()) -> Option<u64> {
         let next = self.last.get() + 1;
-        if next > self.hard_limit {
+        if next >= self.attention.get() && !self.is_within_limits(next, notify) {
             return None;
         }
         self.last.set(next);
-        self.counters.sequence.set(next);
         Some(next)
     }
 
-    /// Whether control is to be told that numbers run out; true once.
-    #[inline(always)]
-    pub fn is_soft_limit_news(&self, sequence: u64) -> bool {
-        sequence >= self.soft_limit && !self.told.replace(true)
+    #[cold]
+    fn is_within_limits(&self, next: u64, notify: impl FnOnce()) -> bool {
+        if next > self.hard_limit {
+            return false;
+        }
+        if next >= self.soft_limit && self.attention.get() <= self.hard_limit {
+            notify();
+            self.attention.set(self.hard_limit + 1);
+        }
+        true
+    }
+
+    /// Counts packets that were sealed.
+    pub fn count(&self, packets: u64, bytes: u64, now: u64) {
+        self.counters.count(packets, bytes, now);
+        self.counters.sequence.set(self.last.get());
     }
 }

@@ -6,9 +6,10 @@
 use arrayvec::ArrayVec;
 
 use super::cipher::SealJob;
-use super::iv::Sender;
+use super::iv::{Iv, Sender};
 use super::sa::Outbound;
-use super::{Esp, trailer};
+use super::table::SaTable;
+use super::{Esp, plain, trailer};
 use crate::burst::{Lane, Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::forward::{clamp, decrement_ttl, too_big_or_expired};
@@ -18,24 +19,11 @@ use crate::outer::{self, Fields, is_cut_outside};
 use crate::pipeline::{Context, Event, Pipeline};
 use crate::route::underlay;
 use crate::tables::tunnel::{ESP_BLOCK, MSS_OFF, OUTER_LEN};
-use crate::tables::{Snapshot, Tunnel};
+use crate::tables::{Adjacency, HopKind, Snapshot, Tunnel};
 use crate::wire::checksum::Checksum;
 use crate::wire::ipv6::Ipv6Header;
 use crate::wire::protocol;
 use crate::wire::udp::UdpHeader;
-
-/// What the steps must remember of a packet beside its meta, where `found` is its tunnel, `slot` its adjacency, and
-/// `limit`, unless 0, the size that it is cut to.
-#[derive(Clone, Copy)]
-pub(super) struct Plan {
-    inner_len: u16,
-    /// UDP over IPv6 has a checksum.
-    udp_v6: bool,
-}
-
-impl Plan {
-    pub const NONE: Self = Self { inner_len: 0, udp_v6: false };
-}
 
 /// What becomes of a packet in the loop over the burst.
 enum Outcome<'p> {
@@ -92,9 +80,11 @@ impl<D: Driver> Pipeline<D> {
     /// Step 1: associations whose numbers several cores share are told how many will be needed.
     #[inline(always)]
     fn announce(&self, lane: Lane) {
-        for i in lane {
-            if let Some(sa) = self.esp.table.outbound(TunnelId(self.meta[i].slot)) {
-                sa.announce();
+        if self.esp.table.shares_numbers() {
+            for i in lane {
+                if let Some(sa) = self.esp.table.outbound(TunnelId(self.meta[i].slot)) {
+                    sa.announce();
+                }
             }
         }
     }
@@ -106,20 +96,41 @@ impl<D: Driver> Pipeline<D> {
         let mut failed = Failures::new();
         let mut sealed = Lane::EMPTY;
         let me = self.spread.peers.me();
-        let Esp { table, engine, sender, plans, .. } = &mut self.esp;
+        let Esp { table, engine, sender, .. } = &mut self.esp;
         let mut jobs = ArrayVec::<SealJob<'_>, BURST>::new();
+        // Packets of a burst mostly share their tunnel.
+        let mut run = Run::NONE;
         for (i, slot) in lane.of(&mut self.slots) {
-            let Some(packet) = slot else { continue };
-            let (meta, plan) = (&mut self.meta[i], &mut plans[i]);
-            let id = TunnelId(meta.slot);
-            meta.found = id.0;
-            let outcome = match (tables.tunnels.get(id.index()), table.outbound(id)) {
-                (Some(tunnel), Some(sa)) if sa.incarnation == tunnel.incarnation && sa.is_of(me) => {
-                    ready(packet, meta, plan, &mut self.cx, sender, tunnel, sa, tables)
-                }
-                _ => Err(DropReason::EspNoSa),
-            };
-            match outcome {
+            let (Some(packet), meta) = (slot, &mut self.meta[i]) else { continue };
+            if run.id.0 != meta.slot {
+                run.end(&self.cx);
+                run = Run::begin(TunnelId(meta.slot), table, tables, me);
+            }
+            meta.found = meta.slot;
+            // Put together in its place: a job that is copied waits for its own parts to be written.
+            if let Some((tunnel, sa)) = run.way
+                && is_plain(packet, meta, tunnel, sa)
+            {
+                let len = packet.total_len();
+                let failure = match numbers(sa, sender, run.id, &self.cx) {
+                    Ok((sequence, iv)) => {
+                        meta.slot = tunnel.underlay.slot();
+                        match plain::enclose(packet, len, tunnel, sa, sequence, &mut self.cx.next_ip_id) {
+                            Some(esp) => {
+                                jobs.push(SealJob::new(&sa.cipher, esp, None, iv));
+                                sealed.push(i);
+                                run.count(len);
+                                continue;
+                            }
+                            None => DropReason::NoTailroom,
+                        }
+                    }
+                    Err(reason) => reason,
+                };
+                failed.push((i as u8, failure));
+                continue;
+            }
+            match ready_other(packet, meta, &mut self.cx, sender, &mut run, tables) {
                 Ok(Outcome::Seal(job)) => {
                     jobs.push(job);
                     sealed.push(i);
@@ -128,12 +139,12 @@ impl<D: Driver> Pipeline<D> {
                 Err(reason) => failed.push((i as u8, reason)),
             }
         }
+        run.end(&self.cx);
         engine.seal(&mut jobs);
-        let mut done = Lane::EMPTY;
+        let mut done = sealed;
         for (i, job) in sealed.zip(&jobs) {
-            if job.is_sealed() {
-                done.push(i);
-            } else {
+            if !job.is_sealed() {
+                done = done.without(Lane::one(i));
                 failed.push((i as u8, DropReason::EspTruncated));
             }
         }
@@ -151,53 +162,124 @@ impl<D: Driver> Pipeline<D> {
         }
     }
 
-    /// Step 4: counters, and out.
+    /// Step 4: out.
     #[inline(never)]
     fn leave_sealed(&mut self, sealed: Lane, tables: &Snapshot) {
         for i in sealed {
-            let Some(mut packet) = self.take(i) else { continue };
-            let (plan, meta) = (self.esp.plans[i], &mut self.meta[i]);
-            let id = TunnelId(meta.found);
-            let inner_len = usize::from(plan.inner_len);
-            if let Some(counters) = self.cx.stats.tunnel(id) {
-                counters.encap_packets.add(1);
-                counters.encap_bytes.add(inner_len as u64);
-            }
-            if let Some(sa) = self.esp.table.outbound(id) {
-                sa.counters.count(inner_len, self.cx.now);
-            }
+            let Some(packet) = self.take(i) else { continue };
+            let meta = &self.meta[i];
             let Some(adjacency) = tables.adjacencies.get(meta.slot as usize) else {
                 self.kill_taken(i, packet, DropReason::NoRoute);
                 continue;
             };
-            if plan.udp_v6 {
-                fill_udp_checksum(packet.data_mut());
-            }
-            if meta.limit == 0 {
-                self.leave(i, packet, adjacency, tables);
+            if meta.unfinished {
+                self.leave_unfinished(i, packet, adjacency, tables);
             } else {
-                self.put(i, packet);
-                self.lanes.push(Next::FragmentOuter, i);
+                self.leave(i, packet, adjacency, tables);
             }
+        }
+    }
+
+    #[inline(never)]
+    fn leave_unfinished(
+        &mut self,
+        i: usize,
+        mut packet: D::Buffer,
+        adjacency: &Adjacency,
+        tables: &Snapshot,
+    ) {
+        fill_udp_checksum(packet.data_mut());
+        if self.meta[i].limit == 0 {
+            self.leave(i, packet, adjacency, tables);
+        } else {
+            self.put(i, packet);
+            self.lanes.push(Next::FragmentOuter, i);
         }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one packet's share of a loop's body")]
+/// Packets for one tunnel, one after the other, and what they share.
+struct Run<'a> {
+    id: TunnelId,
+    /// The tunnel, and what this worker seals its packets under.
+    way: Option<(&'a Tunnel, &'a Outbound)>,
+    packets: u64,
+    bytes: u64,
+}
+
+impl<'a> Run<'a> {
+    const NONE: Self = Self { id: TunnelId(u32::MAX), way: None, packets: 0, bytes: 0 };
+
+    #[inline(always)]
+    fn begin(id: TunnelId, table: &'a SaTable, tables: &'a Snapshot, me: usize) -> Self {
+        let tunnel = tables.tunnels.get(id.index()).filter(|tunnel| tunnel.live);
+        let way = tunnel
+            .zip(table.outbound(id))
+            .filter(|(tunnel, sa)| sa.incarnation == tunnel.incarnation && sa.is_of(me));
+        if let Some((_, sa)) = way {
+            sa.take_announced();
+        }
+        Self { id, way, packets: 0, bytes: 0 }
+    }
+
+    #[inline(always)]
+    fn count(&mut self, inner_len: usize) {
+        self.packets += 1;
+        self.bytes += inner_len as u64;
+    }
+
+    #[inline(always)]
+    fn end<D: Driver>(&self, cx: &Context<D>) {
+        let Some((_, sa)) = self.way.filter(|_| self.packets != 0) else { return };
+        sa.count(self.packets, self.bytes, cx.now);
+        if let Some(counters) = cx.stats.tunnel(self.id) {
+            counters.encap_packets.add(self.packets);
+            counters.encap_bytes.add(self.bytes);
+        }
+    }
+}
+
+/// Whether a packet can take the shortest way.
 #[inline(always)]
-fn ready<'p, D: Driver>(
+fn is_plain<B: Buffer>(packet: &B, meta: &Meta, tunnel: &Tunnel, sa: &Outbound) -> bool {
+    tunnel.plain_esp
+        && sa.plain
+        && !meta.v6
+        && packet.total_len() <= usize::from(tunnel.mtu)
+        && tunnel.underlay.lane() == HopKind::Adjacency as usize
+        && packet.is_contiguous()
+        && plain::is_plain(packet.data())
+}
+
+/// A packet's number and its IV.
+#[inline(always)]
+fn numbers<D: Driver>(
+    sa: &Outbound,
+    sender: &mut Option<Sender>,
+    tunnel: TunnelId,
+    cx: &Context<D>,
+) -> Result<(u64, Iv), DropReason> {
+    let notify = || {
+        // A full queue loses the notice; the hard limit is still kept.
+        let _ = cx.events.push(Event::SequenceSoftLimit { tunnel, spi: sa.spi });
+    };
+    let sender = sender.as_mut().ok_or(DropReason::EspNoLease)?;
+    let sequence = sa.next_sequence(notify).ok_or(DropReason::EspSequence)?;
+    let iv = sender.next_iv().ok_or(DropReason::EspIvExhausted)?;
+    Ok((sequence, iv))
+}
+
+/// Everything that is not as usual: IPv6 on either side, UDP, ESN, CBC, selectors, SYNs, what does not fit.
+#[inline(never)]
+fn ready_other<'p, D: Driver>(
     packet: &'p mut D::Buffer,
     meta: &mut Meta,
-    plan: &mut Plan,
     cx: &mut Context<D>,
     sender: &mut Option<Sender>,
-    tunnel: &Tunnel,
-    sa: &'p Outbound,
+    run: &mut Run<'p>,
     tables: &Snapshot,
 ) -> Result<Outcome<'p>, DropReason> {
-    if !tunnel.live {
-        return Err(DropReason::TunnelGone);
-    }
+    let Some((tunnel, sa)) = run.way else { return Err(DropReason::EspNoSa) };
     // 1. The inner packet.
     let len = packet.total_len();
     let inner_v6 = meta.v6;
@@ -220,7 +302,7 @@ fn ready<'p, D: Driver>(
     let limit = meta.mss.min(if inner_v6 { tunnel.mss_v6 } else { tunnel.mss_v4 });
     if limit != MSS_OFF
         && clamp(l3, inner_v6, limit)
-        && let Some(counters) = cx.stats.tunnel(TunnelId(meta.found))
+        && let Some(counters) = cx.stats.tunnel(run.id)
     {
         counters.clamped.add(1);
     }
@@ -233,24 +315,19 @@ fn ready<'p, D: Driver>(
     let flow_label = if tunnel.outer_v6 { outer::flow_label(l3, inner_v6) } else { 0 };
     meta.slot = underlay(tunnel.underlay, packet, meta, tables)?;
     meta.v6 = tunnel.outer_v6;
-    *plan = Plan { inner_len: len as u16, udp_v6: tunnel.outer_v6 && tunnel.udp };
+    meta.unfinished = oversize || (tunnel.udp && tunnel.outer_v6);
     // 2. Its number and its IV.
-    let sequence = sa.next_sequence().ok_or(DropReason::EspSequence)?;
-    if sa.is_soft_limit_news(sequence) {
-        // A full queue loses the notice; the hard limit is still kept.
-        let _ = cx.events.push(Event::SequenceSoftLimit { tunnel: TunnelId(meta.found), spi: sa.spi });
-    }
-    let sender = sender.as_mut().ok_or(DropReason::EspNoLease)?;
-    let iv = sender.next_iv().ok_or(DropReason::EspIvExhausted)?;
+    let (sequence, iv) = numbers(sa, sender, run.id, cx)?;
     // 3. What is around it.
-    let header =
-        Header { fields, flow_label, next_header: if inner_v6 { protocol::IPV6 } else { protocol::IPV4 } };
+    let next_header = if inner_v6 { protocol::IPV6 } else { protocol::IPV4 };
+    let header = Header { fields, flow_label, next_header };
     let esp_at = dress(packet, len, &header, tunnel, sa, &mut cx.next_ip_id)?;
     let esp = packet.data_mut().get_mut(esp_at..).ok_or(DropReason::NoHeadroom)?;
     if let Some(header) = esp.first_chunk_mut() {
         *header = (u64::from(sa.spi) << 32 | sequence & 0xffff_ffff).to_be_bytes();
     }
     let high = sa.esn.then_some((sequence >> 32) as u32);
+    run.count(len);
     Ok(Outcome::Seal(SealJob::new(&sa.cipher, esp, high, iv)))
 }
 
@@ -340,7 +417,10 @@ fn set_udp_len<B: Buffer>(packet: &mut B, esp_at: usize) {
 /// Over IPv4 the checksum is left out (RFC 3948 2.1); over IPv6 kernels insist on it (RFC 8200 8.1).
 #[inline(never)]
 fn fill_udp_checksum(outer: &mut [u8]) {
-    let Some(header) = Ipv6Header::view(outer) else { return };
+    let Some(header) = Ipv6Header::view(outer).filter(|h| h.vtc_flow.get() >> 28 == 6) else { return };
+    if header.next_header != protocol::UDP {
+        return;
+    }
     let (src, dst) = (header.src.get(), header.dst.get());
     let Some(datagram) = outer.get_mut(Ipv6Header::LEN..) else { return };
     let mut sum = Checksum::pseudo_v6(src, dst, protocol::UDP, datagram.len() as u32);

@@ -54,6 +54,8 @@ pub(crate) struct SaTable {
     /// Tunnels by what routers on the way quote: the remote end and the SPI.
     by_quote: HashMap<u64, u32, SpiHash>,
     outbound_count: usize,
+    /// Outbound associations whose numbers several cores share.
+    sharing: usize,
 }
 
 impl SaTable {
@@ -66,6 +68,7 @@ impl SaTable {
             outbound: (0..tunnels).map(|_| None).collect(),
             by_quote: HashMap::with_capacity_and_hasher(tunnels * 2, SpiHash),
             outbound_count: 0,
+            sharing: 0,
         }
     }
 
@@ -97,6 +100,12 @@ impl SaTable {
     #[inline(always)]
     pub fn outbound(&self, tunnel: TunnelId) -> Option<&Outbound> {
         self.outbound.get(tunnel.index())?.as_deref()
+    }
+
+    /// Whether there is an association whose numbers several cores share.
+    #[inline(always)]
+    pub fn shares_numbers(&self) -> bool {
+        self.sharing != 0
     }
 
     /// The tunnel whose outer packets go to `remote` under this SPI; the caller compares the remote itself.
@@ -134,9 +143,10 @@ impl SaTable {
     pub fn set_outbound(&mut self, sa: Box<Outbound>) -> Option<Box<Outbound>> {
         let Some(place) = self.outbound.get_mut(sa.tunnel as usize) else { return Some(sa) };
         let (key, tunnel) = (quote_key(sa.remote, sa.spi), sa.tunnel);
+        self.sharing += usize::from(sa.shares_numbers());
         let before = place.replace(sa);
         match &before {
-            Some(before) => self.forget_quote(before),
+            Some(before) => self.forget(before),
             None => self.outbound_count += 1,
         }
         self.by_quote.insert(key, tunnel);
@@ -147,11 +157,12 @@ impl SaTable {
     pub fn clear_outbound(&mut self, tunnel: TunnelId) -> Option<Box<Outbound>> {
         let sa = self.outbound.get_mut(tunnel.index())?.take()?;
         self.outbound_count -= 1;
-        self.forget_quote(&sa);
+        self.forget(&sa);
         Some(sa)
     }
 
-    fn forget_quote(&mut self, sa: &Outbound) {
+    fn forget(&mut self, sa: &Outbound) {
+        self.sharing -= usize::from(sa.shares_numbers());
         let key = quote_key(sa.remote, sa.spi);
         // Another tunnel's may have the same key.
         if self.by_quote.get(&key) == Some(&sa.tunnel) {

@@ -51,6 +51,11 @@ impl Buffer for Mbuf {
         Mbuf::append(self, count).is_some()
     }
 
+    #[inline(always)]
+    fn enclose<const N: usize>(&mut self, block: &[u8; N], front: usize, back: usize) -> Option<&mut [u8]> {
+        Mbuf::enclose(self, block, front, back)
+    }
+
     fn pull_up(&mut self, len: usize) -> bool {
         self.pullup(len.min(Mbuf::total_len(self)))
     }

@@ -79,6 +79,10 @@ impl Buffer for HeapBuffer {
         true
     }
 
+    fn enclose<const N: usize>(&mut self, block: &[u8; N], front: usize, back: usize) -> Option<&mut [u8]> {
+        (self.push_block(block, front) && self.append(back)).then(|| self.data_mut())
+    }
+
     fn pull_up(&mut self, _len: usize) -> bool {
         true
     }

@@ -37,6 +37,8 @@ pub trait Buffer: Sized {
     /// Grows a packet that is in one piece at its end; the new bytes hold whatever was there. False, and nothing
     /// changed, when there is no room.
     fn append(&mut self, count: usize) -> bool;
+    /// As `push_block` and `append` together; returns the whole packet.
+    fn enclose<const N: usize>(&mut self, block: &[u8; N], front: usize, back: usize) -> Option<&mut [u8]>;
     /// Makes the first `len` bytes (or all, if fewer) lie in the first segment.
     fn pull_up(&mut self, len: usize) -> bool;
     /// The segments in order.

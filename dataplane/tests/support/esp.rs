@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use penstock_dataplane::esp::cipher::{Backend, Cipher, Engine, OpenJob, SealJob};
+use penstock_dataplane::esp::cipher::{Cipher, Engine, OpenJob, SealJob};
+use penstock_dataplane::esp::feed::SaHandle;
 use penstock_dataplane::esp::iv::Sender;
 use penstock_dataplane::esp::key::KeyMaterial;
 use penstock_dataplane::esp::replay::ReplayWindow;
@@ -69,7 +70,7 @@ impl Agreement {
             let bytes = |len| (0..len).map(|i| (i * 7 + usize::from(number)) as u8).collect::<Vec<u8>>();
             let encryption = bytes(suite.encryption_key_len() + suite.salt_len());
             let keys = KeyMaterial::new(suite, &encryption, &bytes(suite.integrity_key_len())).unwrap();
-            Arc::new(Cipher::new(suite, &keys, Backend::best()).unwrap())
+            Arc::new(Cipher::new(suite, &keys, backend()).unwrap())
         });
         Arc::clone(cipher)
     }
@@ -255,7 +256,7 @@ impl Forger {
     pub fn of(agreement: &Agreement) -> Self {
         Self {
             cipher: agreement.cipher(),
-            engine: Engine::new(Backend::best()).unwrap(),
+            engine: Engine::new(backend()).unwrap(),
             sender: Sender::new(lease(99)),
             spi: agreement.spi(),
             esn: agreement.esn,
@@ -303,7 +304,7 @@ pub struct Opener {
 
 impl Opener {
     pub fn new() -> Self {
-        Self { engine: Engine::new(Backend::best()).unwrap(), keys: HashMap::new() }
+        Self { engine: Engine::new(backend()).unwrap(), keys: HashMap::new() }
     }
 
     pub fn add(&mut self, spi: Spi, cipher: Arc<Cipher>) {
@@ -424,10 +425,12 @@ pub fn mixed_tables_only() -> Lab {
 }
 
 /// Their associations, and the first worker's lease.
-pub fn install_mixed(feed: &mut SaFeed) {
-    for agreement in agreements() {
-        feed.add_inbound(&agreement.inbound()).unwrap();
+pub fn install_mixed(feed: &mut SaFeed) -> Vec<SaHandle> {
+    let handles = agreements().into_iter().map(|agreement| {
         feed.set_outbound(&agreement.outbound());
-    }
+        feed.add_inbound(&agreement.inbound()).unwrap()
+    });
+    let handles = handles.collect();
     feed.lease(0, lease(1));
+    handles
 }

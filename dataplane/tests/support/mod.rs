@@ -81,8 +81,13 @@ pub fn spec() -> TunnelSpec {
 /// Inbound associations that a worker of the tests has room for.
 pub const ASSOCIATIONS: usize = 64;
 
+/// The fastest backend, unless `PENSTOCK_TEST_BACKEND` names another.
+pub fn backend() -> Backend {
+    std::env::var("PENSTOCK_TEST_BACKEND").map_or_else(|_| Backend::best(), |name| name.parse().unwrap())
+}
+
 pub fn esp_parts(receiver: SaReceiver) -> EspParts {
-    let engine = Engine::new(Backend::best()).unwrap();
+    let engine = Engine::new(backend()).unwrap();
     EspParts { receiver, engine, associations: ASSOCIATIONS, tunnels: 16 }
 }
 

@@ -1,1 +1,4 @@
+mod broken;
 mod files;
+mod nonces;
+mod sim;

@@ -44,11 +44,10 @@ fn a_lease_that_is_used_up_seals_nothing_and_a_new_one_goes_on() {
 
 /// All changes take the same memory here: an association whose key is watched.
 fn watched(agreement: &Agreement) -> (OutboundSpec, Weak<Cipher>) {
-    use crate::esp::cipher::Backend;
     use crate::esp::key::KeyMaterial;
     let suite = agreement.suite;
     let keys = KeyMaterial::new(suite, &[7; 20], &[]).unwrap();
-    let cipher = Arc::new(Cipher::new(suite, &keys, Backend::RustCrypto).unwrap());
+    let cipher = Arc::new(Cipher::new(suite, &keys, crate::support::backend()).unwrap());
     let watch = Arc::downgrade(&cipher);
     (OutboundSpec { cipher, ..agreement.outbound() }, watch)
 }

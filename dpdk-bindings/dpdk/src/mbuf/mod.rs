@@ -243,6 +243,34 @@ impl Mbuf {
         true
     }
 
+    /// Grows a contiguous packet at both ends in one update: in front by the last `front` bytes of `block`, as
+    /// [`Mbuf::push_block`] does, behind by `back` bytes that hold whatever was there. Returns the whole packet. `None`,
+    /// and nothing done, if it is in pieces or there is no room.
+    #[inline(always)]
+    pub fn enclose<const N: usize>(
+        &mut self,
+        block: &[u8; N],
+        front: usize,
+        back: usize,
+    ) -> Option<&mut [u8]> {
+        let head = self.head_mut();
+        let (offset, old) = (usize::from(head.data_off), usize::from(head.data_len));
+        let end = offset + old + back;
+        if N > offset || front > N || end > usize::from(head.buf_len) || head.nb_segs != 1 {
+            return None;
+        }
+        // SAFETY: data_off is at least N, so N bytes before the data are inside the buffer, which is ours
+        // alone and no part of `block`: that is borrowed, and the buffer's bytes are only lent through self.
+        unsafe { start(head).sub(N).cast::<[u8; N]>().write_unaligned(*block) };
+        let (offset, len) = (offset - front, front + old + back);
+        // All fit u16: not above buf_len.
+        head.data_off = offset as u16;
+        head.data_len = len as u16;
+        head.pkt_len = len as u32;
+        // SAFETY: offset + len is at most buf_len, as was checked, and the buffer is ours alone.
+        Some(unsafe { slice::from_raw_parts_mut(head.buf_addr.cast::<u8>().add(offset), len) })
+    }
+
     /// Sets the length of a contiguous packet, shorter or longer, within its buffer.
     #[inline(always)]
     #[must_use = "false means that the buffer is too small"]

@@ -1,13 +1,11 @@
 //! Sixteen blocks of a long packet at once, encrypted and hashed, or hashed and decrypted.
 
-use core::arch::x86_64::{
-    __m128i, _mm256_aesenc_epi128, _mm256_aesenclast_epi128, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_xor_si256,
-};
+use core::arch::x86_64::{__m128i, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_xor_si256};
 
 use super::counter::{Counter, counters};
 use super::ghash::{First, Running};
 use super::key::GcmKey;
+use super::rounds::encrypt;
 use super::vector::{BLOCK_LEN, Block, load16, load32, reversed, store32, twice};
 
 /// Pairs of blocks in a chunk: half of the vector registers hold them.
@@ -52,23 +50,16 @@ fn crypt<const OPEN: bool, const ROUNDS: usize>(
     chunk: &mut [[Block; 2]; PAIRS],
     first: First,
 ) -> __m128i {
-    let whitening = key.round(0);
-    let mut states = [_mm256_setzero_si256(); PAIRS];
-    for state in &mut states {
-        *state = _mm256_xor_si256(counter.next(), whitening);
+    let mut pads = [_mm256_setzero_si256(); PAIRS];
+    for pad in &mut pads {
+        *pad = counter.next();
     }
-    for round in 1..ROUNDS {
-        let round_key = key.round(round);
-        for state in &mut states {
-            *state = _mm256_aesenc_epi128(*state, round_key);
-        }
-    }
-    let round_key = key.round(ROUNDS);
+    encrypt::<ROUNDS, PAIRS>(key, &mut pads);
     let powers = &key.powers_from(2 * PAIRS).as_chunks().0[..PAIRS];
     let mut sum = Running::new(first.block, load16(&key.powers_from(first.power)[0]));
     for at in 0..PAIRS {
         let before = load32(&chunk[at]);
-        let after = _mm256_xor_si256(_mm256_aesenclast_epi128(states[at], round_key), before);
+        let after = _mm256_xor_si256(pads[at], before);
         store32(&mut chunk[at], after);
         let hashed = _mm256_shuffle_epi8(if OPEN { before } else { after }, twice(reversed()));
         sum.add(hashed, load32(&powers[at]));

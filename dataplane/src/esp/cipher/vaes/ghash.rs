@@ -35,6 +35,13 @@ impl Running {
         Self::product(_mm256_zextsi128_si256(block), _mm256_zextsi128_si256(power))
     }
 
+    /// Begins with two products.
+    #[inline]
+    #[target_feature(enable = "avx2,vpclmulqdq")]
+    pub(super) fn new_pair(blocks: __m256i, powers: __m256i) -> Self {
+        Self::product(blocks, powers)
+    }
+
     /// Adds the products of two blocks, turned around.
     #[inline]
     #[target_feature(enable = "avx2,vpclmulqdq")]

@@ -4,6 +4,7 @@ use core::arch::x86_64::{
     __m128i, __m256i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_extract_epi32,
     _mm_set1_epi32,
 };
+use core::mem::offset_of;
 
 use zeroize::Zeroize;
 
@@ -28,6 +29,10 @@ pub(super) struct GcmKey {
     pub(super) long: bool,
 }
 
+// `VaesKey::fetch` counts on it: a packet of 64 bytes has six terms.
+const _: () =
+    assert!(offset_of!(GcmKey, powers) + (POWERS - 6) * BLOCK_LEN >= 6 * 64 && size_of::<GcmKey>() == 9 * 64);
+
 impl GcmKey {
     /// Expands `key` of 16 or 32 bytes.
     #[target_feature(enable = "avx2,aes,pclmulqdq,vpclmulqdq")]
@@ -49,6 +54,12 @@ impl GcmKey {
     #[target_feature(enable = "avx2")]
     pub(super) fn round(&self, round: usize) -> __m256i {
         twice(load16(&self.round_keys[round]))
+    }
+
+    /// All round keys.
+    #[inline(always)]
+    pub(super) fn round_keys(&self) -> *const Block {
+        self.round_keys.as_ptr()
     }
 
     /// The powers from `highest` on down.
