@@ -192,6 +192,7 @@ fn backend(config: &ValidConfig) -> Result<Backend, RuntimeError> {
     let wanted = match config.crypto.backend {
         CryptoBackend::Auto => return Ok(Backend::best()),
         CryptoBackend::IpsecMb => Backend::IpsecMb,
+        CryptoBackend::Vaes => Backend::Vaes,
         CryptoBackend::RustCrypto => Backend::RustCrypto,
     };
     match Backend::available().into_iter().find(|known| known.backend == wanted).map(|known| known.state) {

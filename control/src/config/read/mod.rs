@@ -127,6 +127,7 @@ fn crypto(r: &mut Reader, node: &Node) -> Option<CryptoConfig> {
     const BACKENDS: &[(&str, CryptoBackend)] = &[
         ("auto", CryptoBackend::Auto),
         ("ipsec-mb", CryptoBackend::IpsecMb),
+        ("vaes", CryptoBackend::Vaes),
         ("rustcrypto", CryptoBackend::RustCrypto),
     ];
     let mut f = r.fields(node)?;

@@ -118,6 +118,8 @@ pub enum CryptoBackend {
     /// intel-ipsec-mb; the start is refused where it is missing.
     #[serde(rename = "ipsec-mb")]
     IpsecMb,
+    /// Our own AES-GCM on processors that have VAES; RustCrypto for the rest.
+    Vaes,
     /// The portable one, which is always there.
     RustCrypto,
 }

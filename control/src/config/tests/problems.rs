@@ -108,7 +108,7 @@ fn single_values() {
     one(
         "ports:",
         "crypto: {backend: openssl}\nports:",
-        "2:19: crypto.backend: \"openssl\" is not one of auto, ipsec-mb, rustcrypto; write one of auto, ipsec-mb, \
+        "2:19: crypto.backend: \"openssl\" is not one of auto, ipsec-mb, vaes, rustcrypto; write one of auto, ipsec-mb, vaes, \
         rustcrypto",
     );
     one(

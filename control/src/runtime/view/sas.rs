@@ -117,6 +117,7 @@ pub(super) fn crypto(state: &State) -> Crypto {
     let configured = match state.compiler.config().crypto.backend {
         Configured::Auto => "auto",
         Configured::IpsecMb => Backend::IpsecMb.name(),
+        Configured::Vaes => Backend::Vaes.name(),
         Configured::RustCrypto => Backend::RustCrypto.name(),
     };
     let backends = Backend::available().into_iter().map(|known| CryptoBackend {
