@@ -16,6 +16,8 @@ const CACHE: u32 = 512;
 const IN_FLIGHT: usize = 4096;
 /// What a buffer takes beside its data: header, headroom, the pool's own.
 const BUFFER_OVERHEAD: usize = 384;
+/// Bytes of a page that is not huge.
+const PAGE: usize = 4096;
 /// For everything that is not packet buffers.
 const OTHER_MIB: usize = 64;
 
@@ -43,10 +45,8 @@ pub struct Memory {
 impl Memory {
     /// Starts DPDK.
     pub fn start(scenario: &Scenario, machine: &Machine) -> Result<Self> {
-        let bytes = buffers(scenario, machine) * (usize::from(machine.mbuf_size) + BUFFER_OVERHEAD);
-        // A fifth more: DPDK rounds pools up and cannot use every page to its end.
-        let memory_mib = (bytes + bytes / 5) / (1 << 20) + OTHER_MIB;
-        let memory_mib = u32::try_from(memory_mib).context("more memory than DPDK can be asked for")?;
+        let buffer_len = usize::from(machine.mbuf_size) + BUFFER_OVERHEAD;
+        let memory_mib = memory_mib(buffers(scenario, machine), buffer_len)?;
         let reservation = match machine.hugepages {
             Hugepages::Off => None,
             Hugepages::Auto => Reservation::new(memory_mib),
@@ -57,6 +57,11 @@ impl Memory {
                     memory_mib / 2
                 )
             })?),
+        };
+        let memory_mib = match &reservation {
+            Some(_) => memory_mib,
+            // A buffer does not cross the border of a page.
+            None => self::memory_mib(buffers(scenario, machine), buffer_len.next_multiple_of(PAGE))?,
         };
         let options = EalOptions {
             hugepages: reservation.is_some(),
@@ -72,6 +77,13 @@ impl Memory {
     pub fn in_hugepages(&self) -> bool {
         self.reservation.is_some()
     }
+}
+
+fn memory_mib(buffers: usize, buffer_len: usize) -> Result<u32> {
+    let bytes = buffers * buffer_len;
+    // A fifth more: DPDK rounds pools up and cannot use every page to its end.
+    u32::try_from((bytes + bytes / 5) / (1 << 20) + OTHER_MIB)
+        .context("more memory than DPDK can be asked for")
 }
 
 /// The pool of all packet buffers.

@@ -1,7 +1,7 @@
 //! The measured loop: a round of the bare devices, a round of the pipeline, and again; with ESP a round of the cipher
 //! alone too, and with several workers one of a worker that is alone.
 //!
-//! Rounds are short (a few milliseconds), so on a machine that is not quiet some of them are undisturbed:
+//! Rounds are short (a millisecond or less), so on a machine that is not quiet some of them are undisturbed:
 //! the best round is the machine's ability, the median what it did. Neither subtracts anything.
 
 use std::sync::Arc;

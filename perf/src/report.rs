@@ -65,7 +65,7 @@ pub struct CrewResult {
     /// The median of one worker that has the machine for itself, in the same run.
     pub alone_cycles: f64,
     pub alone_mpps: f64,
-    /// Packets a second of all workers to those of the one alone.
+    /// Packets a second of all workers to those of the one alone: the median of the rounds, each of which has both.
     pub scaling: f64,
 }
 
@@ -108,7 +108,7 @@ impl Result {
             rounds,
             tsc_ghz: (tsc_hz as f64 / 1e6).round() / 1e3,
             esp: EspResult::new(scenario, best(&pipeline), best(&device), all(|sample| sample.aead)),
-            crew: CrewResult::new(&worker_cycles, all(|sample| sample.alone), tsc_hz as f64),
+            crew: CrewResult::new(workers, &worker_cycles, tsc_hz as f64),
         }
     }
 }
@@ -132,16 +132,23 @@ impl EspResult {
 }
 
 impl CrewResult {
-    fn new(worker_cycles: &[f64], alone: Vec<f64>, tsc_hz: f64) -> Option<Self> {
+    fn new(workers: &[Vec<Sample>], worker_cycles: &[f64], tsc_hz: f64) -> Option<Self> {
+        // The first worker's core is where the one alone was.
+        let alone: Vec<f64> = workers.first()?.iter().filter_map(|sample| sample.alone).collect();
         if alone.is_empty() {
             return None;
         }
+        let scaling = alone.iter().enumerate().map(|(round, alone)| {
+            let of_round = workers.iter().filter_map(|samples| samples.get(round));
+            of_round.map(|sample| alone / sample.pipeline).sum()
+        });
+        let scaling = hundredth(median(scaling.collect()));
         let alone = median(alone);
         Some(Self {
             worker_cycles: worker_cycles.iter().copied().map(tenth).collect(),
             alone_cycles: tenth(alone),
             alone_mpps: tenth(tsc_hz / alone / 1e6),
-            scaling: hundredth(worker_cycles.iter().map(|cycles| alone / cycles).sum()),
+            scaling,
         })
     }
 }
@@ -286,5 +293,62 @@ impl Result {
 
     fn scaling(&self) -> String {
         self.crew.as_ref().map_or_else(|| "-".to_owned(), |crew| format!("{:.2}", crew.scaling))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_dataplane::esp::cipher::Backend;
+    use penstock_dataplane::esp::suite::Suite;
+
+    use super::*;
+    use crate::scenario::Protection;
+
+    const HZ: u64 = 2_000_000_000;
+
+    fn scenario(case: Case, size: Size) -> Scenario {
+        let protection =
+            Protection { suite: Suite::AES128_GCM, backend: Backend::RustCrypto, window: Some(64) };
+        Scenario { case, size, tunnels: 1, flows: 12, routes: 1, source_filter: true, protection }
+    }
+
+    #[test]
+    fn the_limit_is_devices_and_cipher() {
+        let sample = |device, pipeline, aead| Sample { device, pipeline, alone: None, aead: Some(aead) };
+        let samples = vec![vec![sample(30.0, 200.0, 75.0), sample(25.0, 150.0, 80.0)]];
+        let result = Result::new(&scenario(Case::EspDecap, Size::Imix), 2, &samples, HZ, true);
+        let esp = result.esp.as_ref().unwrap();
+        assert_eq!((esp.limit, esp.ratio, esp.window), (100.0, 1.5, Some(64)));
+        assert_eq!((result.size, result.imix, result.mpps, result.gbps), (352, true, 10.0, 28.2));
+        assert!(result.crew.is_none());
+    }
+
+    #[test]
+    fn two_workers_are_compared_with_one_round_by_round() {
+        let sample = |pipeline, alone| Sample { device: 30.0, pipeline, alone, aead: None };
+        // The machine was busy in the second round.
+        let first = [(100.0, 90.0), (300.0, 270.0), (100.0, 90.0)];
+        let second = [100.0, 300.0, 100.0];
+        let samples = vec![
+            first.map(|(pipeline, alone)| sample(pipeline, Some(alone))).to_vec(),
+            second.map(|pipeline| sample(pipeline, None)).to_vec(),
+        ];
+        let result = Result::new(&scenario(Case::GreEncap, Size::Bytes(64)), 3, &samples, HZ, true);
+        let crew = result.crew.as_ref().unwrap();
+        assert_eq!((crew.scaling, crew.alone_mpps, result.mpps), (1.8, 22.2, 40.0));
+        assert_eq!(crew.worker_cycles, [100.0, 100.0]);
+    }
+
+    #[test]
+    fn figures_come_back_from_json() {
+        let sample = Sample { device: 30.0, pipeline: 200.0, alone: None, aead: None };
+        for (case, aead) in [(Case::Forward, None), (Case::EspEncap, Some(75.0))] {
+            let samples = [vec![Sample { aead, ..sample }]];
+            let result = Result::new(&scenario(case, Size::Bytes(64)), 1, &samples, HZ, true);
+            let json = serde_json::to_string(&result).unwrap();
+            let back: Result = serde_json::from_str(&json).unwrap();
+            assert_eq!(back.esp.is_some(), case.is_esp());
+            assert_eq!(serde_json::to_string(&back).unwrap(), json);
+        }
     }
 }
