@@ -9,10 +9,10 @@ use tempfile::TempDir;
 
 use super::super::error::LeaseError;
 use super::super::identity::{BootId, Identity};
-use super::super::keeper::Files;
+use super::super::keeper::{Files, Machine};
 use super::super::rule::Slot;
 use super::super::store::{Record, Store};
-use super::super::system::StateDir;
+use super::super::system::{StateDir, System};
 use super::super::{LeaseStore, Leases};
 
 /// A directory in memory, as /run is.
@@ -163,6 +163,14 @@ fn the_anchor_has_to_be_in_memory() {
     let dir = memory();
     let refused = Leases::open_with_anchor(dir.path(), Path::new("/proc/sys")).unwrap_err();
     assert!(matches!(refused, LeaseError::AnchorOnDisk(_)));
+}
+
+#[test]
+fn this_machine_has_a_place_for_an_anchor() {
+    let dir = System::anchor_dir();
+    assert!(dir.ends_with("penstock-sender-ids"));
+    let machine = System::new(memory().path()).unwrap();
+    assert!(machine.started().unwrap() < machine.now());
 }
 
 #[test]
