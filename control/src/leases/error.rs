@@ -66,7 +66,7 @@ pub enum LeaseError {
     },
     /// The anchor would outlive the machine's run, or be rolled back with a disk.
     #[error(
-        "{} is not in memory: mount a tmpfs at /run (in a container: --tmpfs /run), so that a disk that is rolled back \
+        "{} is not in memory: mount a tmpfs at /run or /dev/shm (in a container: --tmpfs /run), so that a disk that is rolled back \
          cannot bring used sender IDs back",
         .0.display()
     )]

@@ -6,7 +6,7 @@
 //!
 //! 1. An ID is a slot of time that has begun, and newer than all that were given out before ([`rule`]).
 //! 2. Which is the newest is known from the store, an embedded database in the state directory, and from the
-//!    anchor, a file in memory in /run. Both are written before the ID is given out ([`keeper`]).
+//!    anchor, a file in memory (/run). Both are written before the ID is given out ([`keeper`]).
 //! 3. The store may be an old one, and after a restart of the machine there is no anchor. But then everything
 //!    that was given out was given out before that restart, and only slots that began after it are taken.
 //! 4. A copy of the disk at work on another machine is found out by the machine's identity ([`identity`]).
@@ -47,7 +47,7 @@ impl Leases {
     /// # Errors
     /// When the store cannot be read, is in use, or belongs to another machine.
     pub fn open(dir: &Path) -> Result<Self, LeaseError> {
-        Self::open_with_anchor(dir, Path::new(system::ANCHOR_DIR))
+        Self::open_with_anchor(dir, System::anchor_dir())
     }
 
     fn open_with_anchor(dir: &Path, anchor_dir: &Path) -> Result<Self, LeaseError> {

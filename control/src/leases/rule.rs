@@ -117,3 +117,62 @@ pub(super) fn choose(newest: Slot, now: Duration, count: usize) -> Choice {
 pub(super) fn longest_wait(count: usize) -> Duration {
     PATIENCE + CLOCK_SLACK + Slot(count as u64 + 1).begins()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    #[test]
+    fn a_slot_is_an_eighth_of_a_second() {
+        assert_eq!(Slot::at(Duration::from_millis(125)), Slot(1));
+        assert_eq!(Slot::at(Duration::from_millis(1124)), Slot(8));
+        assert_eq!(Slot(9).begins(), Duration::from_millis(1125));
+    }
+
+    #[test]
+    fn an_id_comes_back_after_more_than_the_life_of_a_key() {
+        let (first, again) = (Slot::at(NOW), Slot(Slot::at(NOW).0 + u64::from(SenderId::COUNT)));
+        assert_eq!(first.id(), again.id());
+        let three_days = Duration::from_secs(3 * 86_400);
+        assert!(again.begins() - first.begins() > MAX_KEY_LIFE + three_days + RESERVE);
+    }
+
+    #[test]
+    fn what_is_not_known_is_as_new_as_it_can_be() {
+        let (old, now) = (Slot::at(NOW), NOW + Duration::from_secs(100));
+        let taken = |this_boot| newest_taken(old, this_boot, now);
+        assert_eq!(taken(ThisBoot::Known(Slot(1))), old);
+        assert_eq!(taken(ThisBoot::Known(Slot::at(now))), Slot::at(now));
+        assert_eq!(taken(ThisBoot::Untouched(now)), Slot::at(now + CLOCK_SLACK));
+        assert_eq!(taken(ThisBoot::Untouched(Duration::ZERO)), old);
+        assert_eq!(taken(ThisBoot::Lost), Slot::at(now + CLOCK_SLACK));
+    }
+
+    proptest! {
+        #[test]
+        fn a_choice_is_new_and_has_begun(
+            newest in -1000..1000i64,
+            now in (0..10_000u64).prop_map(|millis| NOW + Duration::from_millis(millis)),
+            count in 1..=MOST_AT_ONCE,
+        ) {
+            let newest = Slot(Slot::at(now).0.saturating_add_signed(newest));
+            match choose(newest, now, count) {
+                Choice::Take(first) => {
+                    prop_assert!(first > newest);
+                    prop_assert!(first.begins() + RESERVE + Duration::from_millis(125) > now);
+                    prop_assert!(Slot(first.0 + count as u64 - 1).begins() <= now);
+                }
+                Choice::Wait(time) => {
+                    prop_assert!(time > Duration::ZERO && time <= longest_wait(count));
+                    prop_assert!(matches!(choose(newest, now + time, count), Choice::Take(_)));
+                }
+                Choice::ClockBehind(by) => prop_assert!(by > PATIENCE && newest.begins() == now + by),
+                Choice::ClockUnset => prop_assert!(false),
+            }
+        }
+    }
+}

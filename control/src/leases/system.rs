@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::{FsType, Statfs, TMPFS_MAGIC, fstatfs, statfs};
 use redb::backends::FileBackend;
 
 use super::error::LeaseError;
 use super::identity::{BootId, Identity};
 use super::keeper::{Files, Machine};
 
-/// Where the anchor is. In a directory that no service manager removes when the service stops.
-pub(super) const ANCHOR_DIR: &str = "/run/penstock-sender-ids";
+/// Where the anchor is: the first of these whose parent is in memory, which it is from the machine's start to
+/// its end. (Containers often have /run on a disk.) No service manager removes it when the service stops.
+const ANCHOR_DIRS: [&str; 2] = ["/run/penstock-sender-ids", "/dev/shm/penstock-sender-ids"];
 /// The store's name in the state directory.
 const STORE: &str = "leases.redb";
 /// `RAMFS_MAGIC` of linux/magic.h.
@@ -34,6 +35,14 @@ pub(super) struct System {
 }
 
 impl System {
+    /// Where all processes of this machine have their anchor.
+    pub(super) fn anchor_dir() -> &'static Path {
+        let [run, shm] = ANCHOR_DIRS.map(Path::new);
+        let is_memory = |fs: Statfs| is_in_memory(fs.filesystem_type());
+        let use_shm = !statfs("/run").is_ok_and(is_memory) && statfs("/dev/shm").is_ok_and(is_memory);
+        if use_shm { shm } else { run }
+    }
+
     /// Reads who it is, and makes the anchor's directory.
     ///
     /// # Errors
@@ -44,7 +53,7 @@ impl System {
         make_dir(anchor_dir).map_err(failed("make"))?;
         let dir = File::open(anchor_dir).map_err(failed("open"))?;
         let kind = fstatfs(&dir).map_err(|e| failed("inspect")(e.into()))?.filesystem_type();
-        if kind != TMPFS_MAGIC && kind != RAMFS_MAGIC {
+        if !is_in_memory(kind) {
             return Err(LeaseError::AnchorOnDisk(anchor_dir.into()));
         }
         let meta = dir.metadata().map_err(failed("inspect"))?;
@@ -120,6 +129,10 @@ impl Machine for System {
             .and_then(|()| fs::rename(&next, self.anchor_file()))
             .map_err(self.failed("write"))
     }
+}
+
+fn is_in_memory(kind: FsType) -> bool {
+    kind == TMPFS_MAGIC || kind == RAMFS_MAGIC
 }
 
 /// Seconds since process 1 started: proc(5), of stat the 22nd field.

@@ -2,3 +2,4 @@ mod broken;
 mod files;
 mod nonces;
 mod sim;
+mod waiting;
