@@ -20,7 +20,7 @@ Exit codes:
   2  the command line makes no sense
   3  no answer: penstock is not running, or this user may not open its socket";
 
-/// Anycast GRE tunnel gateway on DPDK.
+/// Anycast GRE and IPsec tunnel gateway on DPDK.
 #[derive(Debug, Parser)]
 #[command(name = "penstock", version = VERSION, after_help = EXIT_CODES)]
 pub struct Args {
