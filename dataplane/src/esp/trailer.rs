@@ -47,17 +47,33 @@ pub(super) struct Trailer {
     pub next_header: u8,
 }
 
+/// For up to three bytes of padding: those bits of a packet's last word, above pad length and next header, that are
+/// padding, and what they must be.
+const SOUND: [(u64, u64); 4] = [(0, 0), (0xff, 0x01), (0xffff, 0x0102), (0xff_ffff, 0x01_0203)];
+
 /// Reads the trailer at the end of `body`, payload to next header. `None` when the padding is longer than the packet or
 /// not 1, 2, 3, ... (RFC 4303 2.4).
 #[inline(always)]
 pub(super) fn read(body: &[u8]) -> Option<Trailer> {
+    if let Some(last) = body.last_chunk::<8>() {
+        let word = u64::from_be_bytes(*last);
+        let (pad_len, next_header) = ((word >> 8) as u8, word as u8);
+        // A body of eight bytes holds five.
+        if let Some((mask, padding)) = SOUND.get(usize::from(pad_len))
+            && word >> 16 & mask == *padding
+        {
+            return Some(Trailer { payload_len: body.len() - 2 - usize::from(pad_len), next_header });
+        }
+    }
+    read_long(body)
+}
+
+#[inline(never)]
+fn read_long(body: &[u8]) -> Option<Trailer> {
     let (rest, &[pad_len, next_header]) = body.split_last_chunk()?;
     let payload_len = rest.len().checked_sub(usize::from(pad_len))?;
     let padding = rest.get(payload_len..)?;
-    let is_sound = match padding {
-        [] | [1] | [1, 2] | [1, 2, 3] => true,
-        _ => padding.iter().zip(1u8..=255).all(|(byte, expected)| *byte == expected),
-    };
+    let is_sound = padding.iter().zip(1u8..=255).all(|(byte, expected)| *byte == expected);
     is_sound.then_some(Trailer { payload_len, next_header })
 }
 

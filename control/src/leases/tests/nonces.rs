@@ -376,8 +376,8 @@ impl<C: Candidate> History<C> {
         self.end_all(to);
         let image = lock(&self.hosts[self.owner]).image();
         lock(&self.hosts[to]).restore_all(&image);
-        for dir in 0..DIRS {
-            if image[dir].is_some() {
+        for (dir, store) in image.iter().enumerate() {
+            if store.is_some() {
                 self.start(to, dir, 4, None, false)?;
             }
         }
