@@ -3,14 +3,21 @@
 import pytest
 from kinds import ESP_FRAGMENTS, ESP_TUNNELS, NAT, by_name
 from lab.esp import NARROW_PATH_MTU
-from lab.plan import CLIENT4, CLIENT6
-from lab.traffic import ANSWERED, LOCAL, LOST, TOO_BIG, Capture, Sweep
+from lab.plan import CLIENT4
+from lab.traffic import ANSWERED, LOCAL, TOO_BIG, Capture, Sweep
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 
-KINDS = [*ESP_TUNNELS, *ESP_FRAGMENTS, NAT]
+# Linux cuts no outer packet that carries IPv6: where it does not fit it drops, below 1280 without a word.
+KINDS = [(tunnel, family) for tunnel in (*ESP_TUNNELS, *ESP_FRAGMENTS, NAT) for family in (4, 6)
+         if family == 4 or not tunnel.outer_fragments]
 LINK_MTU = 1500
+
+
+def kind_name(value):
+    """Test ids."""
+    return by_name(value) if hasattr(value, "name") else f"v{value}-inside"
 
 
 def sizes(tunnel, family):
@@ -21,16 +28,14 @@ def sizes(tunnel, family):
     return sorted(some | {2 * fits, 2 * fits + 1, 2999, 3000})
 
 
-@pytest.mark.parametrize("family", (4, 6))
-@pytest.mark.parametrize("tunnel", KINDS, ids=by_name)
+@pytest.mark.parametrize("tunnel, family", KINDS, ids=kind_name)
 def test_any_size_arrives_when_it_may_be_fragmented(lab, tunnel, family):
     sweep = Sweep(lab.client, tunnel.server(family), sizes(tunnel, family), df=False)
     sweep.run()
     assert sweep.of(ANSWERED) == sweep.sizes, {size: what for size, what in sweep.results.items() if what[0] != ANSWERED}
 
 
-@pytest.mark.parametrize("family", (4, 6))
-@pytest.mark.parametrize("tunnel", KINDS, ids=by_name)
+@pytest.mark.parametrize("tunnel, family", KINDS, ids=kind_name)
 def test_with_df_what_fits_arrives_and_the_rest_is_told_the_exact_mtu(lab, tunnel, family):
     headers = 28 if family == 4 else 48
     fits, link = tunnel.inner_mtu - headers, LINK_MTU - headers
@@ -49,20 +54,15 @@ def is_fragment(frame):
                                                     and (packet.payload.flags.MF or packet.payload.frag > 0))
 
 
-@pytest.mark.parametrize("family", (4, 6))
 @pytest.mark.parametrize("tunnel", ESP_FRAGMENTS, ids=by_name)
-def test_outer_fragments_of_the_routers_kernel_are_put_together(lab, tunnel, family):
+def test_outer_fragments_of_the_routers_kernel_are_put_together(lab, tunnel):
     """The router's way to us is narrow and it may fragment: it seals the inner packet whole and cuts the outer one."""
-    sealed = NARROW_PATH_MTU - 40 - 8 - 48
-    # IPv6 inside: above 1280 the kernel tells the sender to send less.
-    largest = 1500 - 28 if family == 4 else 1280 - 48
-    each = [sealed, *range(largest - 12, largest + 1)]
+    each = [*range(NARROW_PATH_MTU - 28, NARROW_PATH_MTU), *range(1500 - 28 - 12, 1500 - 28 + 1)]
     with Capture(lab.switch, "gateway") as seen:
-        sweep = Sweep(lab.server, CLIENT4 if family == 4 else CLIENT6, each, df=False, source=tunnel.server(family))
+        sweep = Sweep(lab.server, CLIENT4, each, df=False, source=tunnel.server(4))
         sweep.run()
-    assert sweep.of(LOST) == []
     assert sweep.of(ANSWERED) == each, sweep.results
     ours = [frame for frame in seen.frames if (packet := Ether(frame).payload) and getattr(packet, "src", "") == tunnel.remote]
-    assert sum(map(is_fragment, ours)) >= 2 * 13, "the router did cut"
+    assert sum(map(is_fragment, ours)) >= 2 * len(each), "the router did cut"
 
 

@@ -55,15 +55,31 @@ def inject(lab, packets):
         else Ether(src=ROUTER_MAC, dst=CORE_MAC) / packet for packet in packets])
 
 
+def assert_all_die(lab, packets, reason):
+    """Each of these is dropped for this reason. A busy machine may lose one in front of the gateway: then all again."""
+    seen = []
+    for _ in range(4):
+        before = drops(lab.gateway)
+
+        def new(before=before):
+            return {name: count - before.get(name, 0) for name, count in drops(lab.gateway).items()
+                    if name.startswith(("esp_", "natt_")) and count != before.get(name, 0)}
+
+        inject(lab, packets)
+        if eventually(lambda new=new: new() == {reason: len(packets)}, 2):
+            return
+        seen.append(new())
+    raise AssertionError(f"{len(packets)} packets, wanted {reason}, four times: {seen}")
+
+
 @pytest.mark.parametrize("tunnel", WINDOWED, ids=by_name)
-def test_what_comes_again_is_a_replay_and_later_too_old(lab, tunnel, new_drops):
+def test_what_comes_again_is_a_replay_and_later_too_old(lab, tunnel):
     frames = from_the_router(lab, tunnel)
     assert len(frames) >= 10
-    inject(lab, frames)
-    assert eventually(lambda: new_drops() == {"esp_replay": len(frames)}), new_drops()
+    assert_all_die(lab, frames, "esp_replay")
     pings(lab, tunnel, 80)
-    inject(lab, frames[:5])
-    assert eventually(lambda: new_drops() == {"esp_replay": len(frames), "esp_too_old": 5}), new_drops()
+    # Extended numbers have no too old: what is below the window is taken for the next 2^32 (RFC 4303 A2.2).
+    assert_all_die(lab, frames[:5], "esp_auth" if tunnel.esn else "esp_too_old")
     pings(lab, tunnel)
 
 
@@ -77,7 +93,7 @@ def test_without_a_window_what_comes_again_passes(lab, tunnel, new_drops):
 
 
 @pytest.mark.parametrize("tunnel", ESP_TUNNELS, ids=by_name)
-def test_one_bit_is_enough(lab, tunnel, new_drops):
+def test_one_bit_is_enough(lab, tunnel):
     frames = []
     for number, frame in enumerate(from_the_router(lab, tunnel, 8)):
         packet = Ether(frame)
@@ -89,26 +105,23 @@ def test_one_bit_is_enough(lab, tunnel, new_drops):
         if UDP in packet:
             del packet[UDP].chksum
         frames.append(packet)
-    inject(lab, frames)
     assert len(frames) >= 8
-    assert eventually(lambda: new_drops() == {"esp_auth": len(frames)}), new_drops()
+    assert_all_die(lab, frames, "esp_auth")
     pings(lab, tunnel)
 
 
-def test_an_spi_that_is_not_there(lab, new_drops):
+def test_an_spi_that_is_not_there(lab):
     frames = [Ether(frame) for frame in from_the_router(lab, ESP_TUNNELS[0])]
     for number, packet in enumerate(frames):
         packet[ESP].spi = (0x0000_0100, 0x00C0_FFEE, 0xFFFF_FFFF)[number % 3]
-    inject(lab, frames)
-    assert eventually(lambda: new_drops() == {"esp_sa_unknown": len(frames)}), new_drops()
+    assert_all_die(lab, frames, "esp_sa_unknown")
 
 
-def test_dummies_and_strangers_inside_are_dropped(lab, new_drops):
+def test_dummies_and_strangers_inside_are_dropped(lab):
     tunnel = OPEN[0]
     judge = Judge(lab.associations.inbound[tunnel.name][0], "gateway")
-    inject(lab, [judge.seal_bytes(bytes(100), NEXT_DUMMY, sequence=number) for number in range(1, 6)])
-    inject(lab, [judge.seal_bytes(bytes(100), 17, sequence=7)])
-    assert eventually(lambda: new_drops() == {"esp_dummy": 5, "esp_next_header": 1}), new_drops()
+    assert_all_die(lab, [judge.seal_bytes(bytes(100), NEXT_DUMMY, sequence=number) for number in range(1, 6)], "esp_dummy")
+    assert_all_die(lab, [judge.seal_bytes(bytes(100), 17, sequence=number) for number in (7, 8)], "esp_next_header")
 
 
 @pytest.mark.parametrize("family", (4, 6))
@@ -121,11 +134,10 @@ def test_the_selectors_are_the_routers_limits(lab, family, new_drops):
     assert eventually(lambda: new_drops() == {"esp_selector": 3}), new_drops()
 
 
-def test_keepalives_of_a_router_behind_nat(lab, new_drops):
+def test_keepalives_of_a_router_behind_nat(lab):
     for tunnel in [tunnel for tunnel in (*ESP_TUNNELS[:4], NAT) if tunnel.udp_port is not None]:
         judge = Judge(lab.associations.inbound[tunnel.name][0], "gateway")
-        inject(lab, [judge.headers() / Raw(b"\xff")] * 4)
-    assert eventually(lambda: new_drops() == {"natt_keepalive": 12}), new_drops()
+        assert_all_die(lab, [judge.headers() / Raw(b"\xff")] * 4, "natt_keepalive")
 
 
 @pytest.mark.parametrize("tunnel", WRAPPED, ids=by_name)
