@@ -25,7 +25,7 @@ fn every_sound_padding_is_accepted() {
         for pad in 0..=255 {
             for len in 0..4 {
                 let Some(esp) = peer.padded(1, &reply(len), pad, 4) else { continue };
-                let frame = agreement.from_remote(&esp);
+                let frame = agreement.arriving(&esp);
                 // RFC 4303 2.4: to a multiple of four bytes, whatever the cipher.
                 if (reply(len).len() + usize::from(pad) + 2).is_multiple_of(4) {
                     assert_eq!(lab.leaves_by_edge(&frame), one_hop_less(&reply(len)), "{pad}");
@@ -51,17 +51,17 @@ fn bad_padding_is_refused() {
             let mut padding = sound.clone();
             padding[place] ^= 0x80;
             let esp = peer.seal(1, &body(&padding, 14)).unwrap();
-            lab.dies(&agreement.from_remote(&esp), DropReason::EspPadding);
+            lab.dies(&agreement.arriving(&esp), DropReason::EspPadding);
         }
         for pad_len in [63, 64, 200, 255] {
             // Longer than the packet, or made of it.
             let esp = peer.seal(1, &body(&sound, pad_len)).unwrap();
-            lab.dies(&agreement.from_remote(&esp), DropReason::EspPadding);
+            lab.dies(&agreement.arriving(&esp), DropReason::EspPadding);
         }
         // Nothing but padding: no packet inside.
         let esp = peer.seal(1, &[&sound[..], &[14, 4]].concat()).unwrap();
-        lab.dies(&agreement.from_remote(&esp), DropReason::FrameTruncated);
-        lab.leaves_by_edge(&agreement.from_remote(&peer.seal(1, &body(&sound, 14)).unwrap()));
+        lab.dies(&agreement.arriving(&esp), DropReason::FrameTruncated);
+        lab.leaves_by_edge(&agreement.arriving(&peer.seal(1, &body(&sound, 14)).unwrap()));
         lab.assert_balanced();
     }
 }
@@ -73,11 +73,11 @@ fn padding_for_traffic_flow_confidentiality_is_cut_off() {
             let mut four = reply(30);
             four.resize(four.len() + extra, 0xee);
             let esp = peer.payload(1, &four, 4);
-            assert_eq!(lab.leaves_by_edge(&agreement.from_remote(&esp)), one_hop_less(&reply(30)));
+            assert_eq!(lab.leaves_by_edge(&agreement.arriving(&esp)), one_hop_less(&reply(30)));
             let six = ip6(17, 0, 64, "2001:db8:100::5", "2001:db8:9::9", &udp(30));
             let padded = [&six[..], &vec![0xee; extra]].concat();
             let esp = peer.payload(1, &padded, 41);
-            assert_eq!(lab.leaves_by_edge(&agreement.from_remote(&esp)), one_hop_less(&six));
+            assert_eq!(lab.leaves_by_edge(&agreement.arriving(&esp)), one_hop_less(&six));
         }
         let counters = lab.stats.tunnel(TUNNEL).unwrap();
         assert_eq!(counters.decap_bytes.get(), 5 * (58 + 78), "padding is not the customer's traffic");
@@ -90,11 +90,11 @@ fn dummies_and_other_protocols_end() {
     for (agreement, mut lab, mut peer) in every_suite() {
         for len in [0, 1, 20, 1000] {
             let esp = peer.payload(1, &vec![0xaa; len], 59);
-            lab.dies(&agreement.from_remote(&esp), DropReason::EspDummy);
+            lab.dies(&agreement.arriving(&esp), DropReason::EspDummy);
         }
         for protocol in (0..=255).filter(|protocol| ![4, 41, 59].contains(protocol)) {
             let esp = peer.payload(1, &reply(8), protocol);
-            lab.dies(&agreement.from_remote(&esp), DropReason::EspNextHeader);
+            lab.dies(&agreement.arriving(&esp), DropReason::EspNextHeader);
         }
         lab.assert_balanced();
     }
@@ -104,16 +104,16 @@ fn dummies_and_other_protocols_end() {
 fn a_dummy_counts_as_received() {
     let agreement = Agreement { window: Some(64), ..Agreement::default() };
     let (mut lab, mut peer) = (agreement.gateway(), Forger::of(&agreement));
-    let dummy = agreement.from_remote(&peer.payload(7, &[], 59));
+    let dummy = agreement.arriving(&peer.payload(7, &[], 59));
     lab.dies(&dummy, DropReason::EspDummy);
     lab.dies(&dummy, DropReason::EspReplay);
     // A forged number moves no window.
-    let mut forged = agreement.from_remote(&peer.payload(8, &reply(9), 4));
+    let mut forged = agreement.arriving(&peer.payload(8, &reply(9), 4));
     forged[14 + 20 + 4] = 0x70;
     lab.dies(&forged, DropReason::EspAuth);
-    lab.leaves_by_edge(&agreement.from_remote(&peer.payload(6, &reply(9), 4)));
+    lab.leaves_by_edge(&agreement.arriving(&peer.payload(6, &reply(9), 4)));
     // Nobody sends number 0 (RFC 4303 2.2).
-    lab.dies(&agreement.from_remote(&peer.payload(0, &reply(9), 4)), DropReason::EspTooOld);
+    lab.dies(&agreement.arriving(&peer.payload(0, &reply(9), 4)), DropReason::EspTooOld);
 }
 
 #[test]
@@ -130,16 +130,16 @@ fn every_truncation_has_its_reason() {
             } else {
                 DropReason::EspTruncated
             };
-            lab.dies(&agreement.from_remote(&esp[..len]), expected);
+            lab.dies(&agreement.arriving(&esp[..len]), expected);
         }
         // More than was sealed.
         for more in [1, 4, 16] {
             let long = [&esp[..], &vec![0; more]].concat();
             let fits = (long.len() - least).is_multiple_of(suite.block_len());
             let expected = if fits { DropReason::EspAuth } else { DropReason::EspTruncated };
-            lab.dies(&agreement.from_remote(&long), expected);
+            lab.dies(&agreement.arriving(&long), expected);
         }
-        lab.leaves_by_edge(&agreement.from_remote(&esp));
+        lab.leaves_by_edge(&agreement.arriving(&esp));
         lab.assert_balanced();
     }
 }
@@ -159,9 +159,9 @@ fn every_bit_is_authenticated() {
                 0..4 => DropReason::EspSaUnknown,
                 _ => DropReason::EspAuth,
             };
-            lab.dies(&agreement.from_remote(&damaged), expected);
+            lab.dies(&agreement.arriving(&damaged), expected);
         }
-        lab.leaves_by_edge(&agreement.from_remote(&esp));
+        lab.leaves_by_edge(&agreement.arriving(&esp));
         lab.assert_balanced();
     }
 }
@@ -174,7 +174,7 @@ fn another_key_or_another_suite_opens_nothing() {
             let mut near = other.near();
             near.feed.set_outbound(&OutboundSpec { cipher: other.cipher_of(2), ..other.outbound() });
             let outer = sealed(&mut near, &request(40));
-            let (edge, core) = lab.feed(&agreement.from_remote(&outer[20..]));
+            let (edge, core) = lab.feed(&agreement.arriving(&outer[20..]));
             assert!(edge.is_empty() && core.is_empty());
         }
         let refused = lab.stats.drops(DropReason::EspAuth) + lab.stats.drops(DropReason::EspTruncated);
@@ -187,7 +187,7 @@ fn another_key_or_another_suite_opens_nothing() {
 fn an_association_outlives_its_tunnel_to_no_effect() {
     let agreement = Agreement::default();
     let (mut lab, mut peer) = (agreement.gateway(), Forger::of(&agreement));
-    let arriving = agreement.from_remote(&peer.payload(1, &reply(9), 4));
+    let arriving = agreement.arriving(&peer.payload(1, &reply(9), 4));
     lab.leaves_by_edge(&arriving);
     lab.change(|tables| tables.set_tunnel(TUNNEL, Tunnel::default()));
     lab.dies(&frame(&request(9)), DropReason::TunnelGone);
@@ -220,14 +220,14 @@ fn an_spi_belongs_to_its_endpoint() {
     let mut lab = agreement.gateway();
     let mut peer = Forger::of(&agreement);
     let esp = peer.payload(1, &reply(9), 4);
-    lab.dies(&other.from_remote(&esp), DropReason::EspSaUnknown);
+    lab.dies(&other.arriving(&esp), DropReason::EspSaUnknown);
     lab.feed.add_inbound(&InboundSpec { cipher: other.cipher_of(2), ..other.inbound() }).unwrap();
-    lab.dies(&other.from_remote(&esp), DropReason::EspAuth);
-    lab.leaves_by_edge(&agreement.from_remote(&esp));
+    lab.dies(&other.arriving(&esp), DropReason::EspAuth);
+    lab.leaves_by_edge(&agreement.arriving(&esp));
     // Packets of both in one burst, in turns.
     for _ in 0..20 {
-        lab.rx.push(&agreement.from_remote(&esp));
-        lab.rx.push(&other.from_remote(&esp));
+        lab.rx.push(&agreement.arriving(&esp));
+        lab.rx.push(&other.arriving(&esp));
     }
     lab.worker.turn();
     assert_eq!(lab.drain().0.len(), 20);

@@ -242,7 +242,7 @@ impl World {
                 if to == INSIDE {
                     self.inner.insert(one_hop_less(&packet));
                 }
-                self.lab.rx.push(&Agreement::default().from_remote(&forger.payload(1, &packet, 4)));
+                self.lab.rx.push(&Agreement::default().arriving(&forger.payload(1, &packet, 4)));
             }
         }
         self.lab.worker.turn();

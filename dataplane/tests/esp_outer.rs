@@ -36,7 +36,7 @@ fn options_in_front_of_esp_are_skipped() {
         let (mut lab, mut peer) = (agreement.gateway(), Forger::of(&agreement));
         for words in 0..=10usize {
             let esp = peer.payload(1, &reply(50), 4);
-            let mut outer = agreement.from_remote(&esp)[14..].to_vec();
+            let mut outer = agreement.arriving(&esp)[14..].to_vec();
             outer.splice(20..20, std::iter::repeat_n(1u8, words * 4));
             outer[0] = 0x45 + words as u8;
             let len = outer.len() as u16;
@@ -62,7 +62,7 @@ fn extension_headers_in_front_of_esp_are_skipped() {
         let last = if in_udp { 17 } else { 50 };
         // Hop-by-hop, destination options, routing; each names the one behind it.
         for chain in [vec![60u8], vec![0], vec![0, 60], vec![0, 60, 43], vec![60, 60, 60, 60]] {
-            let plain = agreement.from_remote(&peer.payload(1, &reply(50), 4))[14..].to_vec();
+            let plain = agreement.arriving(&peer.payload(1, &reply(50), 4))[14..].to_vec();
             let mut outer = plain[..40].to_vec();
             outer[6] = chain[0];
             for (place, _) in chain.iter().enumerate() {
@@ -253,7 +253,7 @@ fn mss_is_clamped_both_ways_to_what_the_suite_leaves() {
                     // Out of the tunnel, sealed by a peer that does not clamp.
                     let protocol = if inner_v6 { 41 } else { 4 };
                     let esp = peer.payload(1, &syn(inner_v6, false, mss), protocol);
-                    let out = lab.leaves_by_edge(&agreement.from_remote(&esp));
+                    let out = lab.leaves_by_edge(&agreement.arriving(&esp));
                     assert_eq!(mss_of(&out), mss.min(limit), "{suite}");
                 }
             }
@@ -319,8 +319,7 @@ fn too_big_about_our_outer_packet_reaches_control() {
 fn what_is_inside_is_checked_like_a_packet_from_outside() {
     for agreement in ways() {
         let (mut lab, mut peer) = (agreement.gateway(), Forger::of(&agreement));
-        let mut arriving =
-            |payload: &[u8], protocol| agreement.from_remote(&peer.payload(1, payload, protocol));
+        let mut arriving = |payload: &[u8], protocol| agreement.arriving(&peer.payload(1, payload, protocol));
         let mut bad = reply(64);
         bad[10] ^= 0xff;
         lab.dies(&arriving(&bad, 4), DropReason::Ipv4Checksum);
@@ -362,12 +361,12 @@ fn a_tunnel_in_a_tunnel_is_refused() {
         let in_gre = Ip4 { protocol: 47, ..Ip4::default() }.build(INSIDE, ENDPOINT, &gre(0, &[], &reply(4)));
         let in_ipv6 = ip6(50, 0, 64, "2001:db8:100::5", ENDPOINT6, &esp);
         for (nested, protocol) in [(in_ipv4.clone(), 4), (in_udp, 4), (in_gre, 4), (in_ipv6, 41)] {
-            let frame = agreement.from_remote(&peer.payload(1, &nested, protocol));
+            let frame = agreement.arriving(&peer.payload(1, &nested, protocol));
             lab.dies(&frame, DropReason::TunnelNested);
         }
         // To another gateway it is a packet like any other.
         let passing = Ip4 { protocol: 50, ..Ip4::default() }.build(INSIDE, CLIENT, &esp);
-        let out = lab.leaves_by_edge(&agreement.from_remote(&peer.payload(1, &passing, 4)));
+        let out = lab.leaves_by_edge(&agreement.arriving(&peer.payload(1, &passing, 4)));
         assert_eq!(out, one_hop_less(&passing));
         let mut lab = Lab::new();
         lab.feed.add_inbound(&agreement.inbound()).unwrap();
@@ -385,7 +384,7 @@ fn source_filter_accepts_only_the_tenants_prefixes() {
         let accepted = table(&[("198.51.100.0/24", yes)], &[("2001:db8:100::/48", yes)]);
         tables.set_filter(FilterId(3), SourceFilter::new(accepted, None));
     });
-    let mut arriving = |payload: &[u8], protocol| agreement.from_remote(&peer.payload(1, payload, protocol));
+    let mut arriving = |payload: &[u8], protocol| agreement.arriving(&peer.payload(1, payload, protocol));
     lab.leaves_by_edge(&arriving(&reply(4), 4));
     let spoofed = Ip4::default().build("198.51.101.5", CLIENT, &udp(4));
     lab.dies(&arriving(&spoofed, 4), DropReason::SourceFilter);
@@ -403,7 +402,7 @@ fn the_tunnels_address_answers_pings_through_the_tunnel() {
         let sum = checksum::checksum(&echo);
         echo[2..4].copy_from_slice(&sum.to_be_bytes());
         let ping = Ip4 { protocol: 1, ..Ip4::default() }.build(INSIDE, "10.255.0.0", &echo);
-        let outer = lab.leaves_by_core(&agreement.from_remote(&peer.payload(1, &ping, 4)));
+        let outer = lab.leaves_by_core(&agreement.arriving(&peer.payload(1, &ping, 4)));
         let back = far.leaves_by_edge(&frame(&outer));
         assert_eq!(back[12..20], [10, 255, 0, 0, 198, 51, 100, 5]);
         assert_eq!((back[20], checksum::sum(&back[20..])), (0, 0xffff));
@@ -418,8 +417,8 @@ fn a_peer_that_needs_no_udp_has_not_moved() {
         let plain = Agreement { udp: false, ..agreement.clone() };
         let (mut lab, mut peer) = (agreement.gateway(), Forger::of(&agreement));
         for sequence in 1..5 {
-            lab.leaves_by_edge(&plain.from_remote(&peer.payload(sequence, &reply(9), 4)));
-            lab.leaves_by_edge(&agreement.from_remote(&peer.payload(sequence, &reply(9), 4)));
+            lab.leaves_by_edge(&plain.arriving(&peer.payload(sequence, &reply(9), 4)));
+            lab.leaves_by_edge(&agreement.arriving(&peer.payload(sequence, &reply(9), 4)));
         }
         assert_eq!(lab.events.pop(), None);
     }

@@ -90,8 +90,7 @@ fn esp_frames() -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     for agreement in agreements() {
         let mut peer = Forger::of(&agreement);
-        let mut arriving =
-            |payload: &[u8], protocol| agreement.from_remote(&peer.payload(1, payload, protocol));
+        let mut arriving = |payload: &[u8], protocol| agreement.arriving(&peer.payload(1, payload, protocol));
         frames.push(frame(&Ip4::default().build(CLIENT, &agreement.inside(), &udp(400))));
         frames.push(frame(&ip6(17, 0, 64, "2001:db8:9::9", &agreement.inside6(), &udp(64))));
         frames.push(frame(&Ip4::default().build(CLIENT, &agreement.inside(), &udp(1450))));
@@ -107,8 +106,8 @@ fn esp_frames() -> Vec<Vec<u8>> {
     }
     let agreement = &agreements()[0];
     let mut peer = Forger::of(agreement);
-    frames.push(agreement.from_remote(&peer.seal(1, &[0, 0, 0, 0, 0, 0, 9, 4]).unwrap()));
-    frames.push(agreement.from_remote(&[0, 0, 0x77, 0x77, 0, 0, 0, 1]));
+    frames.push(agreement.arriving(&peer.seal(1, &[0, 0, 0, 0, 0, 0, 9, 4]).unwrap()));
+    frames.push(agreement.arriving(&[0, 0, 0x77, 0x77, 0, 0, 0, 1]));
     frames.push(frame(&Ip4::default().build(REMOTE, ENDPOINT, &natt(&[0xff]))));
     frames
 }

@@ -24,6 +24,9 @@ pub const REMOTE6: &str = "2001:db8:7::77";
 /// What tells the tunnel of the tests from others that may get its number.
 pub const INCARNATION: u32 = 7;
 
+/// Ciphers by suite and number of the key.
+type Expanded = HashMap<(Suite, u8), Arc<Cipher>>;
+
 /// What both ends agree on.
 #[derive(Clone)]
 pub struct Agreement {
@@ -63,7 +66,7 @@ impl Agreement {
 
     /// The key of this number. Expanding keys is slow, and some tests want thousands of gateways.
     pub fn cipher_of(&self, number: u8) -> Arc<Cipher> {
-        static EXPANDED: Mutex<Option<HashMap<(Suite, u8), Arc<Cipher>>>> = Mutex::new(None);
+        static EXPANDED: Mutex<Option<Expanded>> = Mutex::new(None);
         let mut expanded = EXPANDED.lock().unwrap();
         let cipher = expanded.get_or_insert_default().entry((self.suite, number)).or_insert_with(|| {
             let suite = self.suite;
@@ -204,11 +207,11 @@ impl Agreement {
     }
 
     /// The frame around ESP from the customer's router to us.
-    pub fn from_remote(&self, esp: &[u8]) -> Vec<u8> {
+    pub fn arriving(&self, esp: &[u8]) -> Vec<u8> {
         self.marked(0, esp)
     }
 
-    /// As `from_remote`, with this TOS or traffic class.
+    /// As `arriving`, with this TOS or traffic class.
     pub fn marked(&self, tos: u8, esp: &[u8]) -> Vec<u8> {
         let payload = if self.udp { natt(esp) } else { esp.to_vec() };
         let protocol = if self.udp { 17 } else { 50 };

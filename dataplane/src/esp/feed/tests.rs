@@ -5,7 +5,7 @@ use std::sync::Weak;
 use super::*;
 use crate::drop_reason::DropReason;
 use crate::esp::cipher::Cipher;
-use crate::support::esp::{Agreement, Opener, SPI};
+use crate::support::esp::{Agreement, Opener};
 use crate::support::{ASSOCIATIONS, CLIENT, INSIDE, Ip4, Lab, TUNNEL, frame, lease, request, udp};
 
 #[test]
@@ -177,7 +177,7 @@ fn an_spi_comes_and_goes_many_times_without_growth() {
     let agreement = Agreement { window: Some(64), ..Agreement::default() };
     let mut far = agreement.deaf_with(&agreement.spec());
     let mut near = agreement.near();
-    for round in 0..2000u32 {
+    for round in 0..ASSOCIATIONS as u32 * 10 {
         let handle = far.feed.add_inbound(&agreement.inbound()).unwrap();
         let sent = near.feed(&frame(&Ip4::default().build(CLIENT, INSIDE, &udp(round as usize % 50)))).1;
         far.leaves_by_edge(&frame(&sent[0][14..]));
@@ -186,6 +186,4 @@ fn an_spi_comes_and_goes_many_times_without_growth() {
         far.feed.remove_inbound(&handle);
         far.dies(&frame(&sent[0][14..]), DropReason::EspSaUnknown);
     }
-    assert!(ASSOCIATIONS < 2000);
-    assert_eq!(agreement.inbound().spi, SPI);
 }
