@@ -145,12 +145,13 @@ impl SaFeed {
             None => return Err(FeedFull(self.capacity)),
         };
         let counters = self.counters();
+        let newest = Arc::default();
         self.generation += 1;
         if let Some(in_slot) = self.slots.get_mut(slot as usize) {
             *in_slot = self.generation;
         }
         for (worker, counters) in self.workers.iter_mut().zip(&counters) {
-            let sa = Box::new(Inbound::new(spec, Arc::clone(counters)));
+            let sa = Box::new(Inbound::new(spec, Arc::clone(counters), Arc::clone(&newest)));
             worker.backlog.push_back((self.generation, Change::SetInbound(slot, sa)));
         }
         self.turn();

@@ -5,6 +5,7 @@
 //! check it with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 
@@ -217,8 +218,11 @@ impl<'a> Run<'a> {
 
     #[inline(always)]
     fn end<D: Driver>(&self, cx: &Context<D>) {
-        let Some((sa, _)) = self.way else { return };
+        let Some((sa, tunnel)) = self.way else { return };
         sa.counters.sequence.set(self.newest);
+        if sa.replay.is_none() && tunnel.is_some_and(|tunnel| tunnel.udp) {
+            sa.newest.fetch_max(self.newest, Ordering::Relaxed);
+        }
         if self.packets == 0 {
             return;
         }
@@ -337,11 +341,11 @@ fn note_peer<D: Driver>(
     let _ = cx.events.push(Event::PeerMoved { tunnel: TunnelId(sa.tunnel), spi: sa.spi, address, port });
 }
 
-/// The window knows what all workers received. It has this number already; what this worker received has not.
+/// The window knows what all workers received. It has this number already; what is kept in its place has not.
 fn is_newest(sa: &Inbound, number: u64, newest: u64) -> bool {
     match &sa.replay {
         Some(window) => number >= window.newest(),
-        None => number > newest,
+        None => number > newest.max(sa.newest.load(Ordering::Relaxed)),
     }
 }
 

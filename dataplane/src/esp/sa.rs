@@ -141,6 +141,9 @@ pub(crate) struct Inbound {
     pub cipher: Arc<Cipher>,
     pub counters: Arc<SaCounters>,
     pub replay: Option<Arc<ReplayWindow>>,
+    /// The largest number that any worker received, as of the end of its burst; kept up only where it is asked for: without
+    /// a window, and behind a NAT.
+    pub newest: Arc<AtomicU64>,
     pub selectors: Arc<Selectors>,
     pub tunnel: u32,
     pub incarnation: u32,
@@ -151,11 +154,12 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    pub fn new(spec: &InboundSpec, counters: Arc<SaCounters>) -> Self {
+    pub fn new(spec: &InboundSpec, counters: Arc<SaCounters>, newest: Arc<AtomicU64>) -> Self {
         Self {
             cipher: Arc::clone(&spec.cipher),
             counters,
             replay: spec.replay.clone(),
+            newest,
             selectors: Arc::clone(&spec.selectors),
             tunnel: spec.tunnel.0,
             incarnation: spec.incarnation,
