@@ -7,7 +7,7 @@ from lab.plan import CLIENT4, CLIENT6, mss
 from lab.traffic import MIB, Capture, tcp_copy
 from test_tcp import syn_mss
 
-# FEATURES section 4: (suite, outer, in UDP) to (inner MTU, MSS over IPv4, MSS over IPv6).
+# docs/ipsec.md, "MTU and MSS": (suite, outer, in UDP) to (inner MTU, MSS over IPv4, MSS over IPv6).
 TABLE = {
     **{(gcm, 4, False): (1446, 1406, 1386) for gcm in ("aes128gcm16", "aes256gcm16", "chacha20poly1305")},
     **{(gcm, 4, True): (1438, 1398, 1378) for gcm in ("aes128gcm16", "aes256gcm16", "chacha20poly1305")},

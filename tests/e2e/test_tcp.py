@@ -8,7 +8,7 @@ from lab.traffic import MIB, Capture, tcp_copy
 from scapy.layers.inet import TCP
 from scapy.layers.l2 import Ether
 
-# FEATURES: (outer, options of four bytes) to (inner MTU, MSS over IPv4, MSS over IPv6)
+# docs/gre.md, "MTU and MSS": (outer, options of four bytes) to (inner MTU, MSS over IPv4, MSS over IPv6)
 TABLE = {(4, 0): (1476, 1436, 1416), (4, 1): (1472, 1432, 1412), (4, 2): (1468, 1428, 1408),
          (6, 0): (1456, 1416, 1396), (6, 1): (1452, 1412, 1392)}
 

@@ -1,4 +1,4 @@
-"""FEATURES section 3 and the ESP rows of section 4: sealed by scapy, opened by the gateway, and the other way round.
+"""The tables of docs/ipsec.md, row by row: sealed by scapy, opened by the gateway, and the other way round.
 
 What the gateway seals has a sequence number and an IV of its own choice; the test opens it and compares what is
 inside, and seals it again to compare the rest.
@@ -16,7 +16,7 @@ from world import (BY_SUITE, CBC, CBC6, ENDING, ENDING_PACKETS, ESN, ESN_CBC, ES
                    WINDOW, Case, aged, fixed_bytes, from_east, from_west, inner, reply_icmp, sealed, to_east, to_west)
 
 EVERY_SHAPE = [*BY_SUITE.values(), GCM6, CBC6, UDP_GCM, UDP_GCM6, UDP_CBC, WINDOW, WIDE, ESN, ESN_CBC, SHARED]
-# FEATURES section 4: inner MTU, MSS over IPv4 and over IPv6.
+# docs/ipsec.md, "MTU and MSS": inner MTU, MSS over IPv4 and over IPv6.
 TABLE = {GCM: (1446, 1406, 1386), UDP_GCM: (1438, 1398, 1378), CBC: (1438, 1398, 1378), UDP_CBC: (1422, 1382, 1362),
          GCM6: (1426, 1386, 1366), UDP_GCM6: (1418, 1378, 1358), BY_SUITE["null-sha256"]: (1454, 1414, 1394)}
 

@@ -1,4 +1,4 @@
-"""FEATURES section 2, row by row: GRE in and out."""
+"""The tables of docs/gre.md, row by row: GRE in and out."""
 
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6

@@ -1,4 +1,4 @@
-"""FEATURES section 4, row by row: MTU, fragments, ICMP, MSS."""
+"""docs/gre.md, "MTU and MSS", row by row: MTU, fragments, ICMP, MSS."""
 
 from scapy.layers.inet import ICMP, TCP, fragment
 from scapy.layers.inet6 import (IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, ICMPv6PacketTooBig,
@@ -7,7 +7,7 @@ from scapy.packet import Raw
 from world import (BOTH, CLIENT, DF_CLEAR, DF_COPY, KEY, KEY6, MSS_FIXED, MSS_OFF, NARROW, NARROW_MTU, PLAIN, PLAIN6, SUM, SUM6,
                    Case, aged, from_east, from_west, inner, outer, reply_icmp, to_east, to_west)
 
-# FEATURES section 4, the GRE rows (with both options, and over v6 with one: by the same arithmetic).
+# The rows of the table in docs/gre.md, "MTU and MSS".
 MSS = {PLAIN: (1436, 1416), KEY: (1432, 1412), SUM: (1432, 1412), BOTH: (1428, 1408), PLAIN6: (1416, 1396),
        KEY6: (1412, 1392), SUM6: (1412, 1392)}
 PORTS = {"sport": 40000, "dport": 80}

@@ -1,6 +1,6 @@
 """Writes the golden captures: `python3 tests/golden/make.py`. The test replays the files, not these functions.
 
-One pcapng per section of FEATURES. Each packet's comment says, as JSON, its
+One pcapng for each module of cases. Each packet's comment says, as JSON, its
 case, whether it is sent or expected, on which side, and the drops of its case.
 """
 

@@ -107,7 +107,7 @@ class EspTunnel(Addresses):
 
     @property
     def inner_mtu(self):
-        """What FEATURES promises for an outer link of 1500."""
+        """What docs/ipsec.md promises for an outer link of 1500."""
         return self.suite.inner_mtu(self.outer, self.udp_port is not None)
 
     @property

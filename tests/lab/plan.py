@@ -102,7 +102,7 @@ class Tunnel(Addresses):
 
     @property
     def inner_mtu(self):
-        """What FEATURES promises for an outer link of 1500."""
+        """What docs/gre.md promises for an outer link of 1500."""
         return 1500 - (20 if self.outer == 4 else 40) - 4 - (4 if self.key is not None else 0) - 4 * self.checksum
 
     @property

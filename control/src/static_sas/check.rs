@@ -131,7 +131,7 @@ impl Check<'_> {
     }
 
     /// Two senders that share a key choose their IVs without knowing of each other. With an AEAD that gives the plain
-    /// text away, and lets anybody forge packets (RFC 4106 section 3, RFC 7634 section 2).
+    /// text away, and lets anybody forge packets (RFC 4106, RFC 7634 section 2).
     fn keys(&mut self) {
         let mut seen: HashMap<&[u8], String> = HashMap::new();
         for (name, sas) in self.tunnels {

@@ -4,7 +4,7 @@
 //! `read` turns it into types, `check` asks whether it fits the configuration, `diff` says what a reload would change.
 //! Every problem is named with its line and its fix; no key is ever part of one.
 //!
-//! RFC 4106 section 3 forbids keys by hand for AES-GCM, because a restart may use an IV again. Penstock's sender IDs
+//! RFC 4106 forbids keys by hand for AES-GCM, because a restart may use an IV again. Penstock's sender IDs
 //! (RFC 6054) keep ours apart from any that went out before, the peer's it cannot vouch for: hence the warning.
 
 mod check;
@@ -30,7 +30,7 @@ use crate::config::{Name, Problem, ValidConfig, tree};
 
 /// Said at each start and by `show`.
 pub const WARNING: &str = "security associations come from a file (--static-sas): keys that nobody changes are for \
-                           tests and benchmarks only (RFC 4106 section 3)";
+                           tests and benchmarks only (RFC 4106)";
 
 /// A tunnel by its tenant's and its own name.
 pub type TunnelName = (Name, Name);

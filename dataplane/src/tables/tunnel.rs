@@ -476,7 +476,7 @@ fn mss_limit(mss: Mss, mtu: u16, headers: u16) -> u16 {
 mod tests {
     use super::*;
 
-    /// FEATURES: the MTU and MSS of every GRE row for a 1500-byte outer link.
+    /// The rows of docs/gre.md, "MTU and MSS", for an outer link of 1500 bytes.
     #[test]
     fn mtu_and_mss_follow_the_real_overhead() {
         for (v6, key, checksum, mtu, mss4, mss6) in [
