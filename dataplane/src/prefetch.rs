@@ -4,11 +4,11 @@
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks for all lines of a value that is aligned to lines, or of the first ones of one that is not. Waits for nothing.
+/// Asks for the first lines of a value that is aligned to lines. Waits for nothing.
 #[inline(always)]
-pub(crate) fn whole<T>(value: &T) {
+pub(crate) fn lines<const LINES: usize, T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..size_of::<T>().div_ceil(LINE) {
+    for line in 0..LINES {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let address = std::ptr::from_ref(value).cast::<i8>().wrapping_add(line * LINE);
         // SAFETY: a prefetch reads nothing that the program can see and cannot fault, whatever the address.

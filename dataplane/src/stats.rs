@@ -10,6 +10,11 @@ use crate::ids::{PortId, TunnelId};
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// A counter that stands at `n`.
+    pub(crate) const fn new(n: u64) -> Self {
+        Self(AtomicU64::new(n))
+    }
+
     /// Adds. Only the owning worker may.
     #[inline(always)]
     pub fn add(&self, n: u64) {

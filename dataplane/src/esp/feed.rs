@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use crossbeam::queue::ArrayQueue;
 
 use super::iv::{Lease, Sender};
+use super::key_memory::Slot;
 use super::sa::{Inbound, InboundSpec, Numbering, Outbound, OutboundSpec, SaCounters};
 use super::table::SaTable;
 use crate::ids::TunnelId;
@@ -24,9 +25,9 @@ const RETIRED: usize = 1024;
 const CHANGES_A_TURN: usize = 32;
 
 enum Change {
-    SetInbound(u32, Box<Inbound>),
+    SetInbound(u32, Slot<Inbound>),
     RemoveInbound(u32),
-    SetOutbound(Box<Outbound>),
+    SetOutbound(Slot<Outbound>),
     ClearOutbound(TunnelId),
     Send(Sender),
     /// Another worker's change had this number.
@@ -35,8 +36,8 @@ enum Change {
 
 /// Only held until control frees it.
 enum Retired {
-    Inbound { _sa: Box<Inbound> },
-    Outbound { _sa: Box<Outbound> },
+    Inbound { _sa: Slot<Inbound> },
+    Outbound { _sa: Slot<Outbound> },
     Sender { _used_up: Sender },
 }
 
@@ -59,16 +60,27 @@ pub struct SaReceiver {
 /// An installed association, for control: its counters on each worker.
 #[derive(Clone)]
 pub struct SaHandle {
-    counters: Vec<Arc<SaCounters>>,
+    installed: Installed,
     /// Of an inbound one: its slot, and the change that put it there.
     slot: Option<(u32, u64)>,
     shared: Option<Arc<AtomicU64>>,
 }
 
+/// What each worker has, in the order of the workers.
+#[derive(Clone)]
+enum Installed {
+    Inbound(Vec<Slot<Inbound>>),
+    Outbound(Vec<Slot<Outbound>>),
+}
+
 impl SaHandle {
     /// The counters, in the order of the workers.
     pub fn counters(&self) -> impl Iterator<Item = &SaCounters> {
-        self.counters.iter().map(AsRef::as_ref)
+        let (inbound, outbound): (&[_], &[_]) = match &self.installed {
+            Installed::Inbound(all) => (all, &[]),
+            Installed::Outbound(all) => (&[], all),
+        };
+        inbound.iter().map(|sa| &sa.counters).chain(outbound.iter().map(|sa| &sa.counters))
     }
 
     /// Sum over the workers.
@@ -144,18 +156,22 @@ impl SaFeed {
             }
             None => return Err(FeedFull(self.capacity)),
         };
-        let counters = self.counters();
         let newest = Arc::default();
+        let installed: Vec<_> =
+            self.workers.iter().map(|_| Slot::allocate(Inbound::new(spec, Arc::clone(&newest)))).collect();
         self.generation += 1;
         if let Some(in_slot) = self.slots.get_mut(slot as usize) {
             *in_slot = self.generation;
         }
-        for (worker, counters) in self.workers.iter_mut().zip(&counters) {
-            let sa = Box::new(Inbound::new(spec, Arc::clone(counters), Arc::clone(&newest)));
-            worker.backlog.push_back((self.generation, Change::SetInbound(slot, sa)));
+        for (worker, sa) in self.workers.iter_mut().zip(&installed) {
+            worker.backlog.push_back((self.generation, Change::SetInbound(slot, sa.clone())));
         }
         self.turn();
-        Ok(SaHandle { counters, slot: Some((slot, self.generation)), shared: None })
+        Ok(SaHandle {
+            installed: Installed::Inbound(installed),
+            slot: Some((slot, self.generation)),
+            shared: None,
+        })
     }
 
     /// Has all workers forget an inbound association. One that was removed before is not removed again.
@@ -171,18 +187,17 @@ impl SaFeed {
 
     /// Has all workers seal a tunnel's packets under an association, in place of the one before.
     pub fn set_outbound(&mut self, spec: &OutboundSpec) -> SaHandle {
-        let counters = self.counters();
+        let installed: Vec<_> = self.workers.iter().map(|_| Slot::allocate(Outbound::new(spec))).collect();
         self.generation += 1;
-        for (worker, counters) in self.workers.iter_mut().zip(&counters) {
-            let sa = Box::new(Outbound::new(spec, Arc::clone(counters)));
-            worker.backlog.push_back((self.generation, Change::SetOutbound(sa)));
+        for (worker, sa) in self.workers.iter_mut().zip(&installed) {
+            worker.backlog.push_back((self.generation, Change::SetOutbound(sa.clone())));
         }
         self.turn();
         let shared = match &spec.numbering {
             Numbering::Shared(counter) => Some(Arc::clone(counter)),
             Numbering::PerCore | Numbering::Pinned { .. } => None,
         };
-        SaHandle { counters, slot: None, shared }
+        SaHandle { installed: Installed::Outbound(installed), slot: None, shared }
     }
 
     /// Has all workers send nothing by a tunnel any more.
@@ -223,10 +238,6 @@ impl SaFeed {
     pub fn is_applied(&self, generation: u64) -> bool {
         // A worker that has a later change has this one too: a queue keeps its order.
         self.workers.iter().all(|worker| worker.stats.sa_generation.get() >= generation)
-    }
-
-    fn counters(&self) -> Vec<Arc<SaCounters>> {
-        self.workers.iter().map(|_| Arc::default()).collect()
     }
 
     fn change_all(&mut self, change: impl Fn() -> Change) {

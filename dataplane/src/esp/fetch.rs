@@ -2,6 +2,7 @@
 //! packets at once and one link of the chain after the other: to wait for one after the other takes so much longer.
 //! Keys are fetched by the engine, a few packets ahead of its work.
 
+use super::sa::HOT_LINES;
 use crate::burst::Lane;
 use crate::frame::Driver;
 use crate::ids::TunnelId;
@@ -22,14 +23,13 @@ impl<D: Driver> Pipeline<D> {
     fn fetch_chain_inbound(&self, lane: Lane, tables: &Snapshot) {
         for i in lane {
             if let Some(sa) = self.esp.table.inbound(self.meta[i].found) {
-                prefetch::whole(sa);
+                prefetch::lines::<HOT_LINES, _>(sa);
             }
         }
         for i in lane {
-            let Some(sa) = self.esp.table.inbound(self.meta[i].found) else { continue };
-            prefetch::whole(&*sa.cipher);
-            prefetch::whole(&*sa.counters);
-            self.fetch_tunnel(TunnelId(sa.tunnel), tables);
+            if let Some(sa) = self.esp.table.inbound(self.meta[i].found) {
+                self.fetch_tunnel(TunnelId(sa.tunnel), tables);
+            }
         }
     }
 
@@ -44,15 +44,10 @@ impl<D: Driver> Pipeline<D> {
     #[inline(never)]
     fn fetch_chain_outbound(&self, lane: Lane, tables: &Snapshot) {
         for i in lane {
-            if let Some(sa) = self.esp.table.outbound(TunnelId(self.meta[i].slot)) {
-                prefetch::whole(sa);
-            }
-        }
-        for i in lane {
             let id = TunnelId(self.meta[i].slot);
-            let Some(sa) = self.esp.table.outbound(id) else { continue };
-            prefetch::whole(&*sa.cipher);
-            prefetch::whole(&*sa.counters);
+            if let Some(sa) = self.esp.table.outbound(id) {
+                prefetch::lines::<HOT_LINES, _>(sa);
+            }
             self.fetch_tunnel(id, tables);
         }
     }
@@ -60,10 +55,10 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     fn fetch_tunnel(&self, id: TunnelId, tables: &Snapshot) {
         if let Some(tunnel) = tables.tunnels.get(id.index()) {
-            prefetch::whole(tunnel);
+            prefetch::lines::<2, _>(tunnel);
         }
         if let Some(counters) = self.cx.stats.tunnel(id) {
-            prefetch::whole(counters);
+            prefetch::lines::<1, _>(counters);
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Memory for expanded keys: out of core dumps, on huge pages, wiped when given back.
+//! Memory for expanded keys and for security associations: out of core dumps, on huge pages, wiped when given back.
 //!
 //! Slots of one size stand in chunks of 2 MiB, so that a hundred thousand keys need a few TLB entries
 //! only. Taking and giving back locks and may call the system: that is control's work. A worker only
 //! follows the pointer. Chunks are never given back to the system: a slot is reused instead.
 #![allow(unsafe_code)]
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroize;
@@ -38,20 +40,27 @@ struct Place(NonNull<u8>);
 // SAFETY: a place in the free list is referred to by nothing else; whoever takes it out owns it.
 unsafe impl Send for Place {}
 
-/// One value in the arena: a `Box` whose memory nobody dumps and nobody finds later.
-pub(crate) struct Slot<T>(NonNull<T>);
+/// A value in the arena that several owners share: an `Arc` whose memory nobody dumps and nobody finds later.
+pub(crate) struct Slot<T>(NonNull<Shared<T>>);
 
-// SAFETY: a slot owns its value, as a `Box` does.
-unsafe impl<T: Send> Send for Slot<T> {}
-// SAFETY: a shared slot gives out shared references only, as a `Box` does.
-unsafe impl<T: Sync> Sync for Slot<T> {}
+/// The value comes first, so that its lines are the slot's.
+#[repr(C)]
+struct Shared<T> {
+    value: T,
+    owners: AtomicUsize,
+}
+
+// SAFETY: a slot shares its value with clones of itself, as an `Arc` does.
+unsafe impl<T: Send + Sync> Send for Slot<T> {}
+// SAFETY: a shared slot gives out shared references and clones, as an `Arc` does.
+unsafe impl<T: Send + Sync> Sync for Slot<T> {}
 
 impl<T> Slot<T> {
     /// Bytes from one slot to the next. An odd number of cache lines, or else the first lines of all keys
     /// would fall into few sets of the cache.
     const LEN: usize = {
-        assert!(align_of::<T>() <= LINE && size_of::<T>() <= CHUNK / 16);
-        (size_of::<T>().div_ceil(LINE) | 1) * LINE
+        assert!(align_of::<T>() <= LINE && size_of::<Shared<T>>() <= CHUNK / 16);
+        (size_of::<Shared<T>>().div_ceil(LINE) | 1) * LINE
     };
 
     /// Moves `value` into a slot.
@@ -59,11 +68,16 @@ impl<T> Slot<T> {
     /// # Errors
     /// When the system gives no more memory.
     pub(crate) fn new(value: T) -> Result<Self, OutOfMemory> {
-        let at = take(Self::LEN)?.cast::<T>();
-        // SAFETY: `take` gives LEN bytes, at least size_of::<T>(), aligned to LINE, at least align_of::<T>(), that
-        // nothing else refers to.
-        unsafe { at.write(value) };
+        let at = take(Self::LEN)?.cast::<Shared<T>>();
+        // SAFETY: `take` gives LEN bytes, enough for the type and aligned to LINE, at least its alignment, that nothing
+        // else refers to.
+        unsafe { at.write(Shared { value, owners: AtomicUsize::new(1) }) };
         Ok(Self(at))
+    }
+
+    /// As `new`; ends the process without memory, as a `Box` does.
+    pub(crate) fn allocate(value: T) -> Self {
+        Self::new(value).unwrap_or_else(|_| handle_alloc_error(Layout::new::<Shared<T>>()))
     }
 
     /// Lets `write` make the value in its slot, so that no move leaves a copy behind.
@@ -75,14 +89,16 @@ impl<T> Slot<T> {
         write: impl FnOnce(&mut MaybeUninit<T>) -> Result<&mut T, E>,
     ) -> Result<Self, E> {
         let at = take(Self::LEN)?;
-        // SAFETY: `take` gives LEN bytes, at least size_of::<T>(), aligned to LINE, at least align_of::<T>(), that
-        // nothing else refers to; a MaybeUninit may hold any bytes.
+        // SAFETY: `take` gives LEN bytes, enough for the type and aligned to LINE, at least its alignment, that nothing
+        // else refers to; the value is at their start, and a MaybeUninit may hold any bytes.
         let place = unsafe { at.cast::<MaybeUninit<T>>().as_mut() };
         match write(place) {
             Ok(value) => {
-                let value = NonNull::from(value);
-                assert_eq!(value.cast(), at, "the value was made elsewhere");
-                Ok(Self(value))
+                assert_eq!(NonNull::from(value).cast(), at, "the value was made elsewhere");
+                let shared = at.cast::<Shared<T>>();
+                // SAFETY: the slot has room for the count, which nothing refers to yet.
+                unsafe { (&raw mut (*shared.as_ptr()).owners).write(AtomicUsize::new(1)) };
+                Ok(Self(shared))
             }
             Err(error) => {
                 give_back(Place(at), Self::LEN);
@@ -106,19 +122,38 @@ impl<T> Slot<T> {
     }
 }
 
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        self.shared().owners.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl<T> Slot<T> {
+    #[inline(always)]
+    fn shared(&self) -> &Shared<T> {
+        // SAFETY: `new` or `write` made it; it lives as long as there is an owner, and we are one.
+        unsafe { self.0.as_ref() }
+    }
+}
+
 impl<T> Deref for Slot<T> {
     type Target = T;
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: `new` wrote a T there; it lives as long as the slot, and only `drop` takes it away.
-        unsafe { self.0.as_ref() }
+        &self.shared().value
     }
 }
 
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
-        // SAFETY: the value was written by `new`, nobody can refer to it any more, and it is dropped once.
+        if self.shared().owners.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        // What the other owners did with the value comes before its end, as with an `Arc`.
+        fence(Ordering::Acquire);
+        // SAFETY: this was the last owner, so nobody can refer to the value any more, and it is dropped once.
         unsafe { self.0.drop_in_place() };
         give_back(Place(self.0.cast()), Self::LEN);
     }
@@ -193,7 +228,7 @@ mod tests {
     #[repr(align(64))]
     struct Key<const N: usize>([u8; N]);
 
-    fn bytes_of<T>(place: NonNull<T>) -> &'static [u8] {
+    fn bytes_of<T>(place: NonNull<Shared<T>>) -> &'static [u8] {
         // SAFETY: the arena never unmaps; the tests that call this are the only ones with slots of the size.
         unsafe { slice::from_raw_parts(place.as_ptr().cast(), Slot::<T>::LEN) }
     }
@@ -205,7 +240,10 @@ mod tests {
         assert_eq!(slot.0.as_ptr().align_offset(LINE), 0);
         assert_eq!(slot.deref().0, [0xa5; 1000]);
         slot.fetch::<2>(0);
+        let other = slot.clone();
         drop(slot);
+        assert_eq!(other.deref().0, [0xa5; 1000], "there is another owner");
+        drop(other);
         assert!(bytes_of(place).iter().all(|&byte| byte == 0));
         assert_eq!(Slot::new(Key([1; 1000])).unwrap().0, place);
     }

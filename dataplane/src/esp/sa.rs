@@ -3,7 +3,7 @@
 //! The expanded key and the replay window are shared by all workers. Counters, and the numbering where each core
 //! numbers its own packets, belong to one worker; control reads them at any time. RFC 4301 4.4.2, RFC 4303.
 
-use std::cell::Cell;
+use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -135,29 +135,29 @@ impl Lengths {
     }
 }
 
-/// An inbound association on a worker.
-#[repr(align(64))]
+/// An inbound association on a worker. What every packet needs is in the first three lines.
+#[repr(C, align(64))]
 pub(crate) struct Inbound {
-    pub cipher: Arc<Cipher>,
-    pub counters: Arc<SaCounters>,
     pub replay: Option<Arc<ReplayWindow>>,
+    pub selectors: Arc<Selectors>,
     /// The largest number that any worker received, as of the end of its burst; kept up only where it is asked for: without
     /// a window, and behind a NAT.
     pub newest: Arc<AtomicU64>,
-    pub selectors: Arc<Selectors>,
     pub tunnel: u32,
     pub incarnation: u32,
     pub spi: u32,
     pub endpoint: u16,
     pub esn: bool,
     pub lengths: Lengths,
+    pub cipher: Cipher,
+    pub counters: SaCounters,
 }
 
 impl Inbound {
-    pub fn new(spec: &InboundSpec, counters: Arc<SaCounters>, newest: Arc<AtomicU64>) -> Self {
+    pub fn new(spec: &InboundSpec, newest: Arc<AtomicU64>) -> Self {
         Self {
-            cipher: Arc::clone(&spec.cipher),
-            counters,
+            cipher: Cipher::clone(&spec.cipher),
+            counters: SaCounters::default(),
             replay: spec.replay.clone(),
             newest,
             selectors: Arc::clone(&spec.selectors),
@@ -182,32 +182,38 @@ pub(crate) fn inbound_key(endpoint: u16, spi: u32) -> u64 {
     u64::from(endpoint) << 32 | u64::from(spi)
 }
 
-/// An outbound association on a worker.
-#[repr(align(64))]
+/// An outbound association on a worker. What every packet needs is in the first three lines.
+#[repr(C, align(64))]
 pub(crate) struct Outbound {
-    pub cipher: Arc<Cipher>,
-    pub counters: Arc<SaCounters>,
-    pub selectors: Arc<Selectors>,
+    /// The last number given out of those that this worker has taken.
+    last: Counter,
+    /// From this number on there is something to do: the soft limit, or what follows the hard one.
+    attention: Counter,
+    /// Packets of this burst that need a number from the shared counter.
+    pending: Counter,
     shared: Option<Arc<AtomicU64>>,
     pub tunnel: u32,
     pub incarnation: u32,
     pub spi: u32,
-    pub remote: IpAddr,
     /// The worker that sends all packets, or [`Outbound::ANY_WORKER`].
     pub pinned: u16,
     pub esn: bool,
     /// An AEAD, without ESN, and every IPv4 packet may go in.
     pub plain: bool,
     pub lengths: Lengths,
-    /// Packets of this burst that need a number from the shared counter.
-    pending: Cell<u64>,
-    /// The last number given out of those that this worker has taken.
-    last: Cell<u64>,
-    /// From this number on there is something to do: the soft limit, or what follows the hard one.
-    attention: Cell<u64>,
+    pub cipher: Cipher,
+    pub counters: SaCounters,
+    pub selectors: Arc<Selectors>,
+    pub remote: IpAddr,
     soft_limit: u64,
     hard_limit: u64,
 }
+
+/// Cache lines at the start of an association that every packet needs.
+pub(crate) const HOT_LINES: usize = 3;
+
+const _: () = assert!(offset_of!(Inbound, counters) < HOT_LINES * 64);
+const _: () = assert!(offset_of!(Outbound, counters) < HOT_LINES * 64);
 
 impl Outbound {
     pub const ANY_WORKER: u16 = u16::MAX;
@@ -216,7 +222,7 @@ impl Outbound {
     /// The largest number with ESN: what workers take beyond it in one burst each must not bring the counter to 0.
     const LAST_LONG: u64 = u64::MAX - Self::LAST_SHORT;
 
-    pub fn new(spec: &OutboundSpec, counters: Arc<SaCounters>) -> Self {
+    pub fn new(spec: &OutboundSpec) -> Self {
         let (shared, pinned) = match &spec.numbering {
             Numbering::PerCore => (None, Self::ANY_WORKER),
             Numbering::Shared(counter) => (Some(Arc::clone(counter)), Self::ANY_WORKER),
@@ -224,8 +230,8 @@ impl Outbound {
         };
         let hard_limit = spec.hard_limit.min(if spec.esn { Self::LAST_LONG } else { Self::LAST_SHORT });
         Self {
-            cipher: Arc::clone(&spec.cipher),
-            counters,
+            cipher: Cipher::clone(&spec.cipher),
+            counters: SaCounters::default(),
             selectors: Arc::clone(&spec.selectors),
             shared,
             tunnel: spec.tunnel.0,
@@ -236,9 +242,9 @@ impl Outbound {
             esn: spec.esn,
             plain: spec.cipher.suite().is_aead() && !spec.esn && spec.selectors.is_any(false),
             lengths: Lengths::of(&spec.cipher),
-            pending: Cell::new(0),
-            last: Cell::new(0),
-            attention: Cell::new(spec.soft_limit.min(hard_limit + 1)),
+            pending: Counter::default(),
+            last: Counter::default(),
+            attention: Counter::new(spec.soft_limit.min(hard_limit + 1)),
             soft_limit: spec.soft_limit,
             hard_limit,
         }
@@ -258,7 +264,7 @@ impl Outbound {
     /// One packet of this burst will need a number.
     #[inline(always)]
     pub fn announce(&self) {
-        self.pending.set(self.pending.get() + 1);
+        self.pending.add(1);
     }
 
     /// Takes as many numbers from the counter that cores share as were announced.
@@ -271,7 +277,8 @@ impl Outbound {
 
     #[inline(never)]
     fn take_shared(&self, shared: &AtomicU64) {
-        let pending = self.pending.replace(0);
+        let pending = self.pending.get();
+        self.pending.set(0);
         if pending != 0 {
             // Only uniqueness matters. At the hard limit nothing is taken any more.
             let is_over = shared.load(Ordering::Relaxed) >= self.hard_limit;

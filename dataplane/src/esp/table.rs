@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use hashbrown::HashMap;
 
+use super::key_memory::Slot;
 use super::sa::{Inbound, Outbound, inbound_key};
 use crate::ids::{EndpointId, TunnelId};
 use crate::tables::tunnel::FETCH_FROM;
@@ -49,8 +50,8 @@ impl BuildHasher for SpiHash {
 /// A worker's associations.
 pub(crate) struct SaTable {
     by_spi: HashMap<u64, u32, SpiHash>,
-    inbound: Vec<Option<Box<Inbound>>>,
-    outbound: Vec<Option<Box<Outbound>>>,
+    inbound: Vec<Option<Slot<Inbound>>>,
+    outbound: Vec<Option<Slot<Outbound>>>,
     /// Tunnels by what routers on the way quote: the remote end and the SPI.
     by_quote: HashMap<u64, u32, SpiHash>,
     outbound_count: usize,
@@ -114,7 +115,7 @@ impl SaTable {
     }
 
     /// Puts an association into a slot; what was there, or could not be put there, comes back.
-    pub fn set_inbound(&mut self, slot: u32, sa: Box<Inbound>) -> Option<Box<Inbound>> {
+    pub fn set_inbound(&mut self, slot: u32, sa: Slot<Inbound>) -> Option<Slot<Inbound>> {
         let Some(place) = self.inbound.get_mut(slot as usize) else { return Some(sa) };
         let key = sa.key();
         let before = place.replace(sa);
@@ -126,7 +127,7 @@ impl SaTable {
     }
 
     /// Empties a slot.
-    pub fn remove_inbound(&mut self, slot: u32) -> Option<Box<Inbound>> {
+    pub fn remove_inbound(&mut self, slot: u32) -> Option<Slot<Inbound>> {
         let sa = self.inbound.get_mut(slot as usize)?.take()?;
         self.forget_spi(sa.key(), slot);
         Some(sa)
@@ -140,7 +141,7 @@ impl SaTable {
     }
 
     /// From now on the tunnel sends under this association; the one before comes back.
-    pub fn set_outbound(&mut self, sa: Box<Outbound>) -> Option<Box<Outbound>> {
+    pub fn set_outbound(&mut self, sa: Slot<Outbound>) -> Option<Slot<Outbound>> {
         let Some(place) = self.outbound.get_mut(sa.tunnel as usize) else { return Some(sa) };
         let (key, tunnel) = (quote_key(sa.remote, sa.spi), sa.tunnel);
         self.sharing += usize::from(sa.shares_numbers());
@@ -154,7 +155,7 @@ impl SaTable {
     }
 
     /// From now on the tunnel sends nothing.
-    pub fn clear_outbound(&mut self, tunnel: TunnelId) -> Option<Box<Outbound>> {
+    pub fn clear_outbound(&mut self, tunnel: TunnelId) -> Option<Slot<Outbound>> {
         let sa = self.outbound.get_mut(tunnel.index())?.take()?;
         self.outbound_count -= 1;
         self.forget(&sa);

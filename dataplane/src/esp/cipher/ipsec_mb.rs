@@ -22,6 +22,7 @@ const BURST: usize = 64;
 const AHEAD: usize = 3;
 
 /// An expanded key.
+#[derive(Clone)]
 pub(super) enum MbKey {
     Gcm { salt: [u8; 4], key: Slot<GcmKey> },
     ChaCha(Slot<ChaChaKey>),

@@ -57,7 +57,7 @@ impl From<OutOfMemory> for CipherError {
     }
 }
 
-/// One key of one suite, expanded. Wiped when dropped, kept out of core dumps.
+/// One key of one suite, expanded. Wiped when the last clone is dropped, kept out of core dumps.
 ///
 /// It cannot be printed:
 /// ```compile_fail
@@ -65,6 +65,7 @@ impl From<OutOfMemory> for CipherError {
 ///     format!("{cipher:?}")
 /// }
 /// ```
+#[derive(Clone)]
 pub struct Cipher {
     suite: Suite,
     key: Key,
@@ -72,6 +73,7 @@ pub struct Cipher {
 }
 
 /// The key as its backend wants it: pointers into the memory for keys.
+#[derive(Clone)]
 enum Key {
     Rust(rust::RustKey),
     IpsecMb(ipsec_mb::MbKey),

@@ -5,6 +5,7 @@ use super::{Backend, CipherError};
 use crate::esp::key::KeyMaterial;
 
 /// There is none.
+#[derive(Clone)]
 pub(super) enum MbKey {}
 
 impl MbKey {

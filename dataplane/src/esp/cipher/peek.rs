@@ -28,8 +28,10 @@ struct Salted<K> {
 }
 
 /// What it takes to look.
+#[derive(Clone)]
 pub(super) struct Peek(Expanded);
 
+#[derive(Clone)]
 enum Expanded {
     Null,
     Gcm128(Slot<Salted<Aes128Enc>>),

@@ -120,7 +120,7 @@ fn a_worker_takes_no_change_that_it_could_not_give_back() {
     let mailbox = Arc::clone(&near.feed.workers[0].mailbox);
     let mut generation = near.feed.generation();
     for _ in 0..RETIRED * 2 {
-        let sa = Box::new(Outbound::new(&spec, Arc::default()));
+        let sa = Slot::allocate(Outbound::new(&spec));
         generation += 1;
         if mailbox.changes.push((generation, Change::SetOutbound(sa))).is_err() {
             generation -= 1;

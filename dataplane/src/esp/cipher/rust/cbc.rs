@@ -19,12 +19,14 @@ use crate::esp::suite::{Encryption, HEADER_LEN, Integrity};
 type Block = Array<u8, U16>;
 
 /// A cipher that authenticates nothing, and the HMAC that does.
+#[derive(Clone)]
 pub(super) struct EncryptThenMac {
     cipher: BlockCipher,
     mac: KeyedHmac,
     icv_len: usize,
 }
 
+#[derive(Clone)]
 enum BlockCipher {
     Null,
     Aes128(Slot<Aes128>),

@@ -13,6 +13,7 @@ use crate::esp::key_memory::{OutOfMemory, Slot};
 use crate::esp::suite::Integrity;
 
 /// A keyed HMAC.
+#[derive(Clone)]
 pub(super) enum KeyedHmac {
     Sha1(Slot<Hmac<Sha1>>),
     Sha256(Slot<Hmac<Sha256>>),

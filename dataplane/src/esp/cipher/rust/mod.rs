@@ -19,8 +19,10 @@ use crate::esp::key_memory::{OutOfMemory, Slot};
 use crate::esp::suite::Encryption;
 
 /// An expanded key.
+#[derive(Clone)]
 pub(super) struct RustKey(Expanded);
 
+#[derive(Clone)]
 enum Expanded {
     Gcm128(Slot<Aead<Gcm<Aes128Enc>>>),
     Gcm256(Slot<Aead<Gcm<Aes256Enc>>>),

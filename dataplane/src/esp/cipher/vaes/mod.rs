@@ -44,6 +44,7 @@ const IV_LEN: usize = 8;
 const ICV_LEN: usize = 16;
 
 /// An expanded key of AES-GCM, of which there is none where the processor lacks the instructions.
+#[derive(Clone)]
 pub(super) struct VaesKey(Slot<GcmKey>);
 
 impl VaesKey {
