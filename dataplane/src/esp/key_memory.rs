@@ -289,9 +289,9 @@ mod tests {
     /// First lines of slots spread over all sets of a cache of 64.
     #[test]
     fn slots_are_an_odd_number_of_lines() {
-        assert_eq!(Slot::<Key<64>>::LEN, 64);
+        assert_eq!(Slot::<Key<64>>::LEN, 192);
         assert_eq!(Slot::<Key<128>>::LEN, 192);
-        assert_eq!(Slot::<Key<1344>>::LEN, 1344);
+        assert_eq!(Slot::<Key<1344>>::LEN, 1472);
     }
 
     #[test]

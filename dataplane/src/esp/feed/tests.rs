@@ -4,7 +4,7 @@ use std::sync::Weak;
 
 use super::*;
 use crate::drop_reason::DropReason;
-use crate::esp::cipher::Cipher;
+use crate::esp::selector::Selectors;
 use crate::support::esp::{Agreement, Opener};
 use crate::support::{ASSOCIATIONS, CLIENT, INSIDE, Ip4, Lab, TUNNEL, frame, lease, request, udp};
 
@@ -42,14 +42,11 @@ fn a_lease_that_is_used_up_seals_nothing_and_a_new_one_goes_on() {
     near.assert_balanced();
 }
 
-/// All changes take the same memory here: an association whose key is watched.
-fn watched(agreement: &Agreement) -> (OutboundSpec, Weak<Cipher>) {
-    use crate::esp::key::KeyMaterial;
-    let suite = agreement.suite;
-    let keys = KeyMaterial::new(suite, &[7; 20], &[]).unwrap();
-    let cipher = Arc::new(Cipher::new(suite, &keys, crate::support::backend()).unwrap());
-    let watch = Arc::downgrade(&cipher);
-    (OutboundSpec { cipher, ..agreement.outbound() }, watch)
+/// An association whose memory is watched by the selectors that it holds.
+fn watched(agreement: &Agreement) -> (OutboundSpec, Weak<Selectors>) {
+    let selectors = Arc::new(Selectors::any());
+    let watch = Arc::downgrade(&selectors);
+    (OutboundSpec { selectors, ..agreement.outbound() }, watch)
 }
 
 #[test]
@@ -60,12 +57,15 @@ fn control_frees_what_workers_let_go_of() {
     let (outbound, watch_out) = watched(&agreement);
     lab.feed.set_outbound(&outbound);
     let (other, watch_in) = watched(&agreement);
-    let spec = InboundSpec { spi: crate::esp::sa::Spi(0x7777), cipher: other.cipher, ..agreement.inbound() };
+    let spec =
+        InboundSpec { spi: crate::esp::sa::Spi(0x7777), selectors: other.selectors, ..agreement.inbound() };
     let handle = lab.feed.add_inbound(&spec).unwrap();
     drop((outbound, spec));
     lab.worker.turn();
     lab.feed.clear_outbound(TUNNEL);
     lab.feed.remove_inbound(&handle);
+    // It holds the counters, and what is with them.
+    drop(handle);
     lab.feed.lease(0, lease(9));
     lab.worker.turn();
     lab.worker.turn();
