@@ -112,12 +112,7 @@ impl Gateway for Fake {
     }
 
     fn crypto(&self) -> Crypto {
-        Crypto {
-            backend: "rustcrypto".into(),
-            static_sas: 1,
-            warning: Some("by hand".into()),
-            ..Crypto::default()
-        }
+        Crypto { static_sas: 1, warning: Some("by hand".into()), ..Crypto::default() }
     }
 
     fn routes(&self, filter: &RouteFilter) -> Page<RouteRow> {

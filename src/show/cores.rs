@@ -13,6 +13,7 @@ pub fn text(page: &Page<CoreRow>, width: Option<u16>) -> String {
         Text("GENERATION"),
         Number("RX"),
         Number("TX"),
+        Text("HANDED"),
         Number("PUNTED"),
         Number("DROPPED"),
         Number("CYCLES"),
@@ -28,6 +29,7 @@ pub fn text(page: &Page<CoreRow>, width: Option<u16>) -> String {
             generation(core),
             count(core.rx_packets),
             count(core.tx_packets),
+            handed(core),
             count(core.punted),
             count(core.dropped),
             maybe(core.cycles_per_packet.map(|cycles| format!("{cycles:.0}"))),
@@ -51,11 +53,33 @@ fn role(role: CoreRole) -> &'static str {
     }
 }
 
+/// From other cores and to other cores.
+fn handed(core: &CoreRow) -> String {
+    match (core.handed_in, core.handed_out) {
+        (0, 0) => "-".to_owned(),
+        (came, went) => format!("{}/{}", count(came), count(went)),
+    }
+}
+
 /// A worker that lags behind names both numbers.
 fn generation(core: &CoreRow) -> String {
     match core.generation {
         None => "-".to_owned(),
         Some(applied) if applied == core.current_generation => applied.to_string(),
         Some(applied) => format!("{applied} of {}", core.current_generation),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cores_hand_each_other_stands_beside_what_they_receive() {
+        let core =
+            |core, handed_in, handed_out| CoreRow { core, handed_in, handed_out, ..CoreRow::default() };
+        let text = text(&Page::all(vec![core(2, 0, 2_500_000), core(3, 2_500_000, 0), core(4, 0, 0)]), None);
+        let column: Vec<_> = text.lines().take(4).filter_map(|line| line.split_whitespace().nth(5)).collect();
+        assert_eq!(column, ["HANDED", "0/2.50M", "2.50M/0", "-"]);
     }
 }

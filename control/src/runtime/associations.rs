@@ -23,6 +23,7 @@ use penstock_dataplane::esp::selector::{self, TrafficSelector};
 use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::ids::{EndpointId, TunnelId};
 
+use super::backends::Backends;
 use crate::compile::{Compiler, EspForm};
 use crate::config::TunnelKind;
 use crate::static_sas::{InboundSa, OutboundSa, Selectors, StaticSas, TunnelName, TunnelSas};
@@ -121,19 +122,19 @@ struct Retiring {
 
 /// All associations on the workers.
 pub(super) struct Associations {
-    backend: Backend,
+    backends: Backends,
     tunnels: BTreeMap<TunnelName, OfTunnel>,
     retiring: Vec<Retiring>,
 }
 
 impl Associations {
-    pub(super) fn new(backend: Backend) -> Self {
-        Self { backend, tunnels: BTreeMap::new(), retiring: Vec::new() }
+    pub(super) fn new(backends: Backends) -> Self {
+        Self { backends, tunnels: BTreeMap::new(), retiring: Vec::new() }
     }
 
     /// What encrypts.
-    pub(super) fn backend(&self) -> Backend {
-        self.backend
+    pub(super) fn backends(&self) -> &Backends {
+        &self.backends
     }
 
     /// Of all tunnels.
@@ -209,7 +210,7 @@ impl Associations {
                 if there.inbound.contains_key(&sa.spi) {
                     continue;
                 }
-                match inbound(sa, &sas.selectors, *place, self.backend, feed) {
+                match inbound(sa, &sas.selectors, *place, self.backends.of(sa.suite), feed) {
                     Ok(installed) => {
                         there.inbound.insert(sa.spi, installed);
                     }
@@ -240,7 +241,7 @@ impl Associations {
             if there.outbound.as_ref().is_some_and(|there| there.spi == sa.spi) {
                 continue;
             }
-            match outbound(sa, selectors, *place, self.backend, feed) {
+            match outbound(sa, selectors, *place, self.backends.of(sa.suite), feed) {
                 Ok(installed) => there.outbound = Some(installed),
                 Err(error) => errors.push((name.clone(), error)),
             }

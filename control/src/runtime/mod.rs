@@ -4,6 +4,7 @@
 //! says, what workers learn, what the operator asks. Workers go on whatever happens here.
 
 mod associations;
+mod backends;
 mod error;
 mod install;
 mod keepalive;

@@ -94,7 +94,7 @@ impl State {
         let macs = dataplane.ports.iter().map(|port| port.mac).collect();
         let links = dataplane.ports.iter().map(|_| None).collect();
         let source = Source { name: files.config.display().to_string(), yaml, since: Instant::now() };
-        let associations = Associations::new(dataplane.backend);
+        let associations = Associations::new(dataplane.backends.clone());
         let mut state = Self {
             compiler: Compiler::new(config, macs),
             dataplane,

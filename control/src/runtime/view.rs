@@ -1,5 +1,6 @@
 //! The API's rows, read from the state.
 
+mod cores;
 mod sas;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
-    ApiError, CoreCount, CoreRole, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Keepalive,
-    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu, PoolUse,
+    ApiError, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Keepalive,
+    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
     PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig,
     SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
 };
@@ -123,51 +124,7 @@ impl Gateway for View {
     }
 
     fn cores(&self) -> Vec<CoreRow> {
-        let state = self.state();
-        let current_generation = state.dataplane.publisher.generation();
-        let control = CoreRow {
-            core: u32::from(state.compiler.config().cores.control),
-            role: CoreRole::Control,
-            current_generation,
-            ..CoreRow::default()
-        };
-        let elapsed = dpdk::cycles::rdtsc().saturating_sub(state.started_cycles).max(1);
-        let cycles_per_us = (dpdk::cycles::tsc_hz() as f64 / 1e6).max(1.0);
-        let workers = state.dataplane.workers.iter().map(|worker| {
-            let stats = &worker.stats;
-            let sum = |counter: fn(&penstock_dataplane::stats::PortCounters) -> u64| {
-                stats.ports.iter().map(counter).sum::<u64>()
-            };
-            let (rx_packets, injected) = (sum(|p| p.rx_packets.get()), sum(|p| p.injected.get()));
-            let busy = stats.busy_cycles.get();
-            let handled = rx_packets + injected;
-            CoreRow {
-                core: u32::from(worker.core),
-                role: CoreRole::Worker,
-                numa: worker.numa.map(u32::from),
-                queues: worker.queues.iter().map(ToString::to_string).collect(),
-                generation: Some(stats.generation.get()),
-                current_generation,
-                rx_packets,
-                tx_packets: sum(|p| p.tx_packets.get()),
-                dropped: stats.drops_total(),
-                punted: sum(|p| p.punted.get()),
-                injected,
-                cycles_per_packet: (handled > 0).then(|| busy as f64 / handled as f64),
-                idle_share: Some((1.0 - busy as f64 / elapsed as f64).clamp(0.0, 1.0)),
-                max_loop_us: Some(stats.longest_turn.get() as f64 / cycles_per_us),
-                generated: stats.generated.get(),
-                merged: stats.merged.get(),
-                icmp_sent: stats.icmp_sent.get(),
-                icmp_suppressed: stats.icmp_suppressed.get(),
-                pool: Some(PoolUse {
-                    name: worker.pool.name().to_owned(),
-                    in_use: worker.pool.in_use(),
-                    size: worker.pool.size(),
-                }),
-            }
-        });
-        std::iter::once(control).chain(workers).collect()
+        cores::cores(&self.state())
     }
 
     fn tunnels(&self, filter: &TunnelFilter) -> Page<TunnelRow> {

@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use dpdk::ip_frag::Limits;
 use dpdk::{Eal, EalOptions, Mbuf, Mempool, Port, PortInfo, Reassembler, lcore};
 use penstock_dataplane::esp::EspParts;
-use penstock_dataplane::esp::cipher::{Backend, Engine};
+use penstock_dataplane::esp::cipher::Engine;
 use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::handoff::{self, Peers};
@@ -22,11 +22,12 @@ use penstock_dataplane::punt::{InjectReceiver, PuntSender, inject_queue, punt_qu
 use penstock_dataplane::stats::WorkerStats;
 use penstock_dataplane::worker::Worker;
 
+use super::backends::Backends;
 use super::error::RuntimeError;
 use super::link::{SharedInterfaces, WorkersLink};
 use crate::config::{
-    Auto, CryptoBackend, Device, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement,
-    Spread, ValidConfig, place_queues,
+    Auto, Device, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement, Spread,
+    ValidConfig, place_queues,
 };
 
 /// Buffers that each worker may have in hand: bursts, its pool cache, ICMP errors and fragments.
@@ -69,7 +70,7 @@ pub(super) struct DataPlane {
     pub(super) publisher: Publisher,
     pub(super) feed: SaFeed,
     /// What encrypts.
-    pub(super) backend: Backend,
+    pub(super) backends: Backends,
     pub(super) events: Arc<ArrayQueue<Event>>,
     pub(super) interfaces: SharedInterfaces,
     pub(super) dpdk_version: String,
@@ -115,7 +116,7 @@ impl DataPlane {
             .collect();
         let (publisher, subscribers) = Publisher::new(all_stats.iter().cloned());
         let (feed, receivers) = SaFeed::new(all_stats.iter().cloned(), MAX_ASSOCIATIONS);
-        let backend = backend(config)?;
+        let backends = Backends::choose(config.crypto.backend)?;
         let peers = handoff::peers(all_stats.len());
         let (punt, punts) = punt_queue::<Mbuf>();
         let events = Arc::new(ArrayQueue::new(EVENTS));
@@ -139,7 +140,7 @@ impl DataPlane {
             }
             let esp = EspParts {
                 receiver,
-                engine: Engine::new(backend)?,
+                engine: Engine::new(backends.engine())?,
                 associations: MAX_ASSOCIATIONS,
                 tunnels: MAX_TUNNELS,
             };
@@ -157,7 +158,7 @@ impl DataPlane {
                 ports,
                 publisher,
                 feed,
-                backend,
+                backends,
                 events,
                 interfaces,
                 dpdk_version,
@@ -184,20 +185,6 @@ impl Drop for DataPlane {
                 tracing::error!(core = worker.core, "the worker panicked");
             }
         }
-    }
-}
-
-/// What encrypts: what the configuration says, or the fastest that works here.
-fn backend(config: &ValidConfig) -> Result<Backend, RuntimeError> {
-    let wanted = match config.crypto.backend {
-        CryptoBackend::Auto => return Ok(Backend::best()),
-        CryptoBackend::IpsecMb => Backend::IpsecMb,
-        CryptoBackend::Vaes => Backend::Vaes,
-        CryptoBackend::RustCrypto => Backend::RustCrypto,
-    };
-    match Backend::available().into_iter().find(|known| known.backend == wanted).map(|known| known.state) {
-        Some(Err(why)) => Err(RuntimeError::Backend { backend: wanted, why }),
-        _ => Ok(wanted),
     }
 }
 

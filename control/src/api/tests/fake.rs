@@ -108,12 +108,12 @@ pub(super) fn sas() -> Vec<SaRow> {
 
 pub(super) fn crypto() -> Crypto {
     Crypto {
-        backend: "rustcrypto".into(),
         configured: "auto".into(),
         backends: vec![CryptoBackend {
-            name: "ipsec-mb".into(),
-            available: false,
-            detail: "not there".into(),
+            name: "vaes".into(),
+            available: true,
+            suites: vec!["aes128gcm16".into()],
+            detail: "256 bits".into(),
         }],
         senders: vec![Sender { core: 2, sender_id: Some(0), ivs_left: Some(1 << 40) }, Sender::default()],
         no_lease: Some("the disk is full".into()),

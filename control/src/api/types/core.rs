@@ -27,7 +27,14 @@ pub struct CoreRow {
     pub punted: u64,
     /// Packets of the kernel's twin that were sent.
     pub injected: u64,
-    /// TSC cycles a packet, over busy loops; absent before the first packet.
+    /// Packets that other cores handed to it.
+    #[serde(default)]
+    pub handed_in: u64,
+    /// Packets that it handed to other cores.
+    #[serde(default)]
+    pub handed_out: u64,
+    /// TSC cycles a packet, over busy loops; absent before the first packet. A packet that came from another core counts
+    /// as well.
     pub cycles_per_packet: Option<f64>,
     /// Share of time without packets, 0 to 1.
     pub idle_share: Option<f64>,

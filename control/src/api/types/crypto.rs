@@ -5,8 +5,6 @@ use serde::{Deserialize, Serialize};
 /// What encrypts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crypto {
-    /// The library in use.
-    pub backend: String,
     /// What the configuration says: `auto` or a library.
     pub configured: String,
     /// Every library, the fastest first.
@@ -28,6 +26,9 @@ pub struct CryptoBackend {
     pub name: String,
     /// It works on this machine.
     pub available: bool,
+    /// The suites that it is used for; none: it is not in use.
+    #[serde(default)]
+    pub suites: Vec<String>,
     /// Its version and the instructions that it uses, or why it does not work.
     pub detail: String,
 }

@@ -113,7 +113,7 @@ pub struct CryptoConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CryptoBackend {
-    /// The fastest that is there.
+    /// For each suite the fastest that is there.
     Auto,
     /// intel-ipsec-mb; the start is refused where it is missing.
     #[serde(rename = "ipsec-mb")]

@@ -4,7 +4,7 @@
 use penstock_dataplane::stats::WorkerStats;
 
 use super::*;
-use crate::config::{self, Name};
+use crate::config::{self, CryptoBackend, Name};
 use crate::static_sas;
 
 const CONFIG: &str = "\
@@ -32,7 +32,7 @@ impl Lab {
         let (feed, _) = SaFeed::new(stats.iter().cloned(), 8);
         let config = config::parse_str(CONFIG).unwrap();
         let compiler = Compiler::new(config, vec![[2, 0, 0, 0, 0, 1]]);
-        let associations = Associations::new(Backend::RustCrypto);
+        let associations = Associations::new(Backends::choose(CryptoBackend::Auto).unwrap());
         Self { compiler, stats, feed, associations, now: Instant::now() }
     }
 
@@ -168,4 +168,20 @@ fn the_tunnel_fits_old_and_new_until_the_old_is_gone() {
     lab.associations.retire(&sas, lab.now);
     lab.associations.shape(&sas, &mut lab.compiler);
     assert_eq!(suites(&lab), ["aes128-sha256"]);
+}
+
+#[test]
+fn each_key_is_made_for_the_fastest_backend_of_its_suite() {
+    let mut lab = Lab::new();
+    let hmac = "auth_key: 0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    lab.install(&format!(
+        "tunnels: {{acme/dc1: {{inbound: [{}], outbound: {{spi: 0x2001, cipher: aes128-sha256, key: 0x{:032x}, {hmac}}}}}}}",
+        inbound(0x1001),
+        7
+    ));
+    let name = |text| Name::new(text).unwrap();
+    let there = lab.associations.tunnel(&(name("acme"), name("dc1"))).unwrap();
+    let (opened, sealed) = (&there.inbound[&0x1001], there.outbound.as_ref().unwrap());
+    assert_eq!(opened.backend, Backend::best_for(opened.suite));
+    assert_eq!(sealed.backend, Backend::best_for(sealed.suite));
 }

@@ -120,8 +120,10 @@ pub(super) fn crypto(state: &State) -> Crypto {
         Configured::Vaes => Backend::Vaes.name(),
         Configured::RustCrypto => Backend::RustCrypto.name(),
     };
+    let used = state.associations.backends();
     let backends = Backend::available().into_iter().map(|known| CryptoBackend {
         name: known.backend.to_string(),
+        suites: used.suites_of(known.backend).map(|suite| suite.to_string()).collect(),
         available: known.state.is_ok(),
         detail: known.state.unwrap_or_else(|why| why),
     });
@@ -133,7 +135,6 @@ pub(super) fn crypto(state: &State) -> Crypto {
         Sender { core: u32::from(worker.core), sender_id, ivs_left }
     });
     Crypto {
-        backend: state.associations.backend().to_string(),
         configured: configured.to_owned(),
         backends: backends.collect(),
         senders: senders.collect(),

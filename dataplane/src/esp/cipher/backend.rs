@@ -54,9 +54,14 @@ impl Backend {
         if Self::IpsecMb.works() { Self::IpsecMb } else { Self::RustCrypto }
     }
 
+    /// What works with keys of `suite` that are made for this backend: itself, where it has the suite.
+    pub fn for_suite(self, suite: Suite) -> Self {
+        if self == Self::Vaes && !is_gcm(suite) { Self::RustCrypto } else { self }
+    }
+
     /// The fastest backend here for keys of `suite`.
     pub fn best_for(suite: Suite) -> Self {
-        let gcm = matches!(suite.encryption(), Encryption::AesGcm128 | Encryption::AesGcm256);
+        let gcm = is_gcm(suite);
         // With AVX-512 the library works on four blocks an instruction, and `vaes` on two.
         if gcm && Self::Vaes.works() && !(has_avx512() && Self::IpsecMb.works()) {
             Self::Vaes
@@ -69,6 +74,10 @@ impl Backend {
     pub fn works(self) -> bool {
         Self::available().iter().any(|known| known.backend == self && known.state.is_ok())
     }
+}
+
+fn is_gcm(suite: Suite) -> bool {
+    matches!(suite.encryption(), Encryption::AesGcm128 | Encryption::AesGcm256)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -115,6 +124,8 @@ impl FromStr for Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::esp::cipher::Cipher;
+    use crate::esp::key::KeyMaterial;
 
     #[test]
     fn names_parse_back() {
@@ -122,6 +133,18 @@ mod tests {
             assert_eq!(availability.backend.to_string().parse(), Ok(availability.backend));
         }
         assert_eq!("auto".parse::<Backend>(), Err(UnknownBackend));
+    }
+
+    #[test]
+    fn a_key_is_worked_with_by_what_is_said() {
+        for suite in Suite::all() {
+            let key = vec![7; suite.encryption_key_len() + suite.salt_len()];
+            let keys = KeyMaterial::new(suite, &key, &vec![9; suite.integrity_key_len()]).unwrap();
+            for known in Backend::available().into_iter().filter(|known| known.state.is_ok()) {
+                let cipher = Cipher::new(suite, &keys, known.backend).unwrap();
+                assert_eq!(cipher.backend(), known.backend.for_suite(suite), "{suite}");
+            }
+        }
     }
 
     #[test]
