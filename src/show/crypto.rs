@@ -27,6 +27,9 @@ pub fn text(crypto: &Crypto, width: Option<u16>) -> String {
     if let Some(why) = &crypto.no_lease {
         text.push_str(&format!("\nworkers without a sender ID may not encrypt: {why}\n"));
     }
+    if let Some(why) = &crypto.no_renewal {
+        text.push_str(&format!("\nworkers keep the sender IDs that they have: {why}\n"));
+    }
     if let Some(warning) = &crypto.warning {
         text.push_str(&format!("\nwarning: {} {warning}\n", crypto.static_sas));
     }
@@ -116,6 +119,7 @@ mod tests {
                 Sender { core: 3, sender_id: None, ivs_left: None },
             ],
             no_lease: Some("the clock is behind".into()),
+            no_renewal: None,
             static_sas: 2,
             warning: Some("security associations come from a file".into()),
         };

@@ -98,6 +98,9 @@ fn encryption(status: &Status, sentences: &mut Vec<String>) {
     if let Some(why) = &status.no_lease {
         sentences.push(format!("workers may not encrypt, IPsec tunnels send nothing: {why}"));
     }
+    if let Some(why) = &status.no_renewal {
+        sentences.push(format!("workers get no new sender IDs, which they should every day: {why}"));
+    }
 }
 
 fn static_sas(status: &Status, sentences: &mut Vec<String>) {

@@ -4,34 +4,28 @@
 //! old is received for a while longer, for packets under way. An association that stays is not touched: its numbers and
 //! its window go on. Keys are only passed through here.
 
+mod specs;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
-use penstock_dataplane::esp::cipher::{Backend, Cipher, CipherError};
+use penstock_dataplane::esp::cipher::{Backend, CipherError};
 use penstock_dataplane::esp::feed::{FeedFull, SaFeed, SaHandle};
 use penstock_dataplane::esp::key::KeyError;
-use penstock_dataplane::esp::replay::{ReplayWindow, ReplayWindowError};
-use penstock_dataplane::esp::sa::{InboundSpec, Numbering, OutboundSpec, Spi};
-use penstock_dataplane::esp::selector::{self, TrafficSelector};
+use penstock_dataplane::esp::replay::ReplayWindowError;
 use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::ids::{EndpointId, TunnelId};
 
 use super::backends::Backends;
 use crate::compile::{Compiler, EspForm};
 use crate::config::TunnelKind;
-use crate::static_sas::{InboundSa, OutboundSa, Selectors, StaticSas, TunnelName, TunnelSas};
+use crate::static_sas::{Selectors, StaticSas, TunnelName, TunnelSas};
 
 /// How long packets that were sealed before a switch may be under way.
 const GRACE: Duration = Duration::from_secs(2);
-/// The peer's window from which on the bursts of several cores fit into it, packets.
-const SHARED_FROM: u32 = 1024;
 
 /// An association that could not be put on the workers.
 #[derive(Debug, thiserror::Error)]
@@ -210,7 +204,7 @@ impl Associations {
                 if there.inbound.contains_key(&sa.spi) {
                     continue;
                 }
-                match inbound(sa, &sas.selectors, *place, self.backends.of(sa.suite), feed) {
+                match specs::inbound(sa, &sas.selectors, *place, self.backends.of(sa.suite), feed) {
                     Ok(installed) => {
                         there.inbound.insert(sa.spi, installed);
                     }
@@ -241,7 +235,7 @@ impl Associations {
             if there.outbound.as_ref().is_some_and(|there| there.spi == sa.spi) {
                 continue;
             }
-            match outbound(sa, selectors, *place, self.backends.of(sa.suite), feed) {
+            match specs::outbound(sa, selectors, *place, self.backends.of(sa.suite), feed) {
                 Ok(installed) => there.outbound = Some(installed),
                 Err(error) => errors.push((name.clone(), error)),
             }
@@ -292,91 +286,4 @@ fn unique(suites: impl Iterator<Item = Suite>) -> Vec<Suite> {
     }
     unique.sort_by_key(|suite| suite.name());
     unique
-}
-
-fn inbound(
-    sa: &InboundSa,
-    selectors: &Selectors,
-    place: Place,
-    backend: Backend,
-    feed: &mut SaFeed,
-) -> Result<Inbound, InstallError> {
-    let replay = match sa.replay_window {
-        0 => None,
-        window => Some(Arc::new(ReplayWindow::new(window, sa.esn)?)),
-    };
-    let spec = InboundSpec {
-        spi: Spi(sa.spi),
-        endpoint: place.endpoint,
-        tunnel: place.tunnel,
-        incarnation: place.incarnation,
-        cipher: Arc::new(Cipher::new(sa.suite, &sa.keys()?, backend)?),
-        esn: sa.esn,
-        replay,
-        selectors: Arc::new(runtime_selectors(selectors)),
-    };
-    Ok(Inbound {
-        suite: sa.suite,
-        backend: spec.cipher.backend(),
-        replay_window: sa.replay_window,
-        esn: sa.esn,
-        selectors: selectors.clone(),
-        handle: feed.add_inbound(&spec)?,
-        place,
-    })
-}
-
-fn outbound(
-    sa: &OutboundSa,
-    selectors: &Selectors,
-    place: Place,
-    backend: Backend,
-    feed: &mut SaFeed,
-) -> Result<Outbound, InstallError> {
-    let numbers = match sa.peer_replay_window {
-        0 => Numbers::PerCore,
-        SHARED_FROM.. => Numbers::Shared,
-        // Tunnels take turns, so that no worker has them all.
-        _ => Numbers::Pinned((place.tunnel.index() % feed.workers()) as u16),
-    };
-    // RFC 4303 section 3.3.3: the number does not come back to zero.
-    let last = if sa.esn { u64::MAX - 1 } else { u64::from(u32::MAX) };
-    let hard_limit = sa.hard_packets.unwrap_or(last);
-    let spec = OutboundSpec {
-        spi: Spi(sa.spi),
-        tunnel: place.tunnel,
-        incarnation: place.incarnation,
-        cipher: Arc::new(Cipher::new(sa.suite, &sa.keys()?, backend)?),
-        esn: sa.esn,
-        numbering: match numbers {
-            Numbers::PerCore => Numbering::PerCore,
-            Numbers::Shared => Numbering::Shared(Arc::new(AtomicU64::new(0))),
-            Numbers::Pinned(worker) => Numbering::Pinned { worker },
-        },
-        selectors: Arc::new(runtime_selectors(selectors)),
-        remote: place.remote,
-        soft_limit: sa.soft_packets.unwrap_or(hard_limit - hard_limit / 4),
-        hard_limit,
-    };
-    Ok(Outbound {
-        spi: sa.spi,
-        suite: sa.suite,
-        backend: spec.cipher.backend(),
-        numbers,
-        esn: sa.esn,
-        soft_limit: spec.soft_limit,
-        hard_limit,
-        selectors: selectors.clone(),
-        handle: feed.set_outbound(&spec),
-        place,
-    })
-}
-
-fn runtime_selectors(selectors: &Selectors) -> selector::Selectors {
-    let side = |prefixes: &[IpNet]| {
-        prefixes.iter().map(|net| TrafficSelector::addresses(net.network(), net.broadcast())).collect()
-    };
-    let made = selector::Selectors::new(side(&selectors.local), side(&selectors.remote));
-    // The file was checked for their number.
-    made.unwrap_or_else(selector::Selectors::any)
 }

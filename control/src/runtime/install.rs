@@ -6,6 +6,7 @@ use penstock_dataplane::esp::iv::Lease;
 
 use super::Running;
 use super::associations::{InstallError, places};
+use super::clock::Now;
 use super::reload::{SETTLE, SETTLE_STEP};
 use super::state::State;
 use crate::config::TunnelKind;
@@ -37,7 +38,7 @@ impl Running {
     /// Leases for all workers, if there is something to encrypt and they have none.
     pub(super) async fn begin_senders(&mut self) {
         if self.lock().encrypts() && !self.senders.has_begun() {
-            let came = self.senders.begin().await;
+            let came = self.senders.begin(Now::read()).await;
             self.hand_out(came);
         }
     }
@@ -50,7 +51,7 @@ impl Running {
         let came = {
             let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let stats = state.dataplane.workers.iter().map(|worker| &*worker.stats);
-            self.senders.turn(stats, Instant::now())
+            self.senders.turn(stats, Now::read())
         };
         self.hand_out(came);
     }
@@ -60,7 +61,8 @@ impl Running {
         for (worker, lease) in leases {
             state.dataplane.feed.lease(worker, lease);
         }
-        state.no_lease = self.senders.error().map(str::to_owned);
+        state.no_lease = self.senders.no_lease().map(str::to_owned);
+        state.no_renewal = self.senders.no_renewal().map(str::to_owned);
     }
 
     /// From the associations that there are to those that are wanted; says what did not work.

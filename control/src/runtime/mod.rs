@@ -5,6 +5,7 @@
 
 mod associations;
 mod backends;
+mod clock;
 mod error;
 mod install;
 mod keepalive;

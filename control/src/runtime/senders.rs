@@ -2,21 +2,27 @@
 //!
 //! The store is opened only when there is something to encrypt: a gateway of GRE tunnels needs no state directory. The
 //! disk is asked on a thread of its own. What the store refuses is said, and asked for again later: GRE goes on
-//! meanwhile, and what would have to be encrypted is dropped.
+//! meanwhile, and what would have to be encrypted is dropped where a worker has no lease yet.
+//!
+//! A lease is replaced long before it ends: when half of its IVs are used, and after a day. Its sender ID comes round
+//! after 24 days, and nobody may count under it any more then.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use penstock_dataplane::esp::iv::Lease;
 use penstock_dataplane::stats::WorkerStats;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
+use super::clock::Now;
 use crate::leases::{LeaseError, Leases};
 
 /// IVs of a lease: 40 bits (RFC 6054 section 2).
 const BUDGET: u64 = 1 << 40;
 /// A worker with fewer left gets another lease.
 const RENEW_BELOW: u64 = BUDGET / 2;
+/// A worker whose lease is older gets another one.
+const RENEW_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long to wait after the store has refused.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -26,25 +32,43 @@ struct Answer {
     taken: Result<Vec<Lease>, LeaseError>,
 }
 
+/// The newest lease of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    /// As the worker's counter shows it: ID plus 1.
+    shown: u64,
+    at: Now,
+}
+
 /// Who has which lease.
 pub(super) struct Senders {
     directory: PathBuf,
     leases: Option<Leases>,
-    /// The newest lease of each worker, as its counter shows it: ID plus 1.
-    given: Vec<u64>,
+    /// Of each worker.
+    given: Vec<Option<Given>>,
     asked: Option<oneshot::Receiver<Answer>>,
-    not_before: Option<Instant>,
+    /// When the store refused, if it did so last.
+    refused: Option<Now>,
     error: Option<String>,
 }
 
 impl Senders {
     pub(super) fn new(directory: PathBuf, workers: usize) -> Self {
-        Self { directory, leases: None, given: vec![0; workers], asked: None, not_before: None, error: None }
+        Self { directory, leases: None, given: vec![None; workers], asked: None, refused: None, error: None }
     }
 
-    /// Why there are no leases.
-    pub(super) fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+    /// Why workers have no lease.
+    pub(super) fn no_lease(&self) -> Option<&str> {
+        self.error.as_deref().filter(|_| !self.all_have_one())
+    }
+
+    /// Why workers do not get a new lease, while all have the one before.
+    pub(super) fn no_renewal(&self) -> Option<&str> {
+        self.error.as_deref().filter(|_| self.all_have_one())
+    }
+
+    fn all_have_one(&self) -> bool {
+        self.given.iter().all(Option::is_some)
     }
 
     /// The store was asked at least once.
@@ -53,32 +77,32 @@ impl Senders {
     }
 
     /// A lease for every worker, before anything else happens.
-    pub(super) async fn begin(&mut self) -> Vec<(usize, Lease)> {
+    pub(super) async fn begin(&mut self, now: Now) -> Vec<(usize, Lease)> {
         self.ask((0..self.given.len()).collect());
         match self.asked.take() {
-            Some(asked) => self.take_answer(asked.await.ok()),
+            Some(asked) => self.take_answer(asked.await.ok(), now),
             None => Vec::new(),
         }
     }
 
-    /// Leases that came. Asks for more where a budget is half used up. To be called now and then.
+    /// Leases that came. Asks for more where one is half used up or a day old. To be called now and then.
     pub(super) fn turn<'w>(
         &mut self,
         stats: impl Iterator<Item = &'w WorkerStats>,
-        now: Instant,
+        now: Now,
     ) -> Vec<(usize, Lease)> {
         let came = match self.asked.as_mut().map(oneshot::Receiver::try_recv) {
-            Some(Ok(answer)) => self.take_answer(Some(answer)),
-            Some(Err(TryRecvError::Closed)) => self.take_answer(None),
+            Some(Ok(answer)) => self.take_answer(Some(answer), now),
+            Some(Err(TryRecvError::Closed)) => self.take_answer(None, now),
             Some(Err(TryRecvError::Empty)) => return Vec::new(),
             None => Vec::new(),
         };
-        if self.not_before.is_none_or(|time| now >= time) {
-            let wanting = stats.zip(&self.given).enumerate().filter(|(_, (stats, given))| {
-                // A lease that is still on its way to the worker counts as full.
-                **given == 0 || (stats.sender_id.get() == **given && stats.ivs_left.get() < RENEW_BELOW)
-            });
-            let workers: Vec<usize> = wanting.map(|(worker, _)| worker).collect();
+        if self.refused.is_none_or(|at| now.since(at) >= RETRY) {
+            let wanting = stats.zip(&self.given).enumerate();
+            let workers: Vec<usize> = wanting
+                .filter(|(_, (stats, given))| wants(**given, stats, now))
+                .map(|(worker, _)| worker)
+                .collect();
             if !workers.is_empty() {
                 self.ask(workers);
             }
@@ -106,16 +130,16 @@ impl Senders {
     }
 
     /// `None`: whoever was to answer is gone.
-    fn take_answer(&mut self, answer: Option<Answer>) -> Vec<(usize, Lease)> {
+    fn take_answer(&mut self, answer: Option<Answer>, now: Now) -> Vec<(usize, Lease)> {
         self.asked = None;
         let error = match answer {
             Some(Answer { leases, workers, taken: Ok(taken) }) => {
                 self.leases = leases;
-                (self.error, self.not_before) = (None, None);
+                (self.error, self.refused) = (None, None);
                 let came: Vec<_> = workers.into_iter().zip(taken).collect();
                 for (worker, lease) in &came {
                     tracing::info!(worker, sender_id = %lease.id(), "a worker may encrypt");
-                    self.given[*worker] = u64::from(lease.id().get()) + 1;
+                    self.given[*worker] = Some(Given { shown: u64::from(lease.id().get()) + 1, at: now });
                 }
                 return came;
             }
@@ -125,9 +149,103 @@ impl Senders {
             }
             None => "the store of sender IDs did not answer, which is a bug".to_owned(),
         };
-        tracing::error!("workers may not encrypt: {error}");
-        self.not_before = Some(Instant::now() + RETRY);
+        if self.all_have_one() {
+            tracing::warn!("workers keep the sender IDs that they have: {error}");
+        } else {
+            tracing::error!("workers may not encrypt: {error}");
+        }
+        self.refused = Some(now);
         self.error = Some(error);
         Vec::new()
+    }
+}
+
+/// Whether a worker needs a lease, for want of one or in place of the one that it was given last.
+fn wants(given: Option<Given>, stats: &WorkerStats, now: Now) -> bool {
+    given.is_none_or(|given| {
+        // One that is still on its way to the worker counts as full.
+        let low = stats.sender_id.get() == given.shown && stats.ivs_left.get() < RENEW_BELOW;
+        low || now.since(given.at) >= RENEW_AFTER
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use penstock_dataplane::esp::iv::{LeaseStore, SenderId};
+
+    use super::*;
+    use crate::leases::MAX_KEY_LIFE;
+
+    /// Counts; good for the life of one test.
+    struct Counting(u64);
+
+    impl LeaseStore for Counting {
+        type Error = Infallible;
+
+        fn next_sender(&mut self) -> Result<SenderId, Infallible> {
+            self.0 += 1;
+            Ok(SenderId::from_low_bits(self.0))
+        }
+    }
+
+    fn answer(store: &mut Counting, workers: &[usize]) -> Option<Answer> {
+        let taken = workers.iter().map(|_| Lease::take(store).unwrap()).collect();
+        Some(Answer { leases: None, workers: workers.to_vec(), taken: Ok(taken) })
+    }
+
+    fn refusal() -> Option<Answer> {
+        Some(Answer { leases: None, workers: vec![0], taken: Err(LeaseError::ClockUnset) })
+    }
+
+    #[test]
+    fn a_lease_is_replaced_at_half_of_its_ivs() {
+        let (stats, now) = (WorkerStats::new(1, 1), Now::read());
+        assert!(wants(None, &stats, now));
+        let given = Some(Given { shown: 8, at: now });
+        assert!(!wants(given, &stats, now), "still on its way");
+        stats.sender_id.set(8);
+        stats.ivs_left.set(RENEW_BELOW);
+        assert!(!wants(given, &stats, now));
+        stats.ivs_left.set(RENEW_BELOW - 1);
+        assert!(wants(given, &stats, now));
+    }
+
+    #[test]
+    fn a_lease_is_replaced_every_day() {
+        let (stats, start, second) = (WorkerStats::new(1, 1), Now::read(), Duration::from_secs(1));
+        stats.sender_id.set(8);
+        stats.ivs_left.set(BUDGET);
+        let given = Some(Given { shown: 8, at: start });
+        assert!(!wants(given, &stats, start + (RENEW_AFTER - second)));
+        assert!(wants(given, &stats, start + RENEW_AFTER));
+        let woken = Now { steady: start.steady, ..start + RENEW_AFTER };
+        assert!(wants(given, &stats, woken), "the machine was suspended");
+        assert!(RENEW_AFTER * 20 < MAX_KEY_LIFE, "there is time to try again");
+    }
+
+    #[test]
+    fn a_new_lease_is_a_day_old_a_day_later() {
+        let (mut senders, mut store) = (Senders::new(PathBuf::new(), 2), Counting(0));
+        let (stats, start) = (WorkerStats::new(1, 1), Now::read());
+        stats.ivs_left.set(BUDGET);
+        let came = senders.take_answer(answer(&mut store, &[0, 1]), start);
+        assert_eq!(came.len(), 2);
+        let renewed = start + RENEW_AFTER;
+        senders.take_answer(answer(&mut store, &[1]), renewed);
+        assert!(wants(senders.given[0], &stats, renewed));
+        assert!(!wants(senders.given[1], &stats, renewed));
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_who_has_a_lease_already() {
+        let (mut senders, now) = (Senders::new(PathBuf::new(), 1), Now::read());
+        senders.take_answer(refusal(), now);
+        assert!(senders.no_lease().is_some() && senders.no_renewal().is_none());
+        senders.take_answer(answer(&mut Counting(0), &[0]), now);
+        assert!(senders.no_lease().is_none() && senders.no_renewal().is_none());
+        senders.take_answer(refusal(), now);
+        assert!(senders.no_lease().is_none() && senders.no_renewal().is_some());
     }
 }

@@ -74,6 +74,8 @@ pub(super) struct State {
     pub(super) associations: Associations,
     /// Why workers may not encrypt.
     pub(super) no_lease: Option<String>,
+    /// Why workers keep the leases that they have.
+    pub(super) no_renewal: Option<String>,
     pub(super) source: Source,
     pub(super) last_reload: Option<LastReload>,
     pub(super) started: Instant,
@@ -105,6 +107,7 @@ impl State {
             static_sas,
             associations,
             no_lease: None,
+            no_renewal: None,
             source,
             last_reload: None,
             started: Instant::now(),

@@ -76,6 +76,7 @@ impl Gateway for View {
             twin_lost: state.pump.lost(),
             static_sas: state.static_sas.len() as u64,
             no_lease: state.no_lease.clone(),
+            no_renewal: state.no_renewal.clone(),
             last_reload: state.last_reload.as_ref().map(|last| LastReload {
                 age_s: last.at.elapsed().as_secs(),
                 changes: last.changes,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use penstock_dataplane::esp::suite::Encryption;
 
@@ -11,6 +12,7 @@ use crate::config::problem::Problems;
 use crate::config::reader::{closest, written_index};
 use crate::config::tree::Node;
 use crate::config::{TunnelConfig, TunnelKind, ValidConfig};
+use crate::leases::MAX_KEY_LIFE;
 
 struct Check<'a> {
     tunnels: &'a BTreeMap<TunnelName, TunnelSas>,
@@ -35,6 +37,21 @@ pub(super) fn check(
     check.numbers();
     check.keys();
     check.missing();
+}
+
+/// Adds to `problems` that the outbound keys are too old, when the file is.
+pub(super) fn age(tunnels: &BTreeMap<TunnelName, TunnelSas>, age: Duration, problems: &mut Problems) {
+    if age < MAX_KEY_LIFE || tunnels.values().all(|sas| sas.outbound.is_none()) {
+        return;
+    }
+    let days = |time: Duration| time.as_secs() / (24 * 3600);
+    let message = format!(
+        "was last written {} days ago, and we may send under a key for {} days only",
+        days(age),
+        days(MAX_KEY_LIFE)
+    );
+    let fix = "write new keys for each outbound, here and at the peer";
+    problems.add(Default::default(), "", message, fix);
 }
 
 fn path(name: &TunnelName, rest: &str) -> String {

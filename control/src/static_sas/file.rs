@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use nix::unistd::Uid;
 use zeroize::Zeroizing;
@@ -15,8 +16,8 @@ const MAX_BYTES: u64 = 128 << 20;
 /// Mode bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
-/// The text of a file, in memory that is wiped.
-pub(super) fn read(path: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>, Vec<Problem>> {
+/// The text of a file, in memory that is wiped, and when it was written.
+pub(super) fn read(path: &Path, name: &str) -> Result<(Zeroizing<Vec<u8>>, SystemTime), Vec<Problem>> {
     let refuse = |message: String, fix: String| {
         let mut problems = Problems::new(name);
         problems.add(Default::default(), "", message, fix);
@@ -49,5 +50,5 @@ pub(super) fn read(path: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>, Vec<Pr
     // All at once: a vector that grows leaves its old memory behind as it is.
     let mut text = Zeroizing::new(vec![0; about.len() as usize]);
     file.read_exact(&mut text).map_err(unreadable)?;
-    Ok(text)
+    Ok((text, about.modified().map_err(unreadable)?))
 }

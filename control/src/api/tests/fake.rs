@@ -117,6 +117,7 @@ pub(super) fn crypto() -> Crypto {
         }],
         senders: vec![Sender { core: 2, sender_id: Some(0), ivs_left: Some(1 << 40) }, Sender::default()],
         no_lease: Some("the disk is full".into()),
+        no_renewal: Some("the clock is behind".into()),
         static_sas: 3,
         warning: Some(crate::static_sas::WARNING.into()),
     }
@@ -145,6 +146,7 @@ impl Gateway for Fake {
             tunnels: UpCount { up: 2, total: 3 },
             static_sas: 3,
             no_lease: Some("the disk is full".into()),
+            no_renewal: Some("the clock is behind".into()),
             ..Status::default()
         }
     }

@@ -13,6 +13,9 @@ pub struct Crypto {
     pub senders: Vec<Sender>,
     /// Why workers have no sender ID, in words.
     pub no_lease: Option<String>,
+    /// Why workers do not get new ones, while all have old ones.
+    #[serde(default)]
+    pub no_renewal: Option<String>,
     /// Security associations whose keys come from a file.
     pub static_sas: u64,
     /// What to know about them.
@@ -40,6 +43,6 @@ pub struct Sender {
     pub core: u32,
     /// The first 24 bits of its IVs; absent: it may not encrypt.
     pub sender_id: Option<u32>,
-    /// IVs that it may still make; a new sender ID comes at half of 2^40.
+    /// IVs that it may still make; a new sender ID comes at half of 2^40, or after a day.
     pub ivs_left: Option<u64>,
 }

@@ -54,6 +54,9 @@ pub struct Status {
     /// Why workers may not encrypt, where they may not.
     #[serde(default)]
     pub no_lease: Option<String>,
+    /// Why workers do not get new sender IDs, while they have old ones.
+    #[serde(default)]
+    pub no_renewal: Option<String>,
     /// The last reload, if there was one.
     pub last_reload: Option<LastReload>,
     /// What an operator should look at, most urgent first. The server fills it in from the other tables.

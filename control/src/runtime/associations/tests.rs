@@ -1,6 +1,8 @@
 //! Which associations stay, come and go. The workers are made up: they have what they are told at once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+use std::sync::Arc;
+
 use penstock_dataplane::stats::WorkerStats;
 
 use super::*;

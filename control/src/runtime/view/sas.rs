@@ -139,6 +139,7 @@ pub(super) fn crypto(state: &State) -> Crypto {
         backends: backends.collect(),
         senders: senders.collect(),
         no_lease: state.no_lease.clone(),
+        no_renewal: state.no_renewal.clone(),
         static_sas: state.static_sas.len() as u64,
         warning: (!state.static_sas.is_empty()).then(|| WARNING.to_owned()),
     }
