@@ -98,6 +98,15 @@ fn encryption(status: &Status, sentences: &mut Vec<String>) {
     if let Some(why) = &status.no_lease {
         sentences.push(format!("workers may not encrypt, IPsec tunnels send nothing: {why}"));
     }
+    if status.stopped_sas > 0 {
+        sentences.push(format!(
+            "{} tunnels were stopped, because their outbound keys have been in use for {} days: write new security \
+             associations into the file of --static-sas, with another spi, and reload; penstock show tunnels --state \
+             down says which",
+            status.stopped_sas,
+            crate::leases::MAX_KEY_LIFE.as_secs() / (24 * 3600)
+        ));
+    }
     if let Some(why) = &status.no_renewal {
         sentences.push(format!("workers get no new sender IDs, which they should every day: {why}"));
     }

@@ -15,7 +15,7 @@
 //! - The clock may be set back at will while the store and the machine's memory last: IDs are then refused
 //!   until it has caught up. When the store was rolled back *and* the machine restarted, the clock may have lost
 //!   2 s and the time of the restart.
-//! - The clock is never ahead by 3 days, and no key is used for longer than [`MAX_KEY_LIFE`].
+//! - The clock is never ahead by 3 days, and no key is used for longer than [`MAX_KEY_LIFE`]; who brings keys sees to it.
 //! - The machine's memory is not rolled back (virtual machines: no snapshots with memory), and /run is not
 //!   emptied while process 1 runs.
 //! - One machine at a time has the keys. They may move when the old one has stopped for a minute. Copies of a disk

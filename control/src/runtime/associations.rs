@@ -2,8 +2,10 @@
 //!
 //! The order of a change: what is new is received first, on all workers; then the tunnels send under it; then what is
 //! old is received for a while longer, for packets under way. An association that stays is not touched: its numbers and
-//! its window go on. Keys are only passed through here.
+//! its window go on. What was sent under for too long is taken off, and not put on again. Keys are only passed through
+//! here.
 
+mod lives;
 mod specs;
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,11 @@ use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::ids::{EndpointId, TunnelId};
 
 use super::backends::Backends;
+use super::clock::Now;
 use crate::compile::{Compiler, EspForm};
 use crate::config::TunnelKind;
 use crate::static_sas::{Selectors, StaticSas, TunnelName, TunnelSas};
+use lives::Lives;
 
 /// How long packets that were sealed before a switch may be under way.
 const GRACE: Duration = Duration::from_secs(2);
@@ -119,11 +123,12 @@ pub(super) struct Associations {
     backends: Backends,
     tunnels: BTreeMap<TunnelName, OfTunnel>,
     retiring: Vec<Retiring>,
+    lives: Lives,
 }
 
 impl Associations {
     pub(super) fn new(backends: Backends) -> Self {
-        Self { backends, tunnels: BTreeMap::new(), retiring: Vec::new() }
+        Self { backends, tunnels: BTreeMap::new(), retiring: Vec::new(), lives: Lives::default() }
     }
 
     /// What encrypts.
@@ -221,6 +226,7 @@ impl Associations {
         wanted: &StaticSas,
         places: &Places,
         feed: &mut SaFeed,
+        now: Now,
     ) -> Vec<(TunnelName, InstallError)> {
         let mut errors = Vec::new();
         for (name, there) in &mut self.tunnels {
@@ -232,14 +238,23 @@ impl Associations {
                 }
                 continue;
             };
-            if there.outbound.as_ref().is_some_and(|there| there.spi == sa.spi) {
+            let is_there = there.outbound.as_ref().is_some_and(|there| there.spi == sa.spi);
+            if is_there || self.lives.was_ended(name, sa.spi) {
                 continue;
             }
             match specs::outbound(sa, selectors, *place, self.backends.of(sa.suite), feed) {
-                Ok(installed) => there.outbound = Some(installed),
+                Ok(installed) => {
+                    there.outbound = Some(installed);
+                    self.lives.begin(name, sa.spi, wanted.written(), now);
+                }
                 Err(error) => errors.push((name.clone(), error)),
             }
         }
+        self.lives.retain(|name, spi| {
+            let wanted = wanted.tunnel(&name.0, &name.1).and_then(|sas| sas.outbound.as_ref());
+            let there = self.tunnels.get(name).and_then(|there| there.outbound.as_ref());
+            wanted.is_some_and(|sa| sa.spi == spi) || there.is_some_and(|sa| sa.spi == spi)
+        });
         errors
     }
 
@@ -256,6 +271,29 @@ impl Associations {
             }
         }
         self.tunnels.retain(|_, there| !there.inbound.is_empty() || there.outbound.is_some());
+    }
+
+    /// Stops tunnels that have sent under one key for as long as anybody may (RFC 6054 needs sender IDs that do not come
+    /// back meanwhile). Returns them, with the SPI. To be called now and then.
+    pub(super) fn stop_old_keys(&mut self, feed: &mut SaFeed, now: Now) -> Vec<(TunnelName, u32)> {
+        let mut stopped = Vec::new();
+        for (name, spi) in self.lives.end(now) {
+            if let Some(sa) = self.tunnels.get_mut(name).and_then(|there| there.outbound.take()) {
+                feed.clear_outbound(sa.place.tunnel);
+            }
+            stopped.push((name.clone(), spi));
+        }
+        stopped
+    }
+
+    /// Whether a tunnel was stopped because its key is too old.
+    pub(super) fn is_stopped(&self, name: &TunnelName) -> bool {
+        self.lives.is_over(name)
+    }
+
+    /// How many tunnels were.
+    pub(super) fn stopped(&self) -> usize {
+        self.lives.over()
     }
 
     /// Takes off what has had its time, and frees what workers gave back. To be called now and then.

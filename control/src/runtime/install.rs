@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use penstock_dataplane::esp::iv::Lease;
+use penstock_dataplane::esp::sa::Spi;
 
 use super::Running;
 use super::associations::{InstallError, places};
@@ -10,6 +11,7 @@ use super::clock::Now;
 use super::reload::{SETTLE, SETTLE_STEP};
 use super::state::State;
 use crate::config::TunnelKind;
+use crate::leases::MAX_KEY_LIFE;
 use crate::static_sas::TunnelName;
 
 impl State {
@@ -21,6 +23,19 @@ impl State {
     /// Takes off associations that have had their time.
     pub(super) fn turn_associations(&mut self) {
         self.associations.turn(&mut self.dataplane.feed, Instant::now());
+    }
+
+    /// Stops what has been sent under for too long.
+    pub(super) fn stop_old_keys(&mut self, now: Now) {
+        for ((tenant, tunnel), spi) in self.associations.stop_old_keys(&mut self.dataplane.feed, now) {
+            tracing::error!(
+                tunnel = format!("{tenant}/{tunnel}"),
+                spi = %Spi(spi),
+                "a key has been in use for {} days, the longest that is safe: the tunnel sends nothing until the file of \
+                 --static-sas has a new outbound security association, with another spi, and is reloaded",
+                MAX_KEY_LIFE.as_secs() / (24 * 3600)
+            );
+        }
     }
 
     /// There is something to encrypt, or may be soon.
@@ -89,7 +104,7 @@ impl Running {
         let failed = {
             let mut state = self.lock();
             let state = &mut *state;
-            state.associations.send(&sas, &places, &mut state.dataplane.feed)
+            state.associations.send(&sas, &places, &mut state.dataplane.feed, Now::read())
         };
         problems.extend(failed.into_iter().map(sentence));
         problems.extend(self.associations_settled().await);

@@ -31,6 +31,7 @@ use crate::config::{self, Problem, ValidConfig};
 use crate::kernel::Kernel;
 use crate::kernel::pump::{self, Pump};
 use crate::static_sas::{self, StaticSas};
+use clock::Now;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
 use senders::Senders;
@@ -272,6 +273,7 @@ impl Running {
         self.check_links();
         self.send_keepalives();
         self.turn_senders();
+        self.lock().stop_old_keys(Now::read());
         self.lock().pump = self.pump.stats();
         self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
     }

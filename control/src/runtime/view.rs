@@ -75,6 +75,7 @@ impl Gateway for View {
             twin_injected: state.pump.injected,
             twin_lost: state.pump.lost(),
             static_sas: state.static_sas.len() as u64,
+            stopped_sas: state.associations.stopped() as u64,
             no_lease: state.no_lease.clone(),
             no_renewal: state.no_renewal.clone(),
             last_reload: state.last_reload.as_ref().map(|last| LastReload {
@@ -255,8 +256,11 @@ fn no_association(state: &State, tunnel: &TunnelView<'_>) -> Option<&'static str
     if tunnel.config.kind != TunnelKind::Ipsec {
         return None;
     }
-    let there = state.associations.tunnel(&(tunnel.tenant.clone(), tunnel.name.clone()));
-    if there.is_none() {
+    let name = (tunnel.tenant.clone(), tunnel.name.clone());
+    let there = state.associations.tunnel(&name);
+    if state.associations.is_stopped(&name) {
+        Some("its outbound key is too old, see show status")
+    } else if there.is_none() {
         Some("no security association")
     } else if there.is_some_and(|there| there.outbound.is_none()) {
         Some("no outbound security association")

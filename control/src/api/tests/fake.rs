@@ -147,6 +147,7 @@ impl Gateway for Fake {
             static_sas: 3,
             no_lease: Some("the disk is full".into()),
             no_renewal: Some("the clock is behind".into()),
+            stopped_sas: 2,
             ..Status::default()
         }
     }

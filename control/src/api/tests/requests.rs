@@ -66,16 +66,20 @@ async fn filters_and_limits_reach_the_gateway() {
 async fn status_says_what_needs_attention() {
     let running = Running::start(Arc::new(Fake::default()));
     let status = Client::new(running.socket()).status().await.unwrap();
-    assert_eq!(status.attention.len(), 6, "{:?}", status.attention);
+    assert_eq!(status.attention.len(), 7, "{:?}", status.attention);
     assert!(status.attention[0].starts_with("port core0: no link"));
     assert!(status.attention[1].starts_with("core 3: works with tables of generation 8"));
     assert_eq!(status.attention[2], "workers may not encrypt, IPsec tunnels send nothing: the disk is full");
+    assert!(
+        status.attention[3]
+            .starts_with("2 tunnels were stopped, because their outbound keys have been in use for 21")
+    );
     assert_eq!(
-        status.attention[3],
+        status.attention[4],
         "workers get no new sender IDs, which they should every day: the clock is behind"
     );
-    assert!(status.attention[4].starts_with("1 of 3 tunnels are not up"));
-    assert!(status.attention[5].starts_with("3 security associations come from a file"));
+    assert!(status.attention[5].starts_with("1 of 3 tunnels are not up"));
+    assert!(status.attention[6].starts_with("3 security associations come from a file"));
     running.stop().await;
 }
 

@@ -51,6 +51,9 @@ pub struct Status {
     /// IPsec security associations whose keys come from a file.
     #[serde(default)]
     pub static_sas: u64,
+    /// Outbound ones that were stopped, because their keys have been in use for as long as is safe.
+    #[serde(default)]
+    pub stopped_sas: u64,
     /// Why workers may not encrypt, where they may not.
     #[serde(default)]
     pub no_lease: Option<String>,

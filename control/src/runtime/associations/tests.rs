@@ -7,6 +7,7 @@ use penstock_dataplane::stats::WorkerStats;
 
 use super::*;
 use crate::config::{self, CryptoBackend, Name};
+use crate::leases::MAX_KEY_LIFE;
 use crate::static_sas;
 
 const CONFIG: &str = "\
@@ -25,7 +26,7 @@ struct Lab {
     stats: Vec<Arc<WorkerStats>>,
     feed: SaFeed,
     associations: Associations,
-    now: Instant,
+    now: Now,
 }
 
 impl Lab {
@@ -35,7 +36,7 @@ impl Lab {
         let config = config::parse_str(CONFIG).unwrap();
         let compiler = Compiler::new(config, vec![[2, 0, 0, 0, 0, 1]]);
         let associations = Associations::new(Backends::choose(CryptoBackend::Auto).unwrap());
-        Self { compiler, stats, feed, associations, now: Instant::now() }
+        Self { compiler, stats, feed, associations, now: Now::read() }
     }
 
     fn configure(&mut self, text: &str) {
@@ -57,11 +58,19 @@ impl Lab {
         self.settle();
         assert!(self.associations.receive(&sas, &places, &mut self.feed).is_empty());
         self.settle();
-        assert!(self.associations.send(&sas, &places, &mut self.feed).is_empty());
+        assert!(self.associations.send(&sas, &places, &mut self.feed, self.now).is_empty());
         self.settle();
-        self.associations.retire(&sas, self.now);
+        self.associations.retire(&sas, self.now.steady);
         self.associations.shape(&sas, &mut self.compiler);
         self.feed.generation() - before
+    }
+
+    /// The tunnels that are stopped now, and the changes that this made.
+    fn stop_old_keys(&mut self) -> (Vec<String>, u64) {
+        let before = self.feed.generation();
+        let stopped = self.associations.stop_old_keys(&mut self.feed, self.now);
+        let named = stopped.iter().map(|(name, spi)| format!("{} {spi:#x}", name.1)).collect();
+        (named, self.feed.generation() - before)
     }
 
     fn shown(&self) -> Vec<String> {
@@ -103,9 +112,9 @@ fn a_rekey_touches_only_what_changes() {
     );
     assert_eq!(lab.shown(), ["dc1 in 0x1002 out 0x2002 PerCore"]);
     let before = lab.feed.generation();
-    lab.associations.turn(&mut lab.feed, lab.now + GRACE / 2);
+    lab.associations.turn(&mut lab.feed, lab.now.steady + GRACE / 2);
     assert_eq!(lab.feed.generation(), before);
-    lab.associations.turn(&mut lab.feed, lab.now + GRACE);
+    lab.associations.turn(&mut lab.feed, lab.now.steady + GRACE);
     assert_eq!(lab.feed.generation(), before + 1);
 }
 
@@ -166,8 +175,8 @@ fn the_tunnel_fits_old_and_new_until_the_old_is_gone() {
     lab.associations.shape(&sas, &mut lab.compiler);
     assert_eq!(suites(&lab), ["aes128-sha256", "aes128gcm16"]);
     let places = places(&lab.compiler);
-    lab.associations.send(&sas, &places, &mut lab.feed);
-    lab.associations.retire(&sas, lab.now);
+    lab.associations.send(&sas, &places, &mut lab.feed, lab.now);
+    lab.associations.retire(&sas, lab.now.steady);
     lab.associations.shape(&sas, &mut lab.compiler);
     assert_eq!(suites(&lab), ["aes128-sha256"]);
 }
@@ -186,4 +195,64 @@ fn each_key_is_made_for_the_fastest_backend_of_its_suite() {
     let (opened, sealed) = (&there.inbound[&0x1001], there.outbound.as_ref().unwrap());
     assert_eq!(opened.backend, Backend::best_for(opened.suite));
     assert_eq!(sealed.backend, Backend::best_for(sealed.suite));
+}
+
+#[test]
+fn a_key_is_sent_under_for_so_long_and_no_longer() {
+    let mut lab = Lab::new();
+    let second = Duration::from_secs(1);
+    lab.install(&file("dc1", &[0x1001], Some(0x2001)));
+    lab.now = lab.now + (MAX_KEY_LIFE - second);
+    assert_eq!(lab.stop_old_keys(), (vec![], 0));
+    lab.now = lab.now + second;
+    assert_eq!(lab.stop_old_keys(), (vec!["dc1 0x2001".to_owned()], 1));
+    assert_eq!(lab.shown(), ["dc1 in 0x1001 out "], "it still receives");
+    assert_eq!(lab.associations.stopped(), 1);
+    assert_eq!(lab.stop_old_keys(), (vec![], 0), "told once");
+    // A reload does not bring it back, another key does.
+    assert_eq!(lab.install(&file("dc1", &[0x1001], Some(0x2001))), 0);
+    assert_eq!(lab.shown(), ["dc1 in 0x1001 out "]);
+    assert_eq!(lab.install(&file("dc1", &[0x1001], Some(0x2002))), 1);
+    assert_eq!(
+        (lab.shown(), lab.associations.stopped()),
+        (vec!["dc1 in 0x1001 out 0x2002 PerCore".to_owned()], 0)
+    );
+    assert_eq!(lab.stop_old_keys(), (vec![], 0));
+}
+
+#[test]
+fn a_key_does_not_get_younger_with_its_tunnel() {
+    let mut lab = Lab::new();
+    lab.install(&file("dc1", &[0x1001], Some(0x2001)));
+    lab.now = lab.now + MAX_KEY_LIFE / 2;
+    lab.configure(&CONFIG.replace("dc1: {type: ipsec, endpoint: gw,", "dc1: {type: ipsec, endpoint: gw2,"));
+    assert_eq!(lab.install(&file("dc1", &[0x1001], Some(0x2001))), 4, "all of it comes anew");
+    lab.now = lab.now + MAX_KEY_LIFE / 2;
+    assert_eq!(lab.stop_old_keys().0, ["dc1 0x2001"]);
+    lab.install(&file("dc1", &[0x1001], Some(0x2001)));
+    assert_eq!(lab.associations.stopped(), 1);
+    // A tunnel that does not send has no key.
+    lab.install(&file("dc1", &[0x1001], None));
+    assert_eq!(lab.associations.stopped(), 0);
+}
+
+#[test]
+fn a_key_is_as_old_as_its_file() {
+    let mut lives = Lives::default();
+    let (name, start) = ((Name::new("acme").unwrap(), Name::new("dc1").unwrap()), Now::read());
+    let day = Duration::from_secs(24 * 3600);
+    let mut ends = |written, now| {
+        lives.begin(&name, 0x2001, written, start);
+        lives.end(now).count()
+    };
+    let written = Some(start.date - day * 20);
+    assert_eq!(ends(written, start), 0);
+    // Written again meanwhile.
+    assert_eq!(ends(Some(start.date), start + day), 1);
+    assert!(lives.was_ended(&name, 0x2001) && !lives.was_ended(&name, 0x2002));
+    // The clock is behind, the file of the future.
+    lives.begin(&name, 0x2002, Some(start.date + day * 9), start);
+    // Its date is put right: the key is as old as the other clock says.
+    assert_eq!(lives.end(Now { date: start.date + day * 29, ..start }).count(), 0);
+    assert_eq!(lives.end(Now { date: start.date, steady: start.steady + MAX_KEY_LIFE }).count(), 1);
 }
