@@ -14,7 +14,6 @@ from lab.plan import CORE4, CORE6, CORE_MAC, EDGE4, EDGE6, EDGE_MAC, ENDPOINT4, 
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 40
-SENDER_IDS = "/run/penstock-sender-ids"
 
 
 def binary():
@@ -81,14 +80,6 @@ def tunnel_config(tunnel):
     return config
 
 
-def put_sender_ids_in_memory():
-    """Penstock keeps on /run what must not come back with an old disk. Where that is itself a disk, as in many
-    containers, its part of it is put in memory as penstock's message advises, for as long as the machine runs."""
-    if run(["stat", "-f", "-c", "%T", "/run"]).stdout.strip() != "tmpfs" and not os.path.ismount(SENDER_IDS):
-        run(["mkdir", "-p", SENDER_IDS])
-        run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=1m", "penstock-sender-ids", SENDER_IDS])
-
-
 class Gateway:
     """A penstock process whose ports are in `space`."""
 
@@ -120,7 +111,6 @@ class Gateway:
     def start(self, config, associations=None):
         """Starts penstock and waits until it answers."""
         self.write(config, associations)
-        put_sender_ids_in_memory()
         command = [binary(), "run", "-c", self.config_file]
         if self.static_sas.exists():
             command += ["--static-sas", self.static_sas]
