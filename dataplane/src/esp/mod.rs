@@ -4,6 +4,7 @@
 //! ([`feed`]). Keys are shared and immutable. Any worker can open and seal for any tunnel.
 
 pub mod cipher;
+mod dress;
 pub mod feed;
 mod fetch;
 pub mod iv;
