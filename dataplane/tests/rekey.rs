@@ -116,6 +116,8 @@ fn a_hundred_rekeys_under_full_load_lose_no_packet() {
         .unwrap()
     };
 
+    // Both threads run before the first change: else it would be taken together with what is there from the start.
+    wait("the first one is used", || accepted.total(|counters| &counters.packets) > 100);
     let started = Instant::now();
     for number in 1..=REKEYS {
         // 1. The new association in.
