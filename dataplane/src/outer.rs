@@ -14,9 +14,9 @@ use crate::wire::ipv6::Ipv6Header;
 /// What an outer header takes from the inner one.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields {
-    tos: u8,
-    ttl: u8,
-    flags: u16,
+    pub tos: u8,
+    pub ttl: u8,
+    pub flags: u16,
 }
 
 impl Fields {
@@ -30,6 +30,31 @@ impl Fields {
             Ipv4Header::view(l3).map_or((0, 0, 0), |h| (h.tos, h.ttl, h.flags_fragment.get()))
         };
         Self { tos: tunnel.outer_tos(tos), ttl: tunnel.outer_ttl(ttl), flags: tunnel.outer_flags(flags) }
+    }
+
+    /// The identification of an outer IPv4 packet: an atomic datagram's means nothing, any other's tells datagrams apart
+    /// (RFC 6864 4.2).
+    #[inline(always)]
+    pub fn ip_id(&self, next: &mut u16) -> u16 {
+        if self.flags != 0 {
+            return 0;
+        }
+        let ip_id = *next;
+        *next = ip_id.wrapping_add(1);
+        ip_id
+    }
+
+    /// The checksum of an outer IPv4 header of `tunnel`.
+    #[inline(always)]
+    pub fn checksum(&self, tunnel: &Tunnel, total_len: u16, ip_id: u16) -> u16 {
+        // These fields are zero in the template that `outer_sum` covers.
+        let sum = tunnel.outer_sum
+            + u32::from(self.tos)
+            + u32::from(total_len)
+            + u32::from(ip_id)
+            + u32::from(self.flags)
+            + (u32::from(self.ttl) << 8);
+        !checksum::fold_u32(sum)
     }
 
     /// The outer packet will be cut.
@@ -63,26 +88,14 @@ pub(crate) fn push_v4<B: Buffer>(
         return Err(DropReason::NoHeadroom);
     }
     let total_len = packet.total_len() as u16;
-    let mut ip_id = 0;
-    // An atomic datagram's ID means nothing; any other's tells datagrams apart (RFC 6864 4.2).
-    if fields.flags == 0 {
-        ip_id = *next_ip_id;
-        *next_ip_id = ip_id.wrapping_add(1);
-    }
+    let ip_id = fields.ip_id(next_ip_id);
     let header = Ipv4Header::view_mut(packet.data_mut()).ok_or(DropReason::NoHeadroom)?;
     header.tos = fields.tos;
     header.total_len.set(total_len);
     header.id.set(ip_id);
     header.flags_fragment.set(fields.flags);
     header.ttl = fields.ttl;
-    // These fields are zero in the template that `outer_sum` covers.
-    let sum = tunnel.outer_sum
-        + u32::from(fields.tos)
-        + u32::from(total_len)
-        + u32::from(ip_id)
-        + u32::from(fields.flags)
-        + (u32::from(fields.ttl) << 8);
-    header.checksum.set(!checksum::fold_u32(sum));
+    header.checksum.set(fields.checksum(tunnel, total_len, ip_id));
     Ok(())
 }
 

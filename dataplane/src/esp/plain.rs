@@ -8,9 +8,9 @@ use super::sa::Outbound;
 use super::trailer;
 use crate::frame::Buffer;
 use crate::mss;
+use crate::outer::Fields;
 use crate::tables::Tunnel;
 use crate::tables::tunnel::ESP_BLOCK;
-use crate::wire::checksum;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::protocol;
 
@@ -38,33 +38,22 @@ pub(super) fn enclose<'p, B: Buffer>(
     sequence: u64,
     next_ip_id: &mut u16,
 ) -> Option<&'p mut [u8]> {
-    let header = Ipv4Header::view_mut(packet.data_mut())?;
-    header.decrement_ttl();
-    let (tos, ttl) = (tunnel.outer_tos(header.tos), tunnel.outer_ttl(header.ttl));
-    let flags = tunnel.outer_flags(header.flags_fragment.get());
-    let mut ip_id = 0;
-    if flags == 0 {
-        ip_id = *next_ip_id;
-        *next_ip_id = ip_id.wrapping_add(1);
-    }
+    let l3 = packet.data_mut();
+    Ipv4Header::view_mut(l3)?.decrement_ttl();
+    let fields = Fields::of(l3, false, tunnel);
+    let ip_id = fields.ip_id(next_ip_id);
     let pad_len = trailer::pad_len(len, BLOCK_MASK);
     let whole = packet.enclose(&tunnel.outer, FRONT, pad_len + 2 + usize::from(sa.lengths.icv))?;
     let total_len = whole.len() as u16;
     trailer::write(whole.get_mut(FRONT + len..)?, pad_len, protocol::IPV4);
     let front = whole.first_chunk_mut::<{ ESP_AT + 8 }>()?;
-    // These fields are zero in the template that `outer_sum` covers.
-    let sum = tunnel.outer_sum
-        + u32::from(tos)
-        + u32::from(total_len)
-        + u32::from(ip_id)
-        + u32::from(flags)
-        + (u32::from(ttl) << 8);
     let first = 0x45 << 56
-        | u64::from(tos) << 48
+        | u64::from(fields.tos) << 48
         | u64::from(total_len) << 32
         | u64::from(ip_id) << 16
-        | u64::from(flags);
-    let second = u32::from(ttl) << 24 | u32::from(protocol::ESP) << 16 | u32::from(!checksum::fold_u32(sum));
+        | u64::from(fields.flags);
+    let checksum = fields.checksum(tunnel, total_len, ip_id);
+    let second = u32::from(fields.ttl) << 24 | u32::from(protocol::ESP) << 16 | u32::from(checksum);
     front[..8].copy_from_slice(&first.to_be_bytes());
     front[8..12].copy_from_slice(&second.to_be_bytes());
     let esp = u64::from(sa.spi) << 32 | sequence & 0xffff_ffff;
