@@ -251,10 +251,10 @@ impl<D: Driver> Pipeline<D> {
         self.flush_handed();
     }
 
-    /// Takes note of how many frames a queue gave; it may be more than this worker can do alone.
+    /// Takes note of the most packets that a turn found in one place; it may be more than this worker can do alone.
     #[inline(always)]
-    pub(crate) fn note_load(&mut self, received: usize) {
-        self.spread.note(received);
+    pub(crate) fn note_load(&mut self, most: usize) {
+        self.spread.note(most);
     }
 
     /// Sends a frame of the kernel twin as it is.

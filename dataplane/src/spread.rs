@@ -16,9 +16,9 @@ use crate::ids::TunnelId;
 use crate::pipeline::Pipeline;
 use crate::tables::Snapshot;
 
-/// Polls over which a worker judges how busy it is.
+/// Turns over which a worker judges how busy it is.
 const WINDOW: u32 = 256;
-/// Out of [`BUSY`]: with so many full bursts the queue is filled faster than it is emptied.
+/// Out of [`BUSY`]: with so many turns that did not empty a queue, it is filled faster than it is emptied.
 const OVERLOADED: u32 = 224;
 /// With fewer, one worker suffices.
 const RELAXED: u32 = 64;
@@ -32,8 +32,8 @@ pub(crate) struct Spread<B> {
     active: bool,
     /// The worker of each bucket of flows, while active.
     owners: [u16; BUCKETS],
-    polls: u32,
-    full: u32,
+    turns: u32,
+    full_turns: u32,
 }
 
 impl<B> Spread<B> {
@@ -44,8 +44,8 @@ impl<B> Spread<B> {
             peers,
             active: false,
             owners: [me; BUCKETS],
-            polls: 0,
-            full: 0,
+            turns: 0,
+            full_turns: 0,
         }
     }
 
@@ -55,20 +55,21 @@ impl<B> Spread<B> {
         self.active
     }
 
-    /// Takes note of a poll; between bursts.
+    /// Takes note of a turn, after it: the most packets that it found in one place. One queue that is not emptied is
+    /// enough, however idle the others are.
     #[inline(always)]
-    pub fn note(&mut self, received: usize) {
-        self.polls += 1;
-        self.full += u32::from(received == BURST);
-        if self.polls == WINDOW {
+    pub fn note(&mut self, most: usize) {
+        self.turns += 1;
+        self.full_turns += u32::from(most >= BURST);
+        if self.turns == WINDOW {
             self.judge();
         }
     }
 
     #[inline(never)]
     fn judge(&mut self) {
-        let load = self.full * BUSY / WINDOW;
-        (self.polls, self.full) = (0, 0);
+        let load = self.full_turns * BUSY / WINDOW;
+        (self.turns, self.full_turns) = (0, 0);
         self.peers.tell_load(load);
         if self.enabled && !self.active && load >= OVERLOADED {
             self.active = self.assign();

@@ -56,6 +56,7 @@ impl<D: Driver> Worker<D> {
         let start = D::now();
         // What was handed on goes by the tables that it was looked up in.
         let mut work = self.pipeline.serve_handed(&self.tables);
+        let mut most = work;
         if self.subscriber.take(&mut self.tables) {
             self.adopt();
         }
@@ -65,10 +66,11 @@ impl<D: Driver> Worker<D> {
         if self.tables.generation != 0 {
             for (port, queue) in &mut self.queues {
                 let received = self.pipeline.poll(queue, *port, &self.tables);
-                self.pipeline.note_load(received);
+                most = most.max(received);
                 work += received;
             }
         }
+        self.pipeline.note_load(most);
         work += self.inject();
         self.turns += 1;
         let stats = self.pipeline.stats();

@@ -194,7 +194,9 @@ impl Lab {
             spread,
             hz: HZ,
         };
-        let worker = Worker::new(parts, vec![(PortId(0), rx.clone())], injected, subscribers.remove(0));
+        // Nothing comes by the second port.
+        let queues = vec![(PortId(0), rx.clone()), (PortId(1), HeapQueue::default())];
+        let worker = Worker::new(parts, queues, injected, subscribers.remove(0));
         let tables = Snapshot::default();
         Self { worker, rx, edge, core, punted, injector, events, publisher, feed, tables, stats }
     }
