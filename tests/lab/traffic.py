@@ -3,6 +3,7 @@
 No helper programs are started, so nothing has to be waited for or cleaned up.
 """
 
+import errno
 import hashlib
 import os
 import socket
@@ -254,9 +255,7 @@ class Sweep:
             packet = struct.pack("!BBHHH", kind, 0, 0, self.identifier, size) + self._payload(size)
             if not self.six:
                 packet = packet[:2] + struct.pack("!H", internet_checksum(packet)) + packet[4:]
-            try:
-                self.socket.sendto(packet, (self.target, 0))
-            except OSError:  # EMSGSIZE: larger than the sender's own link and not to be fragmented
+            if not self._send(packet):
                 self.results[size] = (LOCAL, None)
         open_sizes = {size for size in sizes if size not in self.results}
         limit = time.monotonic() + self.patience_s
@@ -270,6 +269,24 @@ class Sweep:
                 continue
             self._take(packet if self.six else packet[(packet[0] & 15) * 4:])
             open_sizes -= self.results.keys()
+
+    def _send(self, packet):
+        """False when the sender's own link is too small for it. What has no room just now is sent at the next try."""
+        self.socket.settimeout(self.patience_s)  # it was as short as what was left of the last burst's
+        for last in (False, True):
+            try:
+                self.socket.sendto(packet, (self.target, 0))
+            except TimeoutError:
+                return True
+            except OSError as error:
+                if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
+                    raise
+                # One refusal may be an ICMP error about an earlier packet, which the kernel reports only now.
+                if last and error.errno == errno.EMSGSIZE:
+                    return False
+            else:
+                return True
+        return True
 
     def _take(self, message):
         kind, code, _, identifier, size = struct.unpack_from("!BBHHH", message)

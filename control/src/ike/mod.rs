@@ -1,0 +1,4 @@
+//! IKE: strongSwan's charon negotiates in the twin's namespace, and hands security associations to us.
+//!
+//! No IKE of our own. A plugin in charon stands where it expects the kernel, and speaks the protocol of
+//! `docs/charon-plugin.md` with us over a unix socket.
