@@ -77,6 +77,24 @@ def test_every_field_of_an_sa(ends):
         assert spi.rest == ((theirs, 500), (mine, 500), ESP)
 
 
+def test_no_key_stays_in_charons_memory(tunnel):
+    """Control has the keys; charon needs them no more, and neither it nor the plugin keeps a copy."""
+    for end in tunnel:
+        keys = {key for sa in end.control.sas.values() for _, key in (sa.encryption, sa.integrity) if key}
+        assert len(keys) == 2 and not any(key in memory for memory in writable_memory(end.process.pid) for key in keys)
+
+
+def writable_memory(pid):
+    """What a process has in its writable mappings."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            span, rights = line.split()[:2]
+            if rights.startswith("rw"):
+                first, end = (int(address, 16) for address in span.split("-"))
+                memory.seek(first)
+                yield memory.read(end - first)
+
+
 @pytest.mark.parametrize("name, encryption, key, integrity, integrity_key", [
     ("gcm", 20, 36, NONE, 0), ("cbc", 12, 16, 12, 32), ("chacha", 28, 36, NONE, 0), ("null", 11, 0, 14, 64)])
 def test_algorithms(tunnel, name, encryption, key, integrity, integrity_key):
