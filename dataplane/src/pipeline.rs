@@ -19,6 +19,7 @@ use crate::esp::{Esp, EspParts};
 use crate::frame::{BURST, Buffer, Driver, Fragmentation, RxQueue, TxQueue};
 use crate::handoff::Peers;
 use crate::ids::{PortId, TunnelId};
+use crate::ike::{IkeBudget, IkeGate};
 use crate::punt::PuntSender;
 use crate::spread::Spread;
 use crate::stats::WorkerStats;
@@ -66,10 +67,12 @@ pub(crate) struct Context<D: Driver> {
     pub stats: Arc<WorkerStats>,
     pub pool: D::Pool,
     pub fragmentation: D::Fragmentation,
+    pub strangers: D::Fragmentation,
     pub punt: PuntSender<D::Buffer>,
     pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
     pub icmp_budget: Budget,
     pub punt_budget: Budget,
+    pub ike_budget: IkeBudget,
     pub pending: VecDeque<(D::Buffer, Meta, Next)>,
     /// Identification of outer IPv4 packets that may be fragmented.
     pub next_ip_id: u16,
@@ -111,10 +114,14 @@ pub struct Parts<D: Driver> {
     pub tx: Vec<Option<D::Tx>>,
     /// Where new packets come from.
     pub pool: D::Pool,
-    /// Reassembly and fragmentation.
+    /// Fragmentation, and reassembly of what comes from tunnels' remotes.
     pub fragmentation: D::Fragmentation,
-    /// The queue to the kernel twins.
+    /// Reassembly of what comes from anybody else.
+    pub strangers: D::Fragmentation,
+    /// The queues to the kernel twins.
     pub punt: PuntSender<D::Buffer>,
+    /// What all workers together let pass of IKE.
+    pub ike: IkeGate,
     /// What this worker learns.
     pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
     /// Counters, sized for the ports.
@@ -154,10 +161,12 @@ impl<D: Driver> Pipeline<D> {
                 stats: parts.stats,
                 pool: parts.pool,
                 fragmentation: parts.fragmentation,
+                strangers: parts.strangers,
                 punt: parts.punt,
                 events: parts.events,
                 icmp_budget: Budget::new(limits.icmp_rate, limits.icmp_burst, parts.hz, now),
                 punt_budget: Budget::new(limits.punt_rate, limits.punt_burst, parts.hz, now),
+                ike_budget: IkeBudget::new(parts.ike, limits.ike, parts.hz),
                 pending: VecDeque::with_capacity(MAX_PENDING),
                 next_ip_id: now as u16,
                 now,
@@ -185,6 +194,7 @@ impl<D: Driver> Pipeline<D> {
         if limits != self.cx.limits {
             self.cx.icmp_budget = Budget::new(limits.icmp_rate, limits.icmp_burst, self.cx.hz, self.cx.now);
             self.cx.punt_budget = Budget::new(limits.punt_rate, limits.punt_burst, self.cx.hz, self.cx.now);
+            self.cx.ike_budget.set_limits(limits.ike);
             self.cx.limits = limits;
         }
     }
@@ -211,12 +221,13 @@ impl<D: Driver> Pipeline<D> {
     /// Frees fragments whose datagram did not complete in time.
     pub fn expire_fragments(&mut self) {
         self.cx.fragmentation.expire(self.cx.now);
+        self.cx.strangers.expire(self.cx.now);
         self.count_lost_fragments(DropReason::ReassemblyTimeout);
     }
 
     /// Fragments that were taken for merging and then freed are drops after all.
     pub(crate) fn count_lost_fragments(&mut self, reason: DropReason) {
-        let lost = self.cx.fragmentation.take_dropped();
+        let lost = self.cx.fragmentation.take_dropped() + self.cx.strangers.take_dropped();
         self.cx.stats.merged.sub(lost);
         self.cx.stats.drop_add(reason, lost);
     }
