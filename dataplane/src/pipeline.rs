@@ -108,6 +108,17 @@ struct Egress<D: Driver> {
     bytes: usize,
 }
 
+impl<D: Driver> Egress<D> {
+    /// Takes a frame; it comes back when there are as many as go at once.
+    #[inline(always)]
+    fn push(&mut self, frame: D::Buffer) -> Result<(), D::Buffer> {
+        let bytes = frame.total_len();
+        self.frames.try_push(frame).map_err(|full| full.element())?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
 /// What a pipeline is made of.
 pub struct Parts<D: Driver> {
     /// Transmit queues by port; `None` where this worker has none.
@@ -268,14 +279,15 @@ impl<D: Driver> Pipeline<D> {
         self.spread.note(most);
     }
 
-    /// Sends a frame of the kernel twin as it is.
+    /// Puts a frame of the kernel twin, as it is, to what the port sends next; between bursts.
     pub fn inject(&mut self, port: PortId, frame: D::Buffer) {
         if let Some(counters) = self.cx.stats.port(port) {
             counters.injected.add(1);
         }
+        // Every slot is free, but says what its last packet was.
+        self.meta[0] = Meta::EMPTY;
         self.transmit(0, frame, port);
         self.reap();
-        self.flush();
     }
 
     /// The stages, in order.
@@ -402,10 +414,22 @@ impl<D: Driver> Pipeline<D> {
         let Some(Some(egress)) = self.egress.get_mut(port.index()) else {
             return self.kill_taken(i, packet, DropReason::TxPortMissing);
         };
-        let bytes = packet.total_len();
-        match egress.frames.try_push(packet) {
-            Ok(()) => egress.bytes += bytes,
-            Err(full) => self.kill_taken(i, full.element(), DropReason::TxQueueFull),
+        if let Err(packet) = egress.push(packet) {
+            self.transmit_next(i, packet, port);
+        }
+    }
+
+    /// As `transmit`, once those before are on their way: frames of the kernel may come before a whole burst.
+    #[cold]
+    fn transmit_next(&mut self, i: usize, packet: D::Buffer, port: PortId) {
+        self.flush();
+        let egress = self.egress.get_mut(port.index()).and_then(Option::as_mut);
+        let refused = match egress {
+            Some(egress) => egress.push(packet).err(),
+            None => Some(packet),
+        };
+        if let Some(packet) = refused {
+            self.kill_taken(i, packet, DropReason::TxQueueFull);
         }
     }
 
@@ -427,8 +451,9 @@ impl<D: Driver> Pipeline<D> {
         }
     }
 
+    /// Gives the ports what is on its way to them.
     #[inline(always)]
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         for (port, egress) in self.egress.iter_mut().enumerate() {
             let Some(egress) = egress else { continue };
             if egress.frames.is_empty() {
