@@ -11,4 +11,5 @@ pub mod ike;
 pub mod kernel;
 pub mod leases;
 pub mod runtime;
+pub mod secret;
 pub mod static_sas;

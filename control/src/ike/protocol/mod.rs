@@ -1,0 +1,21 @@
+//! What charon's plugin and control say to each other, version 1: `docs/charon-plugin.md`.
+//!
+//! A message is a frame: a length, a header, and fields in network byte order. Reading a frame never panics, takes no
+//! more memory than the frame has, and knows only what is written here: bytes left over, lengths that do not fit,
+//! and types, versions, flags and values that nobody defined are each an error that says which.
+//!
+//! Decides nothing beyond form: what of it we can do is the receiver's to say.
+
+mod message;
+mod sa;
+
+pub use message::{
+    Answer, ErrorCode, Event, GetSpi, Hello, Installed, Instance, Kind, Refused, Request, Usage,
+};
+pub use sa::{
+    AddSa, Direction, Lifetimes, Limit, Mode, PolicyAction, PolicySpec, SaFlags, SaId, TrafficSelectorSpec,
+    UpdateSa,
+};
+
+/// The version of the protocol that is spoken here.
+pub const VERSION: u8 = 1;
