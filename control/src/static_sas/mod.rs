@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use diff::{Unchangeable, diff};
-pub use sa::{InboundSa, OutboundSa, Secret, Selectors, TunnelSas};
+pub use sa::{InboundSa, OutboundSa, Selectors, TunnelSas};
 
 use crate::config::problem::Problems;
 use crate::config::reader::Reader;

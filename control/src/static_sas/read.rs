@@ -9,10 +9,11 @@ use zeroize::Zeroizing;
 
 use super::TunnelName;
 use super::masked::Keys;
-use super::sa::{InboundSa, OutboundSa, Secret, Selectors, TunnelSas};
+use super::sa::{InboundSa, OutboundSa, Selectors, TunnelSas};
 use crate::config::reader::{Fields, Reader, closest};
 use crate::config::tree::{Kind, Node, shorten};
 use crate::config::{Location, Name, value};
+use crate::secret::Secret;
 
 /// Numbers up to 255 are reserved (RFC 4303 section 2.1).
 const FIRST_SPI: u32 = 256;
