@@ -184,7 +184,7 @@ impl IkeBudget {
         *self = Self::new(self.gate.clone(), limits, self.hz);
     }
 
-    /// Lets an IKE message pass that is in `l3`, to `endpoint` if it is to one.
+    /// Lets an IKE message pass that is in `l3`, to an endpoint or another address of ours. Returns what its sender is.
     ///
     /// # Errors
     /// When it may not.
@@ -197,22 +197,22 @@ impl IkeBudget {
         to: Option<EndpointId>,
         tables: &Snapshot,
         now: u64,
-    ) -> Result<(), DropReason> {
-        let standing = Standing::of(message, l3, v6, to, tables) as usize;
-        let gate = &*self.gate.0;
-        let (total, rate) = (&gate.totals[standing], self.totals[standing]);
+    ) -> Result<Standing, DropReason> {
+        let standing = Standing::of(message, l3, v6, to, tables);
+        let (gate, at) = (&*self.gate.0, standing as usize);
+        let (total, rate) = (&gate.totals[at], self.totals[at]);
         // First, as it is all that most packets of a flood cost.
         if !total.has_room(rate, now) {
             return Err(DropReason::IkeRate);
         }
         let place = gate.secret.hash_one(source(l3, v6)) as usize % SOURCES;
-        let from = &gate.sources[standing][place];
+        let from = &gate.sources[at][place];
         if !from.has_room(self.source, now) {
             return Err(DropReason::IkeSourceRate);
         }
         total.take(rate, now);
         from.take(self.source, now);
-        Ok(())
+        Ok(standing)
     }
 }
 

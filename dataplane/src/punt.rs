@@ -13,7 +13,7 @@ use crate::burst::Next;
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver, Pool};
 use crate::ids::{EndpointId, InterfaceId, PortId};
-use crate::ike;
+use crate::ike::{self, Standing};
 use crate::pipeline::Pipeline;
 use crate::tables::Snapshot;
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -44,6 +44,12 @@ type Queues<B> = Arc<[ArrayQueue<Punted<B>>; MATTERS]>;
 /// A worker's end of the queues to the kernel.
 pub struct PuntSender<B> {
     queues: Queues<B>,
+}
+
+impl<B> PuntSender<B> {
+    fn is_half_full(&self, matter: Matter) -> bool {
+        self.queues[matter as usize].len() >= QUEUE_LEN / 2
+    }
 }
 
 impl<B> Clone for PuntSender<B> {
@@ -194,8 +200,12 @@ impl<D: Driver> Pipeline<D> {
         let (l3, interface) = (packet.data(), InterfaceId(meta.interface));
         let message = ike::message(l3, meta.v6).unwrap_or_default();
         match self.cx.ike_budget.admit(message, l3, meta.v6, to, tables, self.cx.now) {
-            Ok(()) if self.restore_frame(i) => self.punt_frame(i, interface, Matter::Ike, tables),
-            Ok(()) => {}
+            // A pump that falls behind still has room for customers.
+            Ok(standing) if standing != Standing::Known && self.cx.punt.is_half_full(Matter::Ike) => {
+                self.kill(i, DropReason::PuntQueueFull);
+            }
+            Ok(_) if self.restore_frame(i) => self.punt_frame(i, interface, Matter::Ike, tables),
+            Ok(_) => {}
             Err(reason) => self.kill(i, reason),
         }
     }
