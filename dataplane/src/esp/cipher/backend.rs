@@ -82,10 +82,9 @@ fn is_gcm(suite: Suite) -> bool {
 
 #[cfg(target_arch = "x86_64")]
 fn vaes() -> Result<String, String> {
-    if super::vaes::is_available() {
-        Ok("AES-GCM by VAES and VPCLMULQDQ, 256 bits; the rest by rustcrypto".to_owned())
-    } else {
-        Err("this processor has no VAES".to_owned())
+    match super::vaes::Width::widest() {
+        Some(width) => Ok(format!("AES-GCM by VAES and VPCLMULQDQ, {width}; the rest by rustcrypto")),
+        None => Err("this processor has no VAES".to_owned()),
     }
 }
 
