@@ -61,13 +61,7 @@ impl Backend {
 
     /// The fastest backend here for keys of `suite`.
     pub fn best_for(suite: Suite) -> Self {
-        let gcm = is_gcm(suite);
-        // With AVX-512 the library works on four blocks an instruction, and `vaes` on two.
-        if gcm && Self::Vaes.works() && !(has_avx512() && Self::IpsecMb.works()) {
-            Self::Vaes
-        } else {
-            Self::best()
-        }
+        if is_gcm(suite) && Self::Vaes.works() { Self::Vaes } else { Self::best() }
     }
 
     /// Whether keys can be made for it.
@@ -91,16 +85,6 @@ fn vaes() -> Result<String, String> {
 #[cfg(not(target_arch = "x86_64"))]
 fn vaes() -> Result<String, String> {
     Err("only x86-64 has VAES".to_owned())
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx512() -> bool {
-    false
 }
 
 impl fmt::Display for Backend {
