@@ -61,13 +61,7 @@ impl Backend {
 
     /// The fastest backend here for keys of `suite`.
     pub fn best_for(suite: Suite) -> Self {
-        let gcm = is_gcm(suite);
-        // With AVX-512 the library works on four blocks an instruction, and `vaes` on two.
-        if gcm && Self::Vaes.works() && !(has_avx512() && Self::IpsecMb.works()) {
-            Self::Vaes
-        } else {
-            Self::best()
-        }
+        if is_gcm(suite) && Self::Vaes.works() { Self::Vaes } else { Self::best() }
     }
 
     /// Whether keys can be made for it.
@@ -82,26 +76,15 @@ fn is_gcm(suite: Suite) -> bool {
 
 #[cfg(target_arch = "x86_64")]
 fn vaes() -> Result<String, String> {
-    if super::vaes::is_available() {
-        Ok("AES-GCM by VAES and VPCLMULQDQ, 256 bits; the rest by rustcrypto".to_owned())
-    } else {
-        Err("this processor has no VAES".to_owned())
+    match super::vaes::Width::widest() {
+        Some(width) => Ok(format!("AES-GCM by VAES and VPCLMULQDQ, {width}; the rest by rustcrypto")),
+        None => Err("this processor has no VAES".to_owned()),
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn vaes() -> Result<String, String> {
     Err("only x86-64 has VAES".to_owned())
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx512() -> bool {
-    false
 }
 
 impl fmt::Display for Backend {

@@ -94,7 +94,7 @@ impl Cipher {
             Backend::RustCrypto => Key::Rust(rust::RustKey::new(keys)?),
             Backend::IpsecMb => Key::IpsecMb(ipsec_mb::MbKey::new(keys)?),
             #[cfg(target_arch = "x86_64")]
-            Backend::Vaes if vaes::is_available() => match vaes::VaesKey::new(keys)? {
+            Backend::Vaes if vaes::Width::widest().is_some() => match vaes::VaesKey::new(keys)? {
                 Some(key) => Key::Vaes(key),
                 None => Key::Rust(rust::RustKey::new(keys)?),
             },

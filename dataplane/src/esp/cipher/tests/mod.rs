@@ -1,25 +1,65 @@
-//! Every backend that works here, against published vectors, against itself, and against the others.
+//! Every backend that works here, against published vectors, against itself, and against the others; `vaes` in
+//! 256-bit vectors too where it has wider ones.
 
 mod agreement;
 mod properties;
 mod vectors;
 mod wycheproof;
 
+use std::fmt;
+
 use super::*;
 use crate::esp::iv::Iv;
 use crate::esp::suite::HEADER_LEN;
 
-/// The backends that work here.
-fn backends() -> Vec<Backend> {
-    let usable = Backend::available().into_iter().filter(|known| known.state.is_ok());
-    let usable: Vec<_> = usable.map(|known| known.backend).collect();
-    assert!(usable.contains(&Backend::RustCrypto));
-    usable
+/// What can work here: a backend, or a part of one that it would not use of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    backend: Backend,
+    /// `vaes` in 256-bit vectors where it has wider ones.
+    narrow: bool,
 }
 
-/// An engine of each: to make one may take milliseconds.
-fn engines() -> Vec<(Backend, Engine)> {
-    backends().into_iter().map(|backend| (backend, Engine::new(backend).unwrap())).collect()
+impl Way {
+    /// An engine, which may take milliseconds to make.
+    fn engine(self) -> Engine {
+        Engine::new(self.backend).unwrap()
+    }
+
+    fn cipher(self, suite: Suite, keys: &KeyMaterial) -> Cipher {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only x86-64 has VAES"))]
+        let mut cipher = Cipher::new(suite, keys, self.backend).unwrap();
+        #[cfg(target_arch = "x86_64")]
+        if let Key::Vaes(key) = &mut cipher.key
+            && self.narrow
+        {
+            *key = vaes::VaesKey::narrow(keys);
+        }
+        cipher
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.narrow { "narrow " } else { "" }, self.backend)
+    }
+}
+
+/// All of them.
+fn ways() -> Vec<Way> {
+    let usable = Backend::available().into_iter().filter(|known| known.state.is_ok());
+    let mut ways: Vec<_> = usable.map(|known| Way { backend: known.backend, narrow: false }).collect();
+    assert!(ways.iter().any(|way| way.backend == Backend::RustCrypto));
+    #[cfg(target_arch = "x86_64")]
+    if vaes::Width::widest() == Some(vaes::Width::Bits512) {
+        ways.push(Way { backend: Backend::Vaes, narrow: true });
+    }
+    ways
+}
+
+/// An engine of each.
+fn engines() -> Vec<(Way, Engine)> {
+    ways().into_iter().map(|way| (way, way.engine())).collect()
 }
 
 /// Keys of `suite` made of `seed`.
@@ -30,8 +70,8 @@ fn keys(suite: Suite, seed: u8) -> KeyMaterial {
     KeyMaterial::new(suite, &encryption, &integrity).unwrap()
 }
 
-fn cipher(suite: Suite, seed: u8, backend: Backend) -> Cipher {
-    Cipher::new(suite, &keys(suite, seed), backend).unwrap()
+fn cipher(suite: Suite, seed: u8, way: Way) -> Cipher {
+    way.cipher(suite, &keys(suite, seed))
 }
 
 /// A packet with `payload` (a multiple of the suite's block) and room for the rest.

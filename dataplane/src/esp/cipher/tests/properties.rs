@@ -6,25 +6,22 @@ use super::*;
 
 #[test]
 fn what_is_sealed_opens() {
-    for backend in backends() {
-        let mut engine = Engine::new(backend).unwrap();
+    for way in ways() {
+        let mut engine = way.engine();
         for suite in Suite::all() {
-            let cipher = cipher(suite, 1, backend);
+            let cipher = cipher(suite, 1, way);
             cipher.fetch();
             for len in (16..=1504).step_by(48) {
                 let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
                 for high in [None, Some(7)] {
                     let mut esp = packet(suite, 0x1001, len as u32, &payload);
-                    assert!(
-                        seal(&mut engine, &cipher, &mut esp, high, len as u64),
-                        "{backend} {suite} {len}"
-                    );
+                    assert!(seal(&mut engine, &cipher, &mut esp, high, len as u64), "{way} {suite} {len}");
                     assert_eq!(esp[..8], packet(suite, 0x1001, len as u32, &[])[..8]);
                     assert!(suite.encryption_key_len() == 0 || payload_of(suite, &esp) != payload);
                     let mut look = [0; 64];
-                    assert_eq!(cipher.peek(&esp, &mut look), &payload[..len.min(64)], "{backend} {suite}");
-                    assert!(open(&mut engine, &cipher, &mut esp, high), "{backend} {suite} {len}");
-                    assert_eq!(payload_of(suite, &esp), payload, "{backend} {suite} {len}");
+                    assert_eq!(cipher.peek(&esp, &mut look), &payload[..len.min(64)], "{way} {suite}");
+                    assert!(open(&mut engine, &cipher, &mut esp, high), "{way} {suite} {len}");
+                    assert_eq!(payload_of(suite, &esp), payload, "{way} {suite} {len}");
                 }
             }
         }
@@ -34,16 +31,16 @@ fn what_is_sealed_opens() {
 /// Lengths that cannot be: too short for the header, the ICV, one trailer; not whole blocks.
 #[test]
 fn what_does_not_fit_is_refused() {
-    for backend in backends() {
-        let mut engine = Engine::new(backend).unwrap();
+    for way in ways() {
+        let mut engine = way.engine();
         for suite in Suite::all() {
-            let cipher = cipher(suite, 1, backend);
+            let cipher = cipher(suite, 1, way);
             let around = HEADER_LEN + suite.iv_len() + suite.icv_len();
             for len in 0..around + 34 {
                 let fits = len > around + 1 && (suite.iv_len() < 16 || (len - around).is_multiple_of(16));
                 let mut esp = vec![0x5a; len];
-                assert_eq!(seal(&mut engine, &cipher, &mut esp, None, 1), fits, "{backend} {suite} {len}");
-                assert_eq!(open(&mut engine, &cipher, &mut esp, None), fits, "{backend} {suite} {len}");
+                assert_eq!(seal(&mut engine, &cipher, &mut esp, None, 1), fits, "{way} {suite} {len}");
+                assert_eq!(open(&mut engine, &cipher, &mut esp, None), fits, "{way} {suite} {len}");
             }
         }
     }
@@ -52,10 +49,10 @@ fn what_does_not_fit_is_refused() {
 /// An IV is used once, whatever the caller does with its jobs.
 #[test]
 fn no_job_is_done_twice() {
-    for backend in backends() {
-        let mut engine = Engine::new(backend).unwrap();
+    for way in ways() {
+        let mut engine = way.engine();
         for suite in Suite::all() {
-            let cipher = cipher(suite, 1, backend);
+            let cipher = cipher(suite, 1, way);
             let mut esp = packet(suite, 1, 1, &[7; 64]);
             let mut once = esp.clone();
             engine.set_iv_key([1; 16]);
@@ -64,7 +61,7 @@ fn no_job_is_done_twice() {
             engine.seal(&mut jobs);
             engine.seal(&mut jobs);
             assert!(jobs[0].is_sealed());
-            assert_eq!(esp, once, "{backend} {suite}");
+            assert_eq!(esp, once, "{way} {suite}");
         }
     }
 }
@@ -73,11 +70,11 @@ fn no_job_is_done_twice() {
 #[test]
 fn cbc_ivs_cannot_be_foreseen() {
     let suite: Suite = "aes128-sha256".parse().unwrap();
-    for backend in backends() {
-        let cipher = cipher(suite, 1, backend);
+    for way in ways() {
+        let cipher = cipher(suite, 1, way);
         let mut ivs: Vec<Vec<u8>> = Vec::new();
         for _ in 0..2 {
-            let mut engine = Engine::new(backend).unwrap();
+            let mut engine = way.engine();
             for iv in 0..50 {
                 let mut esp = packet(suite, 1, 1, &[7; 64]);
                 assert!(seal(&mut engine, &cipher, &mut esp, None, iv));
@@ -105,10 +102,10 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         high in any::<Option<u32>>(),
     ) {
-        for backend in backends() {
-            let mut engine = Engine::new(backend).unwrap();
+        for way in ways() {
+            let mut engine = way.engine();
             for suite in Suite::all() {
-                let cipher = cipher(suite, 9, backend);
+                let cipher = cipher(suite, 9, way);
                 let mut esp = bytes.clone();
                 cipher.peek(&esp, &mut [0; 64]);
                 prop_assert!(!open(&mut engine, &cipher, &mut esp, high));
@@ -128,9 +125,9 @@ proptest! {
         let whole = payload.len() / 16 * 16;
         let payload = if suite.block_len() == 16 { &payload[..whole] } else { &payload[..] };
         prop_assume!(payload.len() >= 2);
-        for backend in backends() {
-            let mut engine = Engine::new(backend).unwrap();
-            let cipher = cipher(suite, 9, backend);
+        for way in ways() {
+            let mut engine = way.engine();
+            let cipher = cipher(suite, 9, way);
             let mut esp = packet(suite, spi, sequence, payload);
             prop_assert!(seal(&mut engine, &cipher, &mut esp, high, iv));
             prop_assert!(open(&mut engine, &cipher, &mut esp, high));

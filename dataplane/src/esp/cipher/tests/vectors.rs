@@ -176,20 +176,20 @@ fn check_aead(suite: Suite, vector: &Aead) {
         _ => ([&aad[..4], &aad[8..]].concat(), Some(u32::from_be_bytes(aad[4..8].try_into().unwrap()))),
     };
     let wire = [header.clone(), nonce[4..].to_vec(), hex(vector.sealed), hex(vector.icv)].concat();
-    for backend in backends() {
-        let cipher = Cipher::new(suite, &keys, backend).unwrap();
-        let mut engine = Engine::new(backend).unwrap();
+    for way in ways() {
+        let cipher = way.cipher(suite, &keys);
+        let mut engine = way.engine();
         let mut esp = [header.clone(), vec![0; 8], hex(vector.text), vec![0; 16]].concat();
         let iv = u64::from_be_bytes(nonce[4..].try_into().unwrap());
-        assert!(seal(&mut engine, &cipher, &mut esp, high, iv), "{backend}");
-        assert_eq!(esp, wire, "{backend}");
+        assert!(seal(&mut engine, &cipher, &mut esp, high, iv), "{way}");
+        assert_eq!(esp, wire, "{way}");
         let mut look = [0; 64];
         let text = hex(vector.text);
         assert_eq!(cipher.peek(&esp, &mut look), &text[..text.len().min(64)]);
-        assert!(open(&mut engine, &cipher, &mut esp, high), "{backend}");
-        assert_eq!(payload_of(suite, &esp), text, "{backend}");
+        assert!(open(&mut engine, &cipher, &mut esp, high), "{way}");
+        assert_eq!(payload_of(suite, &esp), text, "{way}");
         let mut other = wire.clone();
-        assert!(!open(&mut engine, &cipher, &mut other, high.map_or(Some(0), |_| None)), "{backend}");
+        assert!(!open(&mut engine, &cipher, &mut other, high.map_or(Some(0), |_| None)), "{way}");
     }
 }
 
@@ -261,14 +261,14 @@ fn gcm_of_nist() {
         let nonce: [u8; 12] = hex(vector.nonce).try_into().unwrap();
         let keys = [hex(vector.key), nonce[..4].to_vec()].concat();
         let keys = KeyMaterial::new(suite, &keys, &[]).unwrap();
-        for backend in backends() {
-            let cipher = Cipher::new(suite, &keys, backend).unwrap();
-            let mut engine = Engine::new(backend).unwrap();
+        for way in ways() {
+            let cipher = way.cipher(suite, &keys);
+            let mut engine = way.engine();
             let (aad, mut text) = (hex(vector.aad), hex(vector.text));
             let icv = aead_seal(&mut engine, &cipher, nonce, &aad, &mut text).unwrap();
-            assert_eq!((&text, &icv[..]), (&hex(vector.sealed), &hex(vector.icv)[..]), "{backend}");
-            assert_eq!(aead_open(&mut engine, &cipher, nonce, &aad, &mut text, icv), Some(true), "{backend}");
-            assert_eq!(text, hex(vector.text), "{backend}");
+            assert_eq!((&text, &icv[..]), (&hex(vector.sealed), &hex(vector.icv)[..]), "{way}");
+            assert_eq!(aead_open(&mut engine, &cipher, nonce, &aad, &mut text, icv), Some(true), "{way}");
+            assert_eq!(text, hex(vector.text), "{way}");
         }
     }
 }
@@ -337,14 +337,14 @@ fn cbc_in_esp() {
         let mut wire = hex(packet);
         let mac = Hmac::<Sha256>::new_from_slice(&mac_key).unwrap().chain_update(&wire);
         wire.extend(&mac.finalize().into_bytes()[..16]);
-        for backend in backends() {
-            let cipher = Cipher::new(suite, &keys, backend).unwrap();
+        for way in ways() {
+            let cipher = way.cipher(suite, &keys);
             let mut look = [0; 64];
-            assert_eq!(cipher.peek(&wire, &mut look)[..28], hex(payload)[..28], "{backend}");
+            assert_eq!(cipher.peek(&wire, &mut look)[..28], hex(payload)[..28], "{way}");
             let mut esp = wire.clone();
-            assert!(open(&mut Engine::new(backend).unwrap(), &cipher, &mut esp, None), "{backend}");
+            assert!(open(&mut way.engine(), &cipher, &mut esp, None), "{way}");
             let opened = payload_of(suite, &esp);
-            assert!(opened.starts_with(&hex(payload)) && opened.ends_with(&trailer), "{backend}");
+            assert!(opened.starts_with(&hex(payload)) && opened.ends_with(&trailer), "{way}");
         }
     }
 }
@@ -425,13 +425,13 @@ fn hmac_over_null() {
         // Once all of it in the packet, once the last four bytes as a high half that is not sent.
         for high in [None, data.last_chunk().map(|last| u32::from_be_bytes(*last))] {
             let sent = &data[..data.len() - if high.is_some() { 4 } else { 0 }];
-            for backend in backends() {
-                let cipher = Cipher::new(suite, &keys, backend).unwrap();
-                let mut engine = Engine::new(backend).unwrap();
+            for way in ways() {
+                let cipher = way.cipher(suite, &keys);
+                let mut engine = way.engine();
                 let mut esp = [sent, &vec![0; suite.icv_len()]].concat();
-                assert!(seal(&mut engine, &cipher, &mut esp, high, 1), "{backend} {suite}");
-                assert_eq!(esp, [sent, &hex(icv)].concat(), "{backend} {suite}");
-                assert!(open(&mut engine, &cipher, &mut esp, high), "{backend} {suite}");
+                assert!(seal(&mut engine, &cipher, &mut esp, high, 1), "{way} {suite}");
+                assert_eq!(esp, [sent, &hex(icv)].concat(), "{way} {suite}");
+                assert!(open(&mut engine, &cipher, &mut esp, high), "{way} {suite}");
                 assert_eq!(&esp[..sent.len()], sent);
             }
         }

@@ -36,13 +36,13 @@ fn try_aead(name: aead::TestName, suite_of: impl Fn(usize) -> Option<Suite>) -> 
             let keys = KeyMaterial::new(suite, &keys, &[]).unwrap();
             let valid = test.result == TestResult::Valid;
             *if valid { &mut tally.valid } else { &mut tally.invalid } += 1;
-            for (backend, engine) in &mut engines {
-                let backend = *backend;
-                let what = format!("{backend} {suite} case {}: {}", test.tc_id, test.comment);
-                let cipher = Cipher::new(suite, &keys, backend).unwrap();
+            for (way, engine) in &mut engines {
+                let way = *way;
+                let what = format!("{way} {suite} case {}: {}", test.tc_id, test.comment);
+                let cipher = way.cipher(suite, &keys);
                 let mut text = test.ct.to_vec();
                 let Some(authentic) = aead_open(engine, &cipher, nonce, &test.aad, &mut text, icv) else {
-                    assert_eq!(backend, Backend::IpsecMb, "{what}");
+                    assert_eq!(way.backend, Backend::IpsecMb, "{what}");
                     continue;
                 };
                 assert_eq!(authentic, valid, "{what}");
@@ -93,10 +93,10 @@ fn try_hmac(name: mac::TestName, integrity: Integrity) -> Tally {
             }
             *if valid { &mut tally.valid } else { &mut tally.invalid } += 1;
             let keys = KeyMaterial::new(suite, &[], &test.key).unwrap();
-            for (backend, engine) in &mut engines {
-                let backend = *backend;
-                let what = format!("{backend} {suite} case {}: {}", test.tc_id, test.comment);
-                let cipher = Cipher::new(suite, &keys, backend).unwrap();
+            for (way, engine) in &mut engines {
+                let way = *way;
+                let what = format!("{way} {suite} case {}: {}", test.tc_id, test.comment);
+                let cipher = way.cipher(suite, &keys);
                 let mut esp = [&test.msg[..], &test.tag[..suite.icv_len()]].concat();
                 let authentic = open(engine, &cipher, &mut esp, None);
                 assert_eq!(authentic, valid, "{what}");

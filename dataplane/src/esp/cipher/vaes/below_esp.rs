@@ -1,4 +1,4 @@
-//! For tests: the AEAD with associated data of any length, over the code of a packet.
+//! For tests: keys for vectors that are not the widest, and the AEAD with associated data of any length, over the code of a packet.
 
 use core::arch::x86_64::_mm_setzero_si128;
 
@@ -6,6 +6,14 @@ use super::vector::Block;
 use super::*;
 
 impl VaesKey {
+    /// The same key, in 256-bit vectors only.
+    pub(in super::super) fn narrow(keys: &KeyMaterial) -> Self {
+        assert!(Width::widest().is_some());
+        // SAFETY: the processor has AVX2, AES, VAES and VPCLMULQDQ, as was just asked.
+        let key = unsafe { GcmKey::new(keys.encryption(), keys.salt(), Width::Bits256) };
+        Self(Slot::allocate(key))
+    }
+
     /// Encrypts in place under a nonce that begins with the key's salt, and gives the ICV.
     pub(in super::super) fn encrypt(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
         // SAFETY: there is a VaesKey.

@@ -4,15 +4,16 @@
 //! Montgomery's, as POLYVAL has it (RFC 8452 appendix A).
 
 use core::arch::x86_64::{
-    __m128i, __m256i, _mm_clmulepi64_si128, _mm_set1_epi64x, _mm_shuffle_epi32, _mm_xor_si128,
-    _mm256_castsi256_si128, _mm256_clmulepi64_epi128, _mm256_extracti128_si256, _mm256_shuffle_epi32,
-    _mm256_slli_si256, _mm256_srli_si256, _mm256_xor_si256, _mm256_zextsi128_si256,
+    __m128i, __m256i, _mm_xor_si128, _mm256_castsi256_si128, _mm256_clmulepi64_epi128,
+    _mm256_extracti128_si256, _mm256_set1_epi64x, _mm256_shuffle_epi32, _mm256_xor_si256,
+    _mm256_zextsi128_si256,
 };
 
 /// Swaps the 64-bit halves of each block.
-const SWAP: i32 = 0b01_00_11_10;
+pub(super) const SWAP: i32 = 0b01_00_11_10;
 /// x^63 + x^62 + x^57, by which Montgomery's reduction folds.
-const POLYNOMIAL: i64 = 0xc200_0000_0000_0000_u64.cast_signed();
+pub(super) const POLYNOMIAL: i64 = 0xc200_0000_0000_0000_u64.cast_signed();
+
 /// What a sum begins with, and its power of H: the associated data, or the hash of what came before.
 #[derive(Clone, Copy)]
 pub(super) struct First {
@@ -65,24 +66,26 @@ impl Running {
 
     /// The sum as one element.
     #[inline]
-    #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
+    #[target_feature(enable = "avx2,vpclmulqdq")]
     pub(super) fn reduce(self) -> __m128i {
         let middle = _mm256_xor_si256(self.middle, _mm256_xor_si256(self.low, self.high));
-        let low = _mm256_xor_si256(self.low, _mm256_slli_si256::<8>(middle));
-        let high = _mm256_xor_si256(self.high, _mm256_srli_si256::<8>(middle));
-        let added = |sums| _mm_xor_si128(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-        let mut low = added(low);
-        for _ in 0..2 {
-            let folded = _mm_clmulepi64_si128::<0x00>(low, _mm_set1_epi64x(POLYNOMIAL));
-            low = _mm_xor_si128(_mm_shuffle_epi32::<SWAP>(low), folded);
-        }
-        _mm_xor_si128(added(high), low)
+        let middle = _mm256_xor_si256(middle, folded(self.low));
+        let sums = _mm256_xor_si256(self.high, folded(middle));
+        _mm_xor_si128(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums))
     }
+}
+
+/// The lower half folded into what is 64 bits higher.
+#[inline]
+#[target_feature(enable = "avx2,vpclmulqdq")]
+fn folded(low: __m256i) -> __m256i {
+    let folded = _mm256_clmulepi64_epi128::<0x00>(low, _mm256_set1_epi64x(POLYNOMIAL));
+    _mm256_xor_si256(_mm256_shuffle_epi32::<SWAP>(low), folded)
 }
 
 /// The product of two elements.
 #[inline]
-#[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
+#[target_feature(enable = "avx2,vpclmulqdq")]
 pub(super) fn multiply(a: __m128i, b: __m128i) -> __m128i {
     Running::new(a, b).reduce()
 }

@@ -1,7 +1,7 @@
 //! The expanded key: AES's round keys (FIPS 197 section 5.2), and powers of GHASH's H.
 
 use core::arch::x86_64::{
-    __m128i, __m256i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_extract_epi32,
+    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_extract_epi32,
     _mm_set1_epi32,
 };
 use core::mem::offset_of;
@@ -9,10 +9,13 @@ use core::mem::offset_of;
 use zeroize::Zeroize;
 
 use super::ghash::multiply;
-use super::vector::{BLOCK_LEN, Block, load16, store16, twice};
+use super::vector::{BLOCK_LEN, Block, load16, store16};
+use super::width::Width;
 
 /// As many powers as the longest sum has terms: associated data, a chunk of 16 blocks, the lengths.
 pub(super) const POWERS: usize = 18;
+/// Bytes before the powers that nothing needs.
+const GAP_LEN: usize = 42;
 /// Round keys of AES-256.
 const MAX_ROUND_KEYS: usize = 15;
 /// Four-byte words of a block.
@@ -22,38 +25,51 @@ const WORDS: usize = BLOCK_LEN / 4;
 #[repr(C, align(64))]
 pub(super) struct GcmKey {
     round_keys: [Block; MAX_ROUND_KEYS],
-    /// H to the 18th and so on down to H itself, so that a sum's factors stand in the order of its blocks.
-    powers: [Block; POWERS],
     pub(super) salt: [u8; 4],
     /// 256 bits, 14 rounds; else 128 bits, 10 rounds.
     pub(super) long: bool,
+    /// Whose instructions the processor has.
+    pub(super) width: Width,
+    gap: [u8; GAP_LEN],
+    /// H to the 18th and so on down to H itself, so that a sum's factors stand in the order of its blocks; and zeros, so
+    /// that four can be loaded from any power on.
+    powers: [Block; POWERS + 3],
 }
 
-// `VaesKey::fetch` counts on it: a packet of 64 bytes has six terms.
-const _: () =
-    assert!(offset_of!(GcmKey, powers) + (POWERS - 6) * BLOCK_LEN >= 6 * 64 && size_of::<GcmKey>() == 9 * 64);
+// The powers of a chunk begin a cache line. `VaesKey::fetch` counts on the rest: a packet of 64 bytes has seven terms.
+const _: () = assert!(
+    (offset_of!(GcmKey, powers) + (POWERS - 16) * BLOCK_LEN).is_multiple_of(64)
+        && offset_of!(GcmKey, gap) <= 4 * 64
+        && offset_of!(GcmKey, powers) + (POWERS - 7) * BLOCK_LEN >= 7 * 64
+        && offset_of!(GcmKey, powers) + POWERS * BLOCK_LEN == 9 * 64
+);
 
 impl GcmKey {
     /// Expands `key` of 16 or 32 bytes.
-    #[target_feature(enable = "avx2,aes,pclmulqdq,vpclmulqdq")]
-    pub(super) fn new(key: &[u8], salt: [u8; 4]) -> Self {
+    ///
+    /// # Safety
+    /// The processor has the instructions of `width`.
+    #[target_feature(enable = "avx2,aes,vpclmulqdq")]
+    pub(super) unsafe fn new(key: &[u8], salt: [u8; 4], width: Width) -> Self {
         let long = key.len() == 32;
         let mut this = Self {
             round_keys: [[0; BLOCK_LEN]; MAX_ROUND_KEYS],
-            powers: [[0; BLOCK_LEN]; POWERS],
             salt,
             long,
+            width,
+            gap: [0; GAP_LEN],
+            powers: [[0; BLOCK_LEN]; POWERS + 3],
         };
         this.expand(key);
         this.raise();
         this
     }
 
-    /// The key of a round for both halves of a vector.
+    /// The key of a round.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn round(&self, round: usize) -> __m256i {
-        twice(load16(&self.round_keys[round]))
+    pub(super) fn round(&self, round: usize) -> __m128i {
+        load16(&self.round_keys[round])
     }
 
     /// All round keys.
@@ -62,7 +78,7 @@ impl GcmKey {
         self.round_keys.as_ptr()
     }
 
-    /// The powers from `highest` on down.
+    /// The powers from `highest` on down, and three zeros.
     #[inline(always)]
     pub(super) fn powers_from(&self, highest: usize) -> &[Block] {
         &self.powers[POWERS - highest..]
@@ -72,7 +88,7 @@ impl GcmKey {
     #[inline(always)]
     pub(super) fn last_powers(&self) -> &[Block; 2] {
         // The table is longer than two: the other arm is no code.
-        self.powers.last_chunk().unwrap_or(&[[0; BLOCK_LEN]; 2])
+        self.powers_from(2).first_chunk().unwrap_or(&[[0; BLOCK_LEN]; 2])
     }
 
     /// FIPS 197 figure 11.
@@ -106,7 +122,7 @@ impl GcmKey {
 
     /// H is the zero block encrypted (SP 800-38D section 7.1). Turned around and doubled, products of two
     /// blocks need no shift.
-    #[target_feature(enable = "avx2,aes,pclmulqdq,vpclmulqdq")]
+    #[target_feature(enable = "avx2,aes,vpclmulqdq")]
     fn raise(&mut self) {
         let rounds = if self.long { 14 } else { 10 };
         let mut h = load16(&self.round_keys[0]);
@@ -120,7 +136,7 @@ impl GcmKey {
         let mut doubled = ((h << 1) ^ ((h >> 127) * 0xc200_0000_0000_0000_0000_0000_0000_0001)).to_le_bytes();
         let h = load16(&doubled);
         let mut power = h;
-        for place in self.powers.iter_mut().rev() {
+        for place in self.powers[..POWERS].iter_mut().rev() {
             store16(place, power);
             power = multiply(power, h);
         }
