@@ -4,4 +4,5 @@
 //! `docs/charon-plugin.md` with us over a unix socket.
 
 pub mod protocol;
+pub mod sad;
 pub mod socket;
