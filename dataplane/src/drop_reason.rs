@@ -82,6 +82,7 @@ drop_reasons! {
     EspDummy, "esp_dummy", "A dummy packet, which the peer sends to hide its traffic (RFC 4303 2.6): nothing is wrong.";
     EspNoSa, "esp_no_sa", "The tunnel has no security association to send under yet, or no more. See `penstock show sas`.";
     EspSequence, "esp_sequence", "The security association has used up its sequence numbers and stopped: a rekey did not come in time.";
+    EspLifetime, "esp_lifetime", "The security association has reached its hard lifetime, in time, bytes or packets, and stopped: a rekey did not come in time. See `penstock show sas` and the log.";
     EspNoLease, "esp_no_lease", "This worker has no sender ID, without which nothing may be encrypted. See `penstock show crypto` and the log.";
     EspIvExhausted, "esp_iv_exhausted", "The worker's sender ID has no initialization vectors left and no new one came. See `penstock show crypto` and the log.";
     NatTKeepalive, "natt_keepalive", "A NAT keepalive of a customer's router (RFC 3948 2.3): nothing is wrong.";
