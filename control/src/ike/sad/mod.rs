@@ -310,3 +310,15 @@ impl<K: Kinds> Sad<K> {
         self.changes.entry(serial).or_insert(Change::Changed);
     }
 }
+
+#[cfg(test)]
+impl<K: Kinds> Sad<K> {
+    /// Nothing names an SA that is not there.
+    fn is_clean(&self) -> bool {
+        let Self { sas, by_spi, reserved, deadlines, armed, tunnels, .. } = self;
+        let named = tunnels.values().map(|tunnel| tunnel.inbound.len() + tunnel.outbound.len()).sum::<usize>();
+        reserved.is_empty()
+            && armed.iter().all(|serial| sas.contains_key(serial))
+            && [by_spi.len(), deadlines.len(), named].iter().all(|count| *count == sas.len())
+    }
+}
