@@ -23,8 +23,7 @@ use penstock_dataplane::ids::{EndpointId, TunnelId};
 
 use super::backends::Backends;
 use super::clock::Now;
-use crate::compile::{Compiler, EspForm};
-use crate::config::TunnelKind;
+use crate::compile::{Compiler, EspForm, TunnelView};
 use crate::static_sas::{InboundSa, OutboundSa, Selectors, StaticSas, TunnelName, TunnelSas};
 use lives::Lives;
 use specs::{Agreed, Ends, Sending};
@@ -63,18 +62,21 @@ impl Place {
 
 pub(super) type Places = BTreeMap<TunnelName, Place>;
 
-/// The places of all IPsec tunnels.
+/// The places of all IPsec tunnels that do not negotiate.
 pub(super) fn places(compiler: &Compiler) -> Places {
-    let ipsec = compiler.tunnels().filter(|tunnel| tunnel.config.kind == TunnelKind::Ipsec);
-    ipsec
-        .map(|tunnel| {
+    let by_hand = |tunnel: &TunnelView<'_>| tunnel.config.is_ipsec() && tunnel.config.ike().is_none();
+    compiler
+        .tunnels()
+        .filter(by_hand)
+        .filter_map(|tunnel| {
             let place = Place {
                 tunnel: tunnel.id,
                 incarnation: tunnel.incarnation as u32,
                 endpoint: tunnel.endpoint,
-                remote: tunnel.config.remote,
+                // It may be anywhere only where SAs are negotiated.
+                remote: tunnel.config.remote.address()?,
             };
-            ((tunnel.tenant.clone(), tunnel.name.clone()), place)
+            Some(((tunnel.tenant.clone(), tunnel.name.clone()), place))
         })
         .collect()
 }
@@ -152,7 +154,7 @@ impl Associations {
             let (sas, there) = (wanted.tunnel(&name.0, &name.1), self.tunnels.get(name));
             let wanted_suites = sas.into_iter().flat_map(TunnelSas::suites);
             let suites = there.into_iter().flat_map(OfTunnel::suites).chain(wanted_suites);
-            let form = EspForm { suites: unique(suites), udp: sas.and_then(|sas| sas.udp) };
+            let form = EspForm { suites: unique(suites), udp: sas.and_then(|sas| sas.udp), remote: None };
             changed |= compiler.set_esp(&name.0, &name.1, &form);
         }
         changed

@@ -7,10 +7,10 @@ use penstock_dataplane::esp::sa::Spi;
 
 use super::Running;
 use super::associations::{InstallError, places};
-use super::clock::Now;
+use super::clock::{self, Now};
 use super::reload::{SETTLE, SETTLE_STEP};
 use super::state::State;
-use crate::config::TunnelKind;
+use crate::config::TunnelConfig;
 use crate::leases::MAX_KEY_LIFE;
 use crate::static_sas::TunnelName;
 
@@ -20,9 +20,19 @@ impl State {
         self.associations.shape(&self.static_sas, &mut self.compiler)
     }
 
-    /// Takes off associations that have had their time.
-    pub(super) fn turn_associations(&mut self) {
+    /// Takes off associations that have had their time. True when the tables must be made again.
+    pub(super) fn turn_associations(&mut self) -> bool {
         self.associations.turn(&mut self.dataplane.feed, Instant::now());
+        let (negotiated, mut gear) = self.negotiating();
+        negotiated.turn(&mut gear, clock::moment())
+    }
+
+    /// Once a second: what negotiated associations have used up.
+    pub(super) fn check_negotiated(&mut self) {
+        let (negotiated, mut gear) = self.negotiating();
+        if negotiated.check(&mut gear, clock::moment()) {
+            self.publish();
+        }
     }
 
     /// Stops what has been sent under for too long.
@@ -41,7 +51,7 @@ impl State {
     /// There is something to encrypt, or may be soon.
     fn encrypts(&self) -> bool {
         let mut tenants = self.compiler.config().tenants.values();
-        tenants.any(|tenant| tenant.tunnels.values().any(|tunnel| tunnel.kind == TunnelKind::Ipsec))
+        tenants.any(|tenant| tenant.tunnels.values().any(TunnelConfig::is_ipsec))
     }
 }
 

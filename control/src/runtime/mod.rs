@@ -10,6 +10,7 @@ mod error;
 mod install;
 mod keepalive;
 mod link;
+mod negotiated;
 mod reload;
 mod senders;
 mod state;
@@ -237,7 +238,11 @@ impl Running {
 
     /// Makes and publishes what changed.
     fn publish(&self) {
-        let wanted = self.lock().publish();
+        let wanted = {
+            let mut state = self.lock();
+            state.publish();
+            state.wanted.take()
+        };
         if let Some(wanted) = wanted {
             self.kernel.set_wanted(wanted);
         }
@@ -258,8 +263,8 @@ impl Running {
     fn take_notices(&self) {
         let changed = {
             let mut state = self.lock();
-            state.turn_associations();
-            state.take_events()
+            let changed = state.turn_associations();
+            state.take_events() || changed || state.wanted.is_some()
         };
         if changed {
             self.publish();
@@ -274,6 +279,7 @@ impl Running {
         self.send_keepalives();
         self.turn_senders();
         self.lock().stop_old_keys(Now::read());
+        self.lock().check_negotiated();
         self.lock().pump = self.pump.stats();
         self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
     }
@@ -319,14 +325,14 @@ impl Running {
             .collect();
         let tunnels = state.compiler.tunnels().filter_map(|tunnel| {
             let gre = *tunnel.config.gre()?;
-            Some((tunnel, gre, gre.keepalive?))
+            Some((tunnel.config.remote.address()?, tunnel, gre, gre.keepalive?))
         });
-        let wanted = tunnels.zip(answers).map(|((tunnel, gre, settings), answers)| Wanted {
+        let wanted = tunnels.zip(answers).map(|((remote, tunnel, gre, settings), answers)| Wanted {
             tenant: tunnel.tenant,
             tunnel: tunnel.name,
             settings,
             local: tunnel.local,
-            remote: tunnel.config.remote,
+            remote,
             key: gre.key,
             checksum: gre.checksum,
             answers,

@@ -86,6 +86,8 @@ impl Running {
             state.static_sas = sas;
             state.compiler.configure(config);
             state.note_tunnels();
+            let (negotiated, mut gear) = state.negotiating();
+            negotiated.set_tunnels(&mut gear);
             state.shape_tunnels();
             state.source =
                 Source { name: text.source.clone(), yaml: text.yaml.clone(), since: Instant::now() };

@@ -34,7 +34,8 @@ impl<K: Kinds> Sad<K> {
             return Err(Refused::new(ErrorCode::Refused, reason));
         }
         if self.reserved.len() >= MAX_RESERVED {
-            let reason = format!("{MAX_RESERVED} SPIs are waiting for their SA; no more negotiations until some end");
+            let reason =
+                format!("{MAX_RESERVED} SPIs are waiting for their SA; no more negotiations until some end");
             return Err(Refused::new(ErrorCode::NoRoom, reason));
         }
         let free = |spi: &Spi| !self.reserved.contains_key(spi) && self.with_spi(*spi).next().is_none();

@@ -219,9 +219,7 @@ impl<K: Kinds> Sad<K> {
         let (reqid, id, direction) = (sa.reqid, sa.id, sa.direction);
         let orphan = self.sas.get(&serial).is_none_or(|sa| self.is_orphan(sa));
         self.armed.remove(&serial);
-        let another = self
-            .of_tunnel(reqid)
-            .any(|sa| sa.direction == direction && sa.stage == Stage::Live);
+        let another = self.of_tunnel(reqid).any(|sa| sa.direction == direction && sa.stage == Stage::Live);
         self.notices.push(Notice::Ended { reqid, id, direction, limit, orphan, another });
         if !orphan {
             self.events.push(Event::Expire { id, hard: true });

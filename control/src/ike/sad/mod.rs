@@ -221,6 +221,11 @@ impl<K: Kinds> Sad<K> {
         self.sas.values()
     }
 
+    /// One of them.
+    pub fn get(&self, serial: Serial) -> Option<&Sa<K>> {
+        self.sas.get(&serial)
+    }
+
     /// The SAs of a tunnel, inbound ones first, in the order in which they came.
     pub fn of_tunnel(&self, reqid: u32) -> impl Iterator<Item = &Sa<K>> {
         let tunnel = self.tunnels.get(&reqid).into_iter();
@@ -286,7 +291,10 @@ impl<K: Kinds> Sad<K> {
         if *self.charon.get_or_insert(charon) == charon {
             return Ok(());
         }
-        Err(Refused::new(ErrorCode::NotReady, "another charon was here before, and this one has not said hello"))
+        Err(Refused::new(
+            ErrorCode::NotReady,
+            "another charon was here before, and this one has not said hello",
+        ))
     }
 
     /// Takes an SA out of all that names it. The workers are the caller's.
@@ -316,7 +324,8 @@ impl<K: Kinds> Sad<K> {
     /// Nothing names an SA that is not there.
     fn is_clean(&self) -> bool {
         let Self { sas, by_spi, reserved, deadlines, armed, tunnels, .. } = self;
-        let named = tunnels.values().map(|tunnel| tunnel.inbound.len() + tunnel.outbound.len()).sum::<usize>();
+        let named =
+            tunnels.values().map(|tunnel| tunnel.inbound.len() + tunnel.outbound.len()).sum::<usize>();
         reserved.is_empty()
             && armed.iter().all(|serial| sas.contains_key(serial))
             && [by_spi.len(), deadlines.len(), named].iter().all(|count| *count == sas.len())

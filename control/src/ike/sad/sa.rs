@@ -140,6 +140,11 @@ impl<K: Kinds> Sa<K> {
         self.handle.as_ref().map_or(self.earlier, |handle| self.earlier.and(workers.usage(handle)))
     }
 
+    /// What went through it before it was put on the workers as it is now.
+    pub fn before(&self) -> Usage {
+        self.earlier
+    }
+
     /// The peer's side of its outer packets.
     pub fn peer(&self) -> std::net::SocketAddr {
         match self.direction {

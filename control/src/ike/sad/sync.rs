@@ -46,7 +46,8 @@ impl<K: Kinds> Sad<K> {
         for there in installed {
             let direction = if there.inbound { Direction::Inbound } else { Direction::Outbound };
             let found = self.find(charon, &there.id).ok().and_then(|serial| self.sas.get(&serial));
-            match found.filter(|sa| sa.direction == direction && !matches!(sa.stage, Stage::Retiring { .. })) {
+            match found.filter(|sa| sa.direction == direction && !matches!(sa.stage, Stage::Retiring { .. }))
+            {
                 Some(sa) => {
                     known.insert(sa.serial);
                 }

@@ -77,7 +77,8 @@ impl Lab {
     fn shown(&self) -> Vec<String> {
         let of_tunnel = |(name, there): (&TunnelName, &OfTunnel)| {
             let inbound: Vec<_> = there.inbound.keys().map(|spi| format!("{spi:#x}")).collect();
-            let outbound = there.outbound.as_ref().map(|sa| format!("{:#x} {:?}", sa.spi, sa.sending.numbers));
+            let outbound =
+                there.outbound.as_ref().map(|sa| format!("{:#x} {:?}", sa.spi, sa.sending.numbers));
             format!("{} in {} out {}", name.1, inbound.join(" "), outbound.unwrap_or_default())
         };
         self.associations.tunnels().map(of_tunnel).collect()

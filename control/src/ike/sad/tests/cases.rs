@@ -51,11 +51,10 @@ fn a_rekey_switches_when_charon_says_so() {
     assert_eq!(lab.sends(1), Some(0x2002));
     lab.delete(outbound(1, 0x2001)).unwrap();
     lab.delete(inbound(1, 0x1001)).unwrap();
-    assert_eq!(lab.states(1), [
-        (0x1001, State::Retiring),
-        (0x1002, State::Current),
-        (0x2002, State::Current)
-    ]);
+    assert_eq!(
+        lab.states(1),
+        [(0x1001, State::Retiring), (0x1002, State::Current), (0x2002, State::Current)]
+    );
     lab.wait(GRACE - SECOND);
     assert_eq!(lab.receives(), [0x1001, 0x1002], "for packets under way");
     lab.wait(SECOND);
@@ -137,7 +136,10 @@ fn seconds_run_out() {
     lab.wait(Duration::from_secs(2999));
     assert!(lab.sad.take_events().is_empty());
     lab.wait(SECOND);
-    assert_eq!(lab.sad.take_events(), [expire(inbound(1, 0x1001), false), expire(outbound(1, 0x2001), false)]);
+    assert_eq!(
+        lab.sad.take_events(),
+        [expire(inbound(1, 0x1001), false), expire(outbound(1, 0x2001), false)]
+    );
     lab.wait(Duration::from_secs(599));
     assert!(lab.sad.take_events().is_empty(), "told once");
     lab.wait(SECOND);
@@ -196,10 +198,12 @@ fn a_hard_limit_goes_on_under_what_is_pending() {
     lab.pair(1, 0x1002, 0x2002);
     lab.wait(SECOND);
     assert_eq!(lab.sends(1), Some(0x2002));
-    assert!(lab.sad.take_notices().iter().any(|notice| matches!(
-        notice,
-        Notice::Ended { direction: Direction::Outbound, another: true, .. }
-    )));
+    assert!(
+        lab.sad.take_notices().iter().any(|notice| matches!(
+            notice,
+            Notice::Ended { direction: Direction::Outbound, another: true, .. }
+        ))
+    );
 }
 
 #[test]
@@ -237,11 +241,10 @@ fn orphans_go_on_until_a_new_charon_has_something_better() {
     lab.turn();
     assert_eq!(lab.sends(1), Some(0x2001), "nobody knows whether the peer has it");
     lab.sad.choose(other, 1, Spi(0x2002), &mut lab.fake, lab.now).unwrap();
-    assert_eq!(lab.states(1), [
-        (0x1001, State::Retiring),
-        (0x1002, State::Current),
-        (0x2002, State::Current)
-    ]);
+    assert_eq!(
+        lab.states(1),
+        [(0x1001, State::Retiring), (0x1002, State::Current), (0x2002, State::Current)]
+    );
     lab.wait(GRACE);
     assert_eq!(lab.receives(), [0x1002]);
 }
@@ -274,7 +277,11 @@ fn a_restart_of_control_brings_all_back() {
     assert!(lab.restart_control().is_empty());
     assert_eq!((lab.sends(1), lab.sends(2)), (Some(0x2001), Some(0x2003)));
     assert_eq!(lab.receives(), [0x1001, 0x1002, 0x1003]);
-    assert_eq!(lab.fake.inbound[&(home(1).local, Spi(0x1001))].borrow().newest, 77, "the window goes on after it");
+    assert_eq!(
+        lab.fake.inbound[&(home(1).local, Spi(0x1001))].borrow().newest,
+        77,
+        "the window goes on after it"
+    );
     lab.fake.send_packets(TunnelId(1), 1);
     // The same charon goes on where it was, before it says hello even.
     lab.fake.receive_packets(&inbound(1, 0x1002), 1);

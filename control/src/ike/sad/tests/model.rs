@@ -194,7 +194,8 @@ impl Model {
             Step::Choose { which } => {
                 let Some(child) = self.pick(which) else { return };
                 let Child { reqid, outbound: Some(id), .. } = self.children[child] else { return };
-                let chosen = self.lab.sad.choose(self.charon, reqid, id.spi, &mut self.lab.fake, self.lab.now);
+                let chosen =
+                    self.lab.sad.choose(self.charon, reqid, id.spi, &mut self.lab.fake, self.lab.now);
                 self.write_journal();
                 if chosen.is_ok() {
                     self.children[child].chosen = true;
@@ -250,7 +251,8 @@ impl Model {
                 self.lab.homes.extend(new.map(|home| (reqid, home)));
                 self.lab.set_tunnels();
                 // charon is told, and gives them up.
-                let expired: BTreeSet<_> = self.lab.sad.take_events().iter().map(|event| event.id().spi).collect();
+                let expired: BTreeSet<_> =
+                    self.lab.sad.take_events().iter().map(|event| event.id().spi).collect();
                 let gone = |child: &Child| child.reqid == reqid;
                 for child in self.children.iter().filter(|child| gone(child)) {
                     assert!(expired.contains(&child.inbound.spi) || self.now() >= child.born + child.life);
@@ -293,7 +295,8 @@ impl Model {
         self.had.retain(|(_, _, until)| *until >= now);
         for (reqid, home) in &self.lab.homes {
             let lives = |child: &&Child| child.reqid == *reqid && now < child.born + child.life;
-            let has: Vec<SaId> = self.children.iter().filter(lives).filter_map(|child| child.outbound).collect();
+            let has: Vec<SaId> =
+                self.children.iter().filter(lives).filter_map(|child| child.outbound).collect();
             let sends = self.lab.fake.outbound.get(&home.tunnel);
             let live = sends.filter(|(_, sa)| !sa.borrow().stopped).map(|(id, _)| *id);
             // 1. It sends if there is anything to send under, and under nothing that nobody knows.
