@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use penstock_dataplane::esp::cipher::{Backend, CipherError};
 
-use crate::api::BindError;
 use crate::config::Problem;
 use crate::kernel::KernelError;
+use crate::local_socket::BindError;
 
 /// Each says what to do.
 #[derive(Debug, thiserror::Error)]

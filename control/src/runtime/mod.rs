@@ -31,6 +31,7 @@ use crate::api::{self, ReloadRequest};
 use crate::config::{self, Problem, ValidConfig};
 use crate::kernel::Kernel;
 use crate::kernel::pump::{self, Pump};
+use crate::local_socket::LocalSocket;
 use crate::static_sas::{self, StaticSas};
 use clock::Now;
 use keepalive::{Keepalives, Wanted};
@@ -111,7 +112,7 @@ async fn control(
     config: ValidConfig,
     yaml: String,
     sas: StaticSas,
-    socket: api::ApiSocket,
+    socket: LocalSocket,
     dataplane: DataPlane,
     link: WorkersLink,
     version: &str,
