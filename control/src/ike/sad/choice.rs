@@ -3,7 +3,7 @@
 use super::life::Moment;
 use super::sa::{Direction, Sa, Serial, Stage};
 use super::workers::{Kinds, Workers};
-use super::{Notice, Sad};
+use super::{Notice, Sad, refill};
 
 /// Numbers that are left out when an SA is sent under again: the workers may have given some that nobody has heard of.
 pub(super) const NUMBERS_LEFT_OUT: u64 = 1 << 24;
@@ -53,6 +53,8 @@ impl<K: Kinds> Sad<K> {
                 let usage = workers.usage(&handle);
                 sa.earlier = sa.earlier.and(usage);
                 sa.first = sa.earlier.newest.saturating_add(NUMBERS_LEFT_OUT);
+                // That may be beyond what the journal allows for.
+                sa.progress.sequence = sa.progress.sequence.max(refill::beyond(sa.first, 0));
             }
             sa.handle = Some(workers.send(&home, &sa.id, &sa.key, sa.first));
             sa.was_replaced = false;

@@ -55,18 +55,31 @@ pub struct Progress {
     pub bytes: u64,
     /// Packets.
     pub packets: u64,
-    /// The largest sequence number received, or given out.
-    pub newest: u64,
-    /// Packets of the last second.
-    pub last_second: u64,
+    /// Inbound: the newest sequence number received. Outbound: the first that will not have been given out before this is
+    /// written again.
+    pub sequence: u64,
 }
 
 impl Progress {
-    /// The first number that nobody can have given out.
-    fn beyond(self) -> u64 {
-        let margin = self.last_second.saturating_mul(SECONDS_LEFT_OUT).max(choice::NUMBERS_LEFT_OUT);
-        self.newest.saturating_add(margin)
+    /// Where an outbound SA will be at most, that goes on here, before the journal hears of it again.
+    pub fn ahead(self) -> Self {
+        Self { sequence: beyond(self.sequence, 0), ..self }
     }
+
+    /// Of an SA that nothing has gone through yet.
+    pub(super) fn none(direction: Direction) -> Self {
+        let sequence = match direction {
+            Direction::Inbound => 0,
+            Direction::Outbound => beyond(0, 0),
+        };
+        Self { sequence, ..Self::default() }
+    }
+}
+
+/// The first number that an outbound SA will not have given out before the journal hears of it again.
+pub(super) fn beyond(newest: u64, packets_of_last_second: u64) -> u64 {
+    let margin = packets_of_last_second.saturating_mul(SECONDS_LEFT_OUT).max(choice::NUMBERS_LEFT_OUT);
+    newest.saturating_add(margin)
 }
 
 impl<K: Kinds> Sad<K> {
@@ -101,8 +114,11 @@ impl<K: Kinds> Sad<K> {
         let mut moved = Vec::new();
         for (serial, sa) in &mut self.sas {
             let Usage { bytes, packets, newest, .. } = sa.usage(workers);
-            let last_second = packets.saturating_sub(sa.progress.packets);
-            let progress = Progress { bytes, packets, newest, last_second };
+            let sequence = match sa.direction {
+                Direction::Inbound => newest,
+                Direction::Outbound => beyond(newest, packets.saturating_sub(sa.progress.packets)),
+            };
+            let progress = Progress { bytes, packets, sequence };
             if progress != sa.progress {
                 sa.progress = progress;
                 moved.push((*serial, progress));
@@ -111,7 +127,8 @@ impl<K: Kinds> Sad<K> {
         moved
     }
 
-    /// Puts everything back on the workers, at the start. Returns what is not wanted any more: the tunnel is gone, its
+    /// Puts everything back on the workers, at the start. Before that the journal has to be told that the numbers from
+    /// where it is to [`Progress::ahead`] may be given out. Returns what is not wanted any more: the tunnel is gone, its
     /// life is over, or there is no room.
     pub fn refill(
         &mut self,
@@ -158,7 +175,11 @@ impl<K: Kinds> Sad<K> {
         now: Moment,
     ) -> Option<()> {
         let home = self.tunnels.get(&saved.reqid)?.home;
-        let Progress { bytes, packets, newest, .. } = saved.progress;
+        let Progress { bytes, packets, sequence } = saved.progress;
+        let newest = match saved.direction {
+            Direction::Inbound => sequence,
+            Direction::Outbound => sequence.saturating_sub(1),
+        };
         let is_over = saved.retiring_until.is_some_and(|until| until <= now.uptime);
         let mut sa = Sa::<K> {
             serial: saved.serial,
@@ -176,7 +197,7 @@ impl<K: Kinds> Sad<K> {
             deadline: None,
             earlier: Usage { bytes, packets, newest, exhausted: false, idle: None },
             progress: saved.progress,
-            first: saved.progress.beyond(),
+            first: newest.saturating_add(1),
             was_replaced: saved.was_replaced,
             chosen: saved.chosen,
             told: false,

@@ -127,7 +127,7 @@ impl<K: Kinds> Sa<K> {
             stage: Stage::Live,
             deadline: None,
             earlier: Usage::default(),
-            progress: Progress::default(),
+            progress: Progress::none(direction),
             first: 1,
             was_replaced: false,
             chosen: 0,

@@ -7,13 +7,13 @@ use super::life::Moment;
 use super::sa::{Direction, Sa, Serial, Stage};
 use super::workers::{Kinds, Workers};
 use super::{Notice, Sad};
-use crate::ike::protocol::{Event, Installed, Instance, Refused, SaId};
+use crate::ike::protocol::{Installed, Instance, Refused, SaId};
 
 /// A younger SA may be missing in charon's list because it was made while the list was.
 const TOO_YOUNG: Duration = Duration::from_secs(10);
 
 impl<K: Kinds> Sad<K> {
-    /// A charon is there. What it may have missed while it was not is told again; SAs of another one become orphans.
+    /// A charon is there. SAs of another one become orphans.
     pub fn hello(&mut self, charon: Instance) {
         if self.charon.replace(charon) != Some(charon) {
             let orphans = self.sas.values().filter(|sa| sa.stage == Stage::Live).count();
@@ -22,12 +22,6 @@ impl<K: Kinds> Sad<K> {
             }
         }
         self.reserved.retain(|_, reserved| reserved.charon == charon);
-        for sa in self.sas.values_mut().filter(|sa| sa.charon == charon) {
-            sa.told = false;
-            if let Stage::Stopped { .. } = sa.stage {
-                self.events.push(Event::Expire { id: sa.id, hard: true });
-            }
-        }
     }
 
     /// Compares with what charon believes installed: what it does not have goes; returned is what is not here.

@@ -245,7 +245,8 @@ impl Lab {
     }
 
     pub(super) fn sends(&self, reqid: u32) -> Option<u32> {
-        let there = self.fake.outbound.get(&TunnelId(reqid)).map(|(id, _)| id.spi.0);
+        let home = self.homes.get(&reqid)?;
+        let there = self.fake.outbound.get(&home.tunnel).map(|(id, _)| id.spi.0);
         assert_eq!(there, self.sad.current(reqid).map(|sa| sa.id.spi.0), "workers have something else");
         there
     }

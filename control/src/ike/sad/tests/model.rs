@@ -237,6 +237,7 @@ impl Model {
             Step::Restart => {
                 let saved = std::mem::take(&mut self.journal).into_values().collect();
                 self.lab.restart_with(saved);
+                self.lab.sad.take_progress(&self.lab.fake);
                 self.write_journal();
                 self.check();
                 self.hello(true);
