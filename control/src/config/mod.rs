@@ -4,9 +4,12 @@
 //! what a reload would change. Nothing here needs a NIC, root, or the kernel; only [`load`] touches a file.
 
 mod diff;
+mod duration;
+mod identity;
 mod name;
 mod placement;
 pub(crate) mod problem;
+mod proposal;
 mod read;
 pub(crate) mod reader;
 mod schema;
@@ -22,9 +25,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use diff::{Change, ChangeKind, Difference, NeedsRestart, diff};
+pub use duration::Period;
+pub use identity::Identity;
 pub use name::Name;
 pub use placement::{PortPlacement, place_queues};
 pub use problem::{Location, Problem};
+pub use proposal::{Proposal, Proposals};
 pub use schema::*;
 pub use tree::MAX_TEXT_BYTES;
 pub use validate::{MAX_PORTS, MAX_TENANTS, MAX_TUNNELS};

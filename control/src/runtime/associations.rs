@@ -24,7 +24,6 @@ use penstock_dataplane::ids::{EndpointId, TunnelId};
 use super::backends::Backends;
 use super::clock::Now;
 use crate::compile::{Compiler, EspForm};
-use crate::config::TunnelKind;
 use crate::static_sas::{Selectors, StaticSas, TunnelName, TunnelSas};
 use lives::Lives;
 
@@ -57,16 +56,17 @@ pub(super) type Places = BTreeMap<TunnelName, Place>;
 
 /// The places of all IPsec tunnels.
 pub(super) fn places(compiler: &Compiler) -> Places {
-    let ipsec = compiler.tunnels().filter(|tunnel| tunnel.config.kind == TunnelKind::Ipsec);
+    // Associations by hand are for tunnels whose remote is known; of another kind there is none.
+    let ipsec = compiler.tunnels().filter(|tunnel| tunnel.config.is_ipsec());
     ipsec
-        .map(|tunnel| {
+        .filter_map(|tunnel| {
             let place = Place {
                 tunnel: tunnel.id,
                 incarnation: tunnel.incarnation as u32,
                 endpoint: tunnel.endpoint,
-                remote: tunnel.config.remote,
+                remote: tunnel.config.remote.address()?,
             };
-            ((tunnel.tenant.clone(), tunnel.name.clone()), place)
+            Some(((tunnel.tenant.clone(), tunnel.name.clone()), place))
         })
         .collect()
 }
@@ -154,7 +154,7 @@ impl Associations {
             let (sas, there) = (wanted.tunnel(&name.0, &name.1), self.tunnels.get(name));
             let wanted_suites = sas.into_iter().flat_map(TunnelSas::suites);
             let suites = there.into_iter().flat_map(OfTunnel::suites).chain(wanted_suites);
-            let form = EspForm { suites: unique(suites), udp: sas.and_then(|sas| sas.udp) };
+            let form = EspForm { suites: unique(suites), udp: sas.and_then(|sas| sas.udp), remote: None };
             changed |= compiler.set_esp(&name.0, &name.1, &form);
         }
         changed

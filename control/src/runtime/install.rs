@@ -10,7 +10,7 @@ use super::associations::{InstallError, places};
 use super::clock::Now;
 use super::reload::{SETTLE, SETTLE_STEP};
 use super::state::State;
-use crate::config::TunnelKind;
+use crate::config::TunnelConfig;
 use crate::leases::MAX_KEY_LIFE;
 use crate::static_sas::TunnelName;
 
@@ -41,7 +41,7 @@ impl State {
     /// There is something to encrypt, or may be soon.
     fn encrypts(&self) -> bool {
         let mut tenants = self.compiler.config().tenants.values();
-        tenants.any(|tenant| tenant.tunnels.values().any(|tunnel| tunnel.kind == TunnelKind::Ipsec))
+        tenants.any(|tenant| tenant.tunnels.values().any(TunnelConfig::is_ipsec))
     }
 }
 

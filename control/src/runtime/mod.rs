@@ -319,14 +319,14 @@ impl Running {
             .collect();
         let tunnels = state.compiler.tunnels().filter_map(|tunnel| {
             let gre = *tunnel.config.gre()?;
-            Some((tunnel, gre, gre.keepalive?))
+            Some((tunnel.config.remote.address()?, tunnel, gre, gre.keepalive?))
         });
-        let wanted = tunnels.zip(answers).map(|((tunnel, gre, settings), answers)| Wanted {
+        let wanted = tunnels.zip(answers).map(|((remote, tunnel, gre, settings), answers)| Wanted {
             tenant: tunnel.tenant,
             tunnel: tunnel.name,
             settings,
             local: tunnel.local,
-            remote: tunnel.config.remote,
+            remote,
             key: gre.key,
             checksum: gre.checksum,
             answers,

@@ -19,7 +19,7 @@ use crate::api::{
     SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
-use crate::config::{Mac, TunnelKind};
+use crate::config::{Mac, Remote};
 use crate::kernel::state::NeighbourState;
 
 /// A reload on its way to the control thread.
@@ -246,14 +246,17 @@ fn judge(state: &State, tunnel: &TunnelView<'_>) -> (TunnelState, Option<String>
     } else {
         (
             TunnelState::Down,
-            Some(format!("no route to {}", tunnel.peer.map_or(tunnel.config.remote, |peer| peer.address))),
+            Some(match tunnel.remote {
+                Some(remote) => format!("no route to {remote}"),
+                None => "nobody has negotiated yet".to_owned(),
+            }),
         )
     }
 }
 
 /// Why an IPsec tunnel has nothing to send under.
 fn no_association(state: &State, tunnel: &TunnelView<'_>) -> Option<&'static str> {
-    if tunnel.config.kind != TunnelKind::Ipsec {
+    if !tunnel.config.is_ipsec() {
         return None;
     }
     let name = (tunnel.tenant.clone(), tunnel.name.clone());
@@ -282,11 +285,11 @@ fn tunnel_row(state: &State, tunnel: &TunnelView<'_>) -> TunnelRow {
         kind: tunnel.config.kind.name().to_owned(),
         endpoint: tunnel.config.endpoint.to_string(),
         local: tunnel.local,
-        remote: tunnel.config.remote,
+        remote: tunnel.config.remote.address(),
         key: tunnel.config.gre().and_then(|gre| gre.key),
         ciphers: tunnel.esp.suites.iter().map(ToString::to_string).collect(),
         udp_ports: tunnel.esp.udp.map(|udp| (udp.local, tunnel.peer.map_or(udp.remote, |peer| peer.port))),
-        moved_to: tunnel.peer.map(|peer| peer.address).filter(|address| *address != tunnel.config.remote),
+        moved_to: tunnel.remote.filter(|remote| Remote::At(*remote) != tunnel.config.remote),
         state: tunnel_state,
         reason,
         underlay: (!underlay.is_empty()).then(|| underlay.join(", ")),

@@ -38,7 +38,7 @@ pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow 
         kind: "gre".into(),
         endpoint: "anycast4".into(),
         local: "203.0.113.1".parse().unwrap(),
-        remote: "192.0.2.77".parse().unwrap(),
+        remote: Some("192.0.2.77".parse().unwrap()),
         key: Some(7),
         ciphers: vec![],
         udp_ports: None,

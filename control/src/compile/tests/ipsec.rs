@@ -18,6 +18,7 @@ fn form(suites: &[&str], udp: bool) -> EspForm {
     EspForm {
         suites: suites.iter().map(|suite| suite.parse().unwrap()).collect(),
         udp: udp.then_some(UdpPorts { local: 4500, remote: 4500 }),
+        remote: None,
     }
 }
 
