@@ -6,6 +6,7 @@
 
 mod core;
 mod crypto;
+mod ike;
 mod port;
 mod reload;
 mod route;
@@ -14,6 +15,7 @@ mod status;
 mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
+pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};

@@ -4,6 +4,11 @@
 //! `docs/charon-plugin.md` with us over a unix socket.
 
 pub mod algorithms;
+pub mod events;
+pub mod loader;
 pub mod protocol;
 pub mod sad;
+mod show;
 pub mod socket;
+pub mod vici;
+pub mod wanted;
