@@ -24,15 +24,8 @@ impl State {
     pub(super) fn turn_associations(&mut self) -> bool {
         self.associations.turn(&mut self.dataplane.feed, Instant::now());
         let (negotiated, mut gear) = self.negotiating();
-        negotiated.turn(&mut gear, clock::moment())
-    }
-
-    /// Once a second: what negotiated associations have used up.
-    pub(super) fn check_negotiated(&mut self) {
-        let (negotiated, mut gear) = self.negotiating();
-        if negotiated.check(&mut gear, clock::moment()) {
-            self.publish();
-        }
+        negotiated.turn(&mut gear, clock::moment());
+        negotiated.take_unpublished()
     }
 
     /// Stops what has been sent under for too long.

@@ -10,6 +10,7 @@ mod error;
 mod install;
 mod keepalive;
 mod link;
+mod negotiate;
 mod negotiated;
 mod reload;
 mod senders;
@@ -36,6 +37,7 @@ use crate::static_sas::{self, StaticSas};
 use clock::Now;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
+use negotiate::Served;
 use senders::Senders;
 use state::{Files, State};
 use view::{ReloadCall, View};
@@ -95,15 +97,20 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
 
 /// Reads security associations. From then on nobody gets at our memory: no core dump, no debugger of our user.
 fn read_sas(file: &Path, config: &ValidConfig) -> Result<StaticSas, Vec<Problem>> {
-    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        tracing::warn!(%error, "keys may end up in a core dump");
-    }
+    hide_memory();
     let sas = static_sas::load(file, config)?;
     tracing::warn!(file = %file.display(), associations = sas.len(), "{}", static_sas::WARNING);
     for warning in sas.warnings() {
         tracing::warn!("{warning}");
     }
     Ok(sas)
+}
+
+/// Nobody gets at our memory from now on: no core dump, no debugger of our user.
+fn hide_memory() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "keys may end up in a core dump");
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "called once, with all that was made at start")]
@@ -123,11 +130,20 @@ async fn control(
     let pump = Pump::start(Box::new(link), Some(core))
         .map_err(|source| RuntimeError::System { action: "start the twins' pump", source })?;
     let file = files.config.display().to_string();
-    let state = State::new(config, yaml, files, sas, dataplane, keepalives);
+    let mut state = State::new(config, yaml, files, sas, dataplane, keepalives);
+    // Associations of before are there when the first tables are.
+    state.open_negotiated()?;
     let senders = Senders::new(state.compiler.config().node.state.clone(), state.dataplane.workers.len());
     let (reloads, mut calls) = mpsc::channel(RELOADS);
     let mut gateway =
-        Running { state: Arc::new(Mutex::new(state)), kernel, pump, senders, unreachable_ports: Vec::new() };
+        Running {
+            state: Arc::new(Mutex::new(state)),
+            kernel,
+            pump,
+            senders,
+            charon: None,
+            unreachable_ports: Vec::new(),
+        };
     // The pump needs the interfaces as soon as there are twins.
     gateway.shape_tunnels();
     gateway.publish();
@@ -136,6 +152,7 @@ async fn control(
     for problem in gateway.install().await {
         tracing::error!("{problem}");
     }
+    gateway.serve_charon()?;
     gateway.check_links();
 
     let view =
@@ -177,7 +194,7 @@ async fn control(
     drop(calls);
     // Requests under way get a moment to end.
     let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
-    gateway.close();
+    gateway.close().await;
     result
 }
 
@@ -228,6 +245,8 @@ struct Running {
     kernel: Kernel,
     pump: Pump,
     senders: Senders,
+    /// charon's plugin, while it is served.
+    charon: Option<Served>,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
 }
@@ -342,7 +361,15 @@ impl Running {
     }
 
     /// The pump first, then the twins and their namespace; the workers end with the state.
-    fn close(self) {
+    async fn close(mut self) {
+        if let Some(charon) = self.charon.take() {
+            charon.end().await;
+        }
+        {
+            let mut state = self.lock();
+            let (negotiated, mut gear) = state.negotiating();
+            negotiated.close(&mut gear);
+        }
         drop(self.pump);
         if let Err(error) = self.kernel.close() {
             tracing::warn!(%error, "the namespace of the twins was left behind");

@@ -7,45 +7,13 @@ use penstock_dataplane::esp::sa::Spi;
 use super::life::Moment;
 use super::sa::{Direction, NewSa, Sa, Serial, Stage};
 use super::workers::{Full, Kinds, Usage, Workers};
-use super::{GRACE, MAX_RESERVED, RESERVED, Reserved, Sad};
-use crate::ike::protocol::{ErrorCode, GetSpi, Instance, Refused, SaId, UpdateSa};
+use super::{GRACE, Sad};
+use crate::ike::protocol::{ErrorCode, Instance, Refused, SaId, UpdateSa};
 
-/// Draws until an SPI is free. Of four million there is always one within a few.
-const DRAWS: usize = 64;
 /// Inbound SAs that make room at once where there is none.
 const MAKE_ROOM: usize = 64;
 
 impl<K: Kinds> Sad<K> {
-    /// An SPI that no SA here has, nor had a moment ago. `draw` makes them up.
-    ///
-    /// # Errors
-    /// When the endpoint is not ours, or too many are waiting.
-    pub fn get_spi(
-        &mut self,
-        charon: Instance,
-        wanted: &GetSpi,
-        mut draw: impl FnMut() -> Spi,
-        now: Moment,
-    ) -> Result<Spi, Refused> {
-        self.admit(charon)?;
-        let ours = wanted.dst.ip();
-        if !self.tunnels.values().any(|tunnel| tunnel.home.local == ours) {
-            let reason = format!("no tunnel with `ike` ends at {ours}");
-            return Err(Refused::new(ErrorCode::Refused, reason));
-        }
-        if self.reserved.len() >= MAX_RESERVED {
-            let reason =
-                format!("{MAX_RESERVED} SPIs are waiting for their SA; no more negotiations until some end");
-            return Err(Refused::new(ErrorCode::NoRoom, reason));
-        }
-        let free = |spi: &Spi| !self.reserved.contains_key(spi) && self.with_spi(*spi).next().is_none();
-        let Some(spi) = (0..DRAWS).map(|_| draw()).find(free) else {
-            return Err(Refused::new(ErrorCode::NoRoom, "no free SPI was found"));
-        };
-        self.reserved.insert(spi, Reserved { charon, until: now.uptime + RESERVED });
-        Ok(spi)
-    }
-
     /// Has the workers receive under an SA.
     ///
     /// # Errors
@@ -72,7 +40,6 @@ impl<K: Kinds> Sad<K> {
                 return Err(Refused::new(ErrorCode::NoRoom, reason));
             }
         };
-        self.reserved.remove(&new.id.spi);
         let serial = self.insert(charon, Direction::Inbound, new, now);
         if let Some(sa) = self.sas.get_mut(&serial) {
             sa.handle = Some(handle);
@@ -184,7 +151,7 @@ impl<K: Kinds> Sad<K> {
         Ok(())
     }
 
-    /// An SA goes: an inbound one after [`GRACE`]. Also an SPI whose SA did not come.
+    /// An SA goes: an inbound one after [`GRACE`].
     ///
     /// # Errors
     /// When there is no such SA.
@@ -196,14 +163,9 @@ impl<K: Kinds> Sad<K> {
         now: Moment,
     ) -> Result<(), Refused> {
         self.admit(charon)?;
-        match self.find(charon, id) {
-            Ok(serial) => {
-                self.retire(serial, workers, now);
-                Ok(())
-            }
-            Err(_) if self.reserved.remove(&id.spi).is_some() => Ok(()),
-            Err(error) => Err(error),
-        }
+        let serial = self.find(charon, id)?;
+        self.retire(serial, workers, now);
+        Ok(())
     }
 
     /// What went through an SA.
@@ -233,7 +195,6 @@ impl<K: Kinds> Sad<K> {
         for serial in all {
             self.retire(serial, workers, now);
         }
-        self.reserved.retain(|_, reserved| reserved.charon != charon);
         Ok(())
     }
 

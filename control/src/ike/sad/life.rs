@@ -157,7 +157,6 @@ impl<K: Kinds> Sad<K> {
         for serial in serials {
             self.look_at(serial, workers, now);
         }
-        self.reserved.retain(|_, reserved| reserved.until > now.uptime);
     }
 
     /// The sequence numbers of a tunnel's outbound SA run out.
@@ -208,7 +207,7 @@ impl<K: Kinds> Sad<K> {
         let Some(sa) = self.sas.get_mut(&serial).filter(|_| !is_orphan) else { return };
         if sa.stage == Stage::Live && !sa.told {
             sa.told = true;
-            self.events.push(Event::Expire { id: sa.id, hard: false });
+            self.events.push((sa.charon, Event::Expire { id: sa.id, hard: false }));
         }
     }
 
@@ -216,13 +215,13 @@ impl<K: Kinds> Sad<K> {
     fn end(&mut self, serial: Serial, limit: Limit, workers: &mut impl Workers<K>, now: Moment) {
         let Some(sa) = self.sas.get_mut(&serial) else { return };
         sa.stage = Stage::Stopped { until: now.uptime + STOPPED_STAYS };
-        let (reqid, id, direction) = (sa.reqid, sa.id, sa.direction);
+        let (reqid, id, direction, charon) = (sa.reqid, sa.id, sa.direction, sa.charon);
         let orphan = self.sas.get(&serial).is_none_or(|sa| self.is_orphan(sa));
         self.armed.remove(&serial);
         let another = self.of_tunnel(reqid).any(|sa| sa.direction == direction && sa.stage == Stage::Live);
         self.notices.push(Notice::Ended { reqid, id, direction, limit, orphan, another });
         if !orphan {
-            self.events.push(Event::Expire { id, hard: true });
+            self.events.push((charon, Event::Expire { id, hard: true }));
         }
         if direction == Direction::Outbound && self.is_current(reqid, serial) {
             self.send_under_the_best(reqid, workers, now);

@@ -45,10 +45,6 @@ use sa::Stage;
 pub const GRACE: Duration = Duration::from_secs(30);
 /// How long an SA that was stopped stays, so that what is dropped has that reason.
 pub const STOPPED_STAYS: Duration = Duration::from_secs(300);
-/// How long an SPI is kept for an SA that does not come. An exchange takes less, with all that is sent again.
-pub const RESERVED: Duration = Duration::from_secs(600);
-/// SPIs that wait for their SA, at most.
-const MAX_RESERVED: usize = 65_536;
 
 /// A tunnel that SAs may be negotiated for: where it stands in the tables. Its SAs are good for this place only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,11 +120,6 @@ struct Tunnel {
     current: Option<Serial>,
 }
 
-struct Reserved {
-    charon: Instance,
-    until: Duration,
-}
-
 /// All negotiated SAs.
 pub struct Sad<K: Kinds> {
     /// The charon that is there, or was last.
@@ -136,7 +127,6 @@ pub struct Sad<K: Kinds> {
     tunnels: BTreeMap<u32, Tunnel>,
     sas: HashMap<Serial, Sa<K>>,
     by_spi: BTreeSet<(Spi, Serial)>,
-    reserved: HashMap<Spi, Reserved>,
     /// When to look at an SA next.
     deadlines: BTreeSet<(Duration, Serial)>,
     /// Outbound SAs that the peer's first packet makes current.
@@ -144,7 +134,7 @@ pub struct Sad<K: Kinds> {
     next_serial: u64,
     /// Counts what charon chose.
     choices: u64,
-    events: Vec<Event>,
+    events: Vec<(Instance, Event)>,
     notices: Vec<Notice>,
     changes: BTreeMap<Serial, Change>,
     reshaped: BTreeSet<u32>,
@@ -157,7 +147,6 @@ impl<K: Kinds> Default for Sad<K> {
             tunnels: BTreeMap::new(),
             sas: HashMap::new(),
             by_spi: BTreeSet::new(),
-            reserved: HashMap::new(),
             deadlines: BTreeSet::new(),
             armed: BTreeSet::new(),
             next_serial: 0,
@@ -210,7 +199,7 @@ impl<K: Kinds> Sad<K> {
                     workers.forget(handle);
                 }
                 if sa.stage == Stage::Live && !self.is_orphan(&sa) {
-                    self.events.push(Event::Expire { id: sa.id, hard: true });
+                    self.events.push((sa.charon, Event::Expire { id: sa.id, hard: true }));
                 }
             }
         }
@@ -266,8 +255,8 @@ impl<K: Kinds> Sad<K> {
         self.charon != Some(sa.charon)
     }
 
-    /// What charon has to be told, in this order.
-    pub fn take_events(&mut self) -> Vec<Event> {
+    /// What a charon has to be told, in this order.
+    pub fn take_events(&mut self) -> Vec<(Instance, Event)> {
         std::mem::take(&mut self.events)
     }
 
@@ -284,6 +273,23 @@ impl<K: Kinds> Sad<K> {
     /// Tunnels whose outside may have to change: the suites, the peer's address and port.
     pub fn take_reshaped(&mut self) -> BTreeSet<u32> {
         std::mem::take(&mut self.reshaped)
+    }
+
+    /// Whether an SA here has this SPI, or had it a moment ago.
+    pub fn is_taken(&self, spi: Spi) -> bool {
+        self.with_spi(spi).next().is_some()
+    }
+
+    /// Whether a charon may negotiate for one of our addresses.
+    ///
+    /// # Errors
+    /// When another charon is there, or no tunnel that negotiates ends at the address.
+    pub fn may_negotiate(&mut self, charon: Instance, ours: IpAddr) -> Result<(), Refused> {
+        self.admit(charon)?;
+        if self.tunnels.values().any(|tunnel| tunnel.home.local == ours) {
+            return Ok(());
+        }
+        Err(Refused::new(ErrorCode::Refused, format!("no tunnel with `ike` ends at {ours}")))
     }
 
     /// Calls of a charon that has not said hello are not taken, unless there is no other.
@@ -323,11 +329,10 @@ impl<K: Kinds> Sad<K> {
 impl<K: Kinds> Sad<K> {
     /// Nothing names an SA that is not there.
     fn is_clean(&self) -> bool {
-        let Self { sas, by_spi, reserved, deadlines, armed, tunnels, .. } = self;
+        let Self { sas, by_spi, deadlines, armed, tunnels, .. } = self;
         let named =
             tunnels.values().map(|tunnel| tunnel.inbound.len() + tunnel.outbound.len()).sum::<usize>();
-        reserved.is_empty()
-            && armed.iter().all(|serial| sas.contains_key(serial))
+        armed.iter().all(|serial| sas.contains_key(serial))
             && [by_spi.len(), deadlines.len(), named].iter().all(|count| *count == sas.len())
     }
 }

@@ -1,9 +1,10 @@
 //! What the journal keeps of an SA, and how all of it comes back after a restart of control.
 //!
-//! What went through an SA is written once a second, so up to a second is missing after a crash. Numbers that were given
-//! out in it must not be given again: an outbound SA goes on well ahead of what is known.
+//! What went through an SA changes all the time, and is written when it must be: numbers of an outbound SA are allowed
+//! for well ahead, like a reservation, and it goes on after them. So none is given out twice, whenever control dies.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::life::Moment;
@@ -14,6 +15,8 @@ use crate::ike::protocol::{Instance, Lifetimes, SaId};
 
 /// Seconds' worth of packets that an outbound SA leaves out: a journal that is late, and traffic that grows.
 const SECONDS_LEFT_OUT: u64 = 8;
+/// A restart forgets at most one of so many parts of a limit in bytes or packets.
+const LIMIT_PARTS: u64 = 100;
 
 /// An SA without its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +63,18 @@ pub struct Progress {
     pub sequence: u64,
 }
 
-impl Progress {
-    /// Where an outbound SA will be at most, that goes on here, before the journal hears of it again.
-    pub fn ahead(self) -> Self {
-        Self { sequence: beyond(self.sequence, 0), ..self }
+impl Saved {
+    /// Where the SA will be at most, if it goes on from here, before the journal hears of it again.
+    pub fn ahead(&self) -> Progress {
+        let sequence = match self.direction {
+            Direction::Inbound => self.progress.sequence,
+            Direction::Outbound => beyond(self.progress.sequence, 0),
+        };
+        Progress { sequence, ..self.progress }
     }
+}
 
+impl Progress {
     /// Of an SA that nothing has gone through yet.
     pub(super) fn none(direction: Direction) -> Self {
         let sequence = match direction {
@@ -80,6 +89,17 @@ impl Progress {
 pub(super) fn beyond(newest: u64, packets_of_last_second: u64) -> u64 {
     let margin = packets_of_last_second.saturating_mul(SECONDS_LEFT_OUT).max(choice::NUMBERS_LEFT_OUT);
     newest.saturating_add(margin)
+}
+
+impl<K: Kinds> Sa<K> {
+    /// Whether a limit in bytes or packets has come nearer by a part of it, since the journal heard of it.
+    fn has_used_much(&self, used: Usage) -> bool {
+        let much = |limit: Option<NonZeroU64>, used: u64, known: u64| {
+            limit.is_some_and(|limit| used.saturating_sub(known) > limit.get() / LIMIT_PARTS)
+        };
+        much(self.lifetimes.bytes.hard, used.bytes, self.progress.bytes)
+            || much(self.lifetimes.packets.hard, used.packets, self.progress.packets)
+    }
 }
 
 impl<K: Kinds> Sad<K> {
@@ -109,26 +129,52 @@ impl<K: Kinds> Sad<K> {
         })
     }
 
-    /// Once a second: the SAs that something went through since the last call.
-    pub fn take_progress(&mut self, workers: &impl Workers<K>) -> Vec<(Serial, Progress)> {
+    /// Once a second: what the journal has to know. Of most SAs that is nothing: the numbers of an outbound one were
+    /// allowed for long before, those of an inbound one matter only if it `has_window`, and bytes and packets only if there
+    /// is a limit.
+    pub fn take_progress(
+        &mut self,
+        workers: &impl Workers<K>,
+        has_window: impl Fn(&K::Key) -> bool,
+    ) -> Vec<(Serial, Progress)> {
         let mut moved = Vec::new();
         for (serial, sa) in &mut self.sas {
-            let Usage { bytes, packets, newest, .. } = sa.usage(workers);
-            let sequence = match sa.direction {
-                Direction::Inbound => newest,
-                Direction::Outbound => beyond(newest, packets.saturating_sub(sa.progress.packets)),
+            let used = sa.usage(workers);
+            let last_second = used.packets.saturating_sub(sa.packets_before);
+            sa.packets_before = used.packets;
+            let (sequence, is_needed) = match sa.direction {
+                Direction::Inbound => {
+                    (used.newest, has_window(&sa.key) && used.newest != sa.progress.sequence)
+                }
+                Direction::Outbound => {
+                    let sequence = beyond(used.newest, last_second);
+                    let half = (sequence - used.newest) / 2;
+                    (sequence, used.newest.saturating_add(half) >= sa.progress.sequence)
+                }
             };
-            let progress = Progress { bytes, packets, sequence };
-            if progress != sa.progress {
-                sa.progress = progress;
-                moved.push((*serial, progress));
+            if is_needed || sa.has_used_much(used) {
+                sa.progress = Progress { bytes: used.bytes, packets: used.packets, sequence };
+                moved.push((*serial, sa.progress));
             }
         }
         moved
     }
 
-    /// Puts everything back on the workers, at the start. Before that the journal has to be told that the numbers from
-    /// where it is to [`Progress::ahead`] may be given out. Returns what is not wanted any more: the tunnel is gone, its
+    /// Before a stop that was asked for: all that the journal does not know exactly.
+    pub fn take_all_progress(&mut self, workers: &impl Workers<K>) -> Vec<(Serial, Progress)> {
+        let of = |(serial, sa): (&Serial, &Sa<K>)| {
+            let used = sa.usage(workers);
+            // The workers run on for a moment.
+            let sequence = match sa.direction {
+                Direction::Inbound => used.newest,
+                Direction::Outbound => beyond(used.newest, sa.packets_before),
+            };
+            (*serial, Progress { bytes: used.bytes, packets: used.packets, sequence })
+        };
+        self.sas.iter().map(of).collect()
+    }
+
+    /// Puts everything back on the workers, at the start. Before that the journal has to be told [`Saved::ahead`]. Returns what is not wanted any more: the tunnel is gone, its
     /// life is over, or there is no room.
     pub fn refill(
         &mut self,
@@ -196,7 +242,8 @@ impl<K: Kinds> Sad<K> {
             stage: saved.retiring_until.map_or(Stage::Live, |until| Stage::Retiring { until }),
             deadline: None,
             earlier: Usage { bytes, packets, newest, exhausted: false, idle: None },
-            progress: saved.progress,
+            progress: saved.ahead(),
+            packets_before: packets,
             first: newest.saturating_add(1),
             was_replaced: saved.was_replaced,
             chosen: saved.chosen,

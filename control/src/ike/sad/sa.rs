@@ -94,6 +94,8 @@ pub struct Sa<K: Kinds> {
     pub(super) earlier: Usage,
     /// What the journal knows of it.
     pub(super) progress: Progress,
+    /// Packets at the last look.
+    pub(super) packets_before: u64,
     /// Outbound: the first number to give.
     pub(super) first: u64,
     /// Outbound: the tunnel has sent under it, and does not any more.
@@ -128,6 +130,7 @@ impl<K: Kinds> Sa<K> {
             deadline: None,
             earlier: Usage::default(),
             progress: Progress::none(direction),
+            packets_before: 0,
             first: 1,
             was_replaced: false,
             chosen: 0,

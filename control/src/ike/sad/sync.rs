@@ -21,7 +21,6 @@ impl<K: Kinds> Sad<K> {
                 self.notices.push(Notice::Orphans(orphans));
             }
         }
-        self.reserved.retain(|_, reserved| reserved.charon == charon);
     }
 
     /// Compares with what charon believes installed: what it does not have goes; returned is what is not here.

@@ -1,6 +1,7 @@
 //! What charon's plugin talks to, in place of a kernel: takes the lock for a moment for each call, and waits for the
 //! workers without it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use penstock_dataplane::esp::sa::Spi;
@@ -20,21 +21,16 @@ const STEP: Duration = Duration::from_micros(500);
 
 /// Whoever has the state.
 pub(crate) trait Host: Send + Sync + 'static {
-    /// Works on it. No call lasts for longer than a moment.
+    /// Works on it, and publishes the tables if they changed. No call lasts for longer than a moment.
     fn with<R>(&self, work: impl FnOnce(&mut Negotiated, &mut Gear<'_>) -> R) -> R;
-
-    /// Makes and publishes the tables, as far as they changed.
-    fn publish(&self);
 }
 
 /// charon's kernel.
-pub(crate) struct Service<H>(pub(crate) H);
+pub(crate) struct Service<H>(pub(crate) Arc<H>);
 
 impl<H: Host> Service<H> {
     fn call<R>(&self, work: impl FnOnce(&mut Negotiated, &mut Gear<'_>, Moment) -> R) -> R {
-        let outcome = self.0.with(|negotiated, gear| work(negotiated, gear, clock::moment()));
-        self.0.publish();
-        outcome
+        self.0.with(|negotiated, gear| work(negotiated, gear, clock::moment()))
     }
 
     /// Waits until all workers receive under an SA. If they do not, it is as if it had never come.
@@ -88,9 +84,7 @@ impl<H: Host> Kernel for Service<H> {
 
     async fn add_sa(&self, charon: Instance, sa: Box<AddSa>) -> Result<(), Refused> {
         let id = sa.id;
-        let coming = self.call(|negotiated, gear, now| negotiated.add(charon, &sa, gear, now))?;
-        // The keys are wiped before anything is waited for.
-        drop(sa);
+        let coming = self.call(|negotiated, gear, now| negotiated.add(charon, *sa, gear, now))?;
         match coming {
             Some(generation) => self.applied(charon, &id, generation).await,
             None => Ok(()),

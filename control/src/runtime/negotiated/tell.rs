@@ -58,11 +58,4 @@ impl Negotiated {
             );
         }
     }
-
-    /// A tunnel's name, by reqid.
-    pub(super) fn name(&self, reqid: u32) -> String {
-        let gone = || self.reqids.iter().find(|(_, known)| **known == reqid).map(|(name, _)| name);
-        let name = self.tunnels.get(&reqid).map(|tunnel| &tunnel.name).or_else(gone);
-        name.map_or_else(|| format!("of reqid {reqid}"), |(tenant, tunnel)| format!("{tenant}/{tunnel}"))
-    }
 }

@@ -8,8 +8,8 @@ use super::fake::{CHARON, HOUR, Lab, SECOND, an_hour, home, inbound, outbound};
 use crate::ike::protocol::{Installed, Lifetimes, Limit as Span};
 use crate::leases::MAX_KEY_LIFE;
 
-fn expire(id: SaId, hard: bool) -> Event {
-    Event::Expire { id, hard }
+fn expire(id: SaId, hard: bool) -> (Instance, Event) {
+    (CHARON, Event::Expire { id, hard })
 }
 
 /// One tunnel with one pair that is in use.
@@ -24,7 +24,7 @@ fn up() -> Lab {
 #[test]
 fn the_first_pair_is_used_at_once() {
     let mut lab = Lab::new();
-    let spi = lab.spi(CHARON, 1).unwrap();
+    let spi = lab.spi(CHARON).unwrap();
     lab.add(CHARON, Direction::Inbound, 1, spi.0, an_hour()).unwrap();
     assert_eq!((lab.receives(), lab.sends(1)), (vec![spi.0], None));
     lab.add(CHARON, Direction::Outbound, 1, 0x2001, an_hour()).unwrap();
@@ -228,7 +228,7 @@ fn no_key_is_older_than_any_may_be() {
 fn orphans_go_on_until_a_new_charon_has_something_better() {
     let mut lab = up();
     let other = Instance(7);
-    assert!(lab.sad.get_spi(other, &gets(1), || Spi(0x9999), lab.now).is_err(), "it has not said hello");
+    assert!(lab.spi(other).is_err(), "it has not said hello");
     lab.sad.hello(other);
     assert_eq!(lab.sad.take_notices(), [Notice::Orphans(2)]);
     assert_eq!((lab.sends(1), lab.receives()), (Some(0x2001), vec![0x1001]));
@@ -247,11 +247,6 @@ fn orphans_go_on_until_a_new_charon_has_something_better() {
     );
     lab.wait(GRACE);
     assert_eq!(lab.receives(), [0x1002]);
-}
-
-fn gets(reqid: u32) -> crate::ike::protocol::GetSpi {
-    let ends = inbound(reqid, 0);
-    crate::ike::protocol::GetSpi { src: ends.src, dst: ends.dst }
 }
 
 #[test]
@@ -386,21 +381,15 @@ fn calls_that_make_no_sense_change_nothing() {
 }
 
 #[test]
-fn an_spi_is_free_again_when_its_sa_is_gone_or_never_came() {
-    let mut lab = Lab::new();
-    let spi = lab.spi(CHARON, 1).unwrap();
-    assert!(lab.sad.get_spi(CHARON, &gets(1), || spi, lab.now).is_err());
-    lab.delete(inbound(1, spi.0)).unwrap();
-    lab.sad.get_spi(CHARON, &gets(1), || spi, lab.now).unwrap();
-    lab.wait(RESERVED);
-    lab.sad.get_spi(CHARON, &gets(1), || spi, lab.now).unwrap();
-    lab.add(CHARON, Direction::Inbound, 1, spi.0, an_hour()).unwrap();
-    lab.delete(inbound(1, spi.0)).unwrap();
-    assert!(lab.sad.get_spi(CHARON, &gets(1), || spi, lab.now).is_err(), "it is received still");
+fn an_spi_is_taken_until_the_grace_is_over() {
+    let mut lab = up();
+    assert!(lab.sad.is_taken(Spi(0x1001)) && !lab.sad.is_taken(Spi(0x1002)));
+    lab.delete(inbound(1, 0x1001)).unwrap();
+    assert!(lab.sad.is_taken(Spi(0x1001)));
     lab.wait(GRACE);
-    lab.sad.get_spi(CHARON, &gets(1), || spi, lab.now).unwrap();
-    lab.sad.hello(Instance(8));
-    assert!(lab.sad.get_spi(Instance(8), &gets(1), || spi, lab.now).is_ok(), "of a charon that is gone");
+    assert!(!lab.sad.is_taken(Spi(0x1001)));
+    let elsewhere = "203.0.113.9".parse().unwrap();
+    assert!(lab.sad.may_negotiate(CHARON, elsewhere).is_err(), "no tunnel ends there");
 }
 
 #[test]

@@ -120,15 +120,14 @@ impl Model {
     }
 
     fn child(&mut self, reqid: u32, life: bool, whole: bool) {
-        let Ok(spi) = self.lab.spi(self.charon, reqid) else {
-            assert!(!self.lab.homes.values().any(|_| true), "an SPI was refused");
+        let Ok(spi) = self.lab.spi(self.charon) else {
+            assert!(self.lab.homes.is_empty(), "an SPI was refused");
             return;
         };
         let added = self.add(Direction::Inbound, reqid, spi.0, life);
         assert_eq!(added, self.lab.homes.contains_key(&reqid), "exactly the tunnels that are there");
         let inbound = id(Direction::Inbound, reqid, spi.0);
         if !added {
-            self.lab.sad.delete(self.charon, &inbound, &mut self.lab.fake, self.lab.now).unwrap();
             return;
         }
         let mut outbound = None;
@@ -237,7 +236,6 @@ impl Model {
             Step::Restart => {
                 let saved = std::mem::take(&mut self.journal).into_values().collect();
                 self.lab.restart_with(saved);
-                self.lab.sad.take_progress(&self.lab.fake);
                 self.write_journal();
                 self.check();
                 self.hello(true);
@@ -253,7 +251,7 @@ impl Model {
                 self.lab.set_tunnels();
                 // charon is told, and gives them up.
                 let expired: BTreeSet<_> =
-                    self.lab.sad.take_events().iter().map(|event| event.id().spi).collect();
+                    self.lab.sad.take_events().iter().map(|(_, event)| event.id().spi).collect();
                 let gone = |child: &Child| child.reqid == reqid;
                 for child in self.children.iter().filter(|child| gone(child)) {
                     assert!(expired.contains(&child.inbound.spi) || self.now() >= child.born + child.life);
@@ -274,11 +272,11 @@ impl Model {
 
     fn second(&mut self, time: Duration) {
         self.lab.wait(time);
-        self.lab.sad.take_progress(&self.lab.fake);
+        self.lab.take_progress();
         // At a hard limit charon gives a child up, and deletes it.
         let expired = |event: &Event| matches!(event, Event::Expire { hard: true, .. });
         let events = self.lab.sad.take_events();
-        for spi in events.iter().filter(|event| expired(event)).map(|event| event.id().spi) {
+        for spi in events.iter().map(|(_, event)| event).filter(|event| expired(event)).map(|event| event.id().spi) {
             let ended = |child: &Child| {
                 child.inbound.spi == spi || child.outbound.is_some_and(|outbound| outbound.spi == spi)
             };
