@@ -135,15 +135,14 @@ async fn control(
     state.open_negotiated()?;
     let senders = Senders::new(state.compiler.config().node.state.clone(), state.dataplane.workers.len());
     let (reloads, mut calls) = mpsc::channel(RELOADS);
-    let mut gateway =
-        Running {
-            state: Arc::new(Mutex::new(state)),
-            kernel,
-            pump,
-            senders,
-            charon: None,
-            unreachable_ports: Vec::new(),
-        };
+    let mut gateway = Running {
+        state: Arc::new(Mutex::new(state)),
+        kernel,
+        pump,
+        senders,
+        charon: None,
+        unreachable_ports: Vec::new(),
+    };
     // The pump needs the interfaces as soon as there are twins.
     gateway.shape_tunnels();
     gateway.publish();

@@ -76,7 +76,9 @@ impl Running {
     pub(super) fn serve_charon(&mut self) -> Result<(), RuntimeError> {
         let (events, path) = {
             let state = self.lock();
-            let Some(events) = state.negotiated.events().filter(|_| self.charon.is_none()) else { return Ok(()) };
+            let Some(events) = state.negotiated.events().filter(|_| self.charon.is_none()) else {
+                return Ok(());
+            };
             (events, state.compiler.config().ike.plugin_socket.clone())
         };
         let socket = local_socket::bind(&path, "ike.plugin_socket")?;
@@ -89,7 +91,8 @@ impl Running {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            if let Err(error) = socket::serve(socket, us, service, events, Limits::default(), shutdown).await {
+            if let Err(error) = socket::serve(socket, us, service, events, Limits::default(), shutdown).await
+            {
                 tracing::error!(%error, "the socket of charon's plugin is not served");
             }
         });

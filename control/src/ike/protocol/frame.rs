@@ -53,8 +53,7 @@ impl Header {
         if self.version != VERSION {
             return Err(DecodeError::Version(self.version));
         }
-        let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == self.kind);
-        let kind = kind.ok_or(DecodeError::Kind(self.kind))?;
+        let kind = Kind::of(self.kind).ok_or(DecodeError::Kind(self.kind))?;
         if self.stated > max_frame(self.kind) - Self::UNCOUNTED {
             return Err(DecodeError::TooLong(self.stated.saturating_add(Self::UNCOUNTED)));
         }

@@ -67,6 +67,11 @@ impl Kind {
         Self::Expire,
         Self::Mapping,
     ];
+
+    /// The one with this number.
+    pub fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
 }
 
 /// What charon asks for.

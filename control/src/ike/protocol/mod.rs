@@ -29,7 +29,7 @@ pub use sa::{
 /// The version of the protocol that is spoken here.
 pub const VERSION: u8 = 1;
 
-/// Largest frame, bytes, its length field included.
+/// Largest frame of a request's connection, bytes, its length field included.
 pub const MAX_FRAME: usize = 64 << 10;
-/// Largest frame of a SYNC and of its answer: more than 90 000 SAs, whatever their addresses.
-pub const MAX_SYNC_FRAME: usize = 4 << 20;
+/// Largest frame of a SYNC and of its answer: more than 180 000 SAs, whatever their addresses.
+pub const MAX_SYNC_FRAME: usize = 8 << 20;

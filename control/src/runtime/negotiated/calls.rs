@@ -28,12 +28,7 @@ impl Negotiated {
         outcome
     }
 
-    pub(super) fn get_spi(
-        &mut self,
-        charon: Instance,
-        wanted: &GetSpi,
-        now: Moment,
-    ) -> Result<Spi, Refused> {
+    pub(super) fn get_spi(&mut self, charon: Instance, wanted: &GetSpi, now: Moment) -> Result<Spi, Refused> {
         self.sad.may_negotiate(charon, wanted.dst.ip())?;
         let Some(opened) = &mut self.opened else {
             return Err(Refused::new(ErrorCode::NotReady, "penstock is starting"));
@@ -102,12 +97,7 @@ impl Negotiated {
         outcome
     }
 
-    pub(super) fn query(
-        &self,
-        charon: Instance,
-        id: &SaId,
-        gear: &mut Gear<'_>,
-    ) -> Result<Usage, Refused> {
+    pub(super) fn query(&self, charon: Instance, id: &SaId, gear: &mut Gear<'_>) -> Result<Usage, Refused> {
         self.sad.query(charon, id, &OnFeed(gear.feed))
     }
 

@@ -249,7 +249,9 @@ impl Negotiated {
         let current = self.reqid(name).and_then(|reqid| self.sad.current(reqid));
         match current.map(|sa| self.sad.state(sa)) {
             None => Some("the peer has not negotiated, see show ike"),
-            Some(State::Stopped) => Some("its security association is over and was not replaced, see show ike"),
+            Some(State::Stopped) => {
+                Some("its security association is over and was not replaced, see show ike")
+            }
             Some(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use penstock_dataplane::esp::sa::Spi;
 use zeroize::Zeroizing;
 
-pub(in crate::ike) use arbitrary::{an_sa, any_request};
+pub(in crate::ike) use arbitrary::an_sa;
 
 use super::*;
 use crate::secret::Secret;

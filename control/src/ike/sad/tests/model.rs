@@ -276,7 +276,9 @@ impl Model {
         // At a hard limit charon gives a child up, and deletes it.
         let expired = |event: &Event| matches!(event, Event::Expire { hard: true, .. });
         let events = self.lab.sad.take_events();
-        for spi in events.iter().map(|(_, event)| event).filter(|event| expired(event)).map(|event| event.id().spi) {
+        for spi in
+            events.iter().map(|(_, event)| event).filter(|event| expired(event)).map(|event| event.id().spi)
+        {
             let ended = |child: &Child| {
                 child.inbound.spi == spi || child.outbound.is_some_and(|outbound| outbound.spi == spi)
             };

@@ -61,8 +61,7 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn on<R>(&mut self, work: impl FnOnce(&mut Negotiated, &mut Gear<'_>) -> R) -> R {
-        let mut gear =
-            Gear { feed: &mut self.feed, backends: &self.backends, compiler: &mut self.compiler };
+        let mut gear = Gear { feed: &mut self.feed, backends: &self.backends, compiler: &mut self.compiler };
         work(&mut self.negotiated, &mut gear)
     }
 }

@@ -139,7 +139,10 @@ async fn a_peer_moves_by_its_packets_or_by_charon() {
     assert!(lab.gateway.with(|negotiated, gear| negotiated.peer_moved(number, spi.0, peer, gear)));
     let remote = "198.51.100.9:31000".parse().unwrap();
     assert_eq!(presence.event().await, Event::Mapping { id: id(true, spi.0), remote });
-    assert!(!lab.gateway.with(|negotiated, gear| negotiated.peer_moved(number, spi.0, peer, gear)), "no news");
+    assert!(
+        !lab.gateway.with(|negotiated, gear| negotiated.peer_moved(number, spi.0, peer, gear)),
+        "no news"
+    );
     for inbound in [true, false] {
         let id = id(inbound, if inbound { spi.0 } else { 0x2001 });
         let (src, dst) = if inbound { (remote, id.dst) } else { (id.src, remote) };
@@ -162,8 +165,14 @@ async fn what_cannot_be_done_is_refused_with_the_tunnel_and_the_reason() {
     for (sa, reason) in [
         (AddSa { mode: Mode::Transport, ..good() }, "tunnel acme/dc1: mode Transport is not supported"),
         (AddSa { encryption: 30, ..good() }, "tunnel acme/dc1: an implicit IV"),
-        (AddSa { flags: SaFlags { esn: true, ..good().flags }, ..good() }, "tunnel acme/dc1: extended sequence"),
-        (AddSa { src_ts: vec![good().src_ts[0]; 65], ..good() }, "tunnel acme/dc1: 1 and 65 traffic selectors"),
+        (
+            AddSa { flags: SaFlags { esn: true, ..good().flags }, ..good() },
+            "tunnel acme/dc1: extended sequence",
+        ),
+        (
+            AddSa { src_ts: vec![good().src_ts[0]; 65], ..good() },
+            "tunnel acme/dc1: 1 and 65 traffic selectors",
+        ),
         (opaque(good()), "tunnel acme/dc1: the peer insists on a traffic selector with opaque ports"),
         (AddSa { reqid: 9, ..good() }, "no tunnel of the configuration has reqid 9"),
         (AddSa { reqid: 0, ..good() }, "no tunnel of the configuration has reqid 0"),
@@ -201,7 +210,8 @@ async fn a_tunnel_that_goes_takes_its_sas_along() {
     let lab = Lab::start();
     let spi = lab.child(0x2001).await;
     let (mut presence, _) = lab.hello(CHARON, vec![]).await;
-    let without = super::lab::CONFIG.lines().filter(|line| !line.contains("dc1")).collect::<Vec<_>>().join("\n");
+    let without =
+        super::lab::CONFIG.lines().filter(|line| !line.contains("dc1")).collect::<Vec<_>>().join("\n");
     lab.gateway.with(|negotiated, gear| {
         gear.compiler.configure(crate::config::parse_str(&without).unwrap());
         negotiated.set_tunnels(gear);
