@@ -10,6 +10,7 @@ use penstock_dataplane::drop_reason::DropReason;
 use penstock_dataplane::esp::sa::{InboundSpec, Numbering, OutboundSpec, Spi};
 use penstock_dataplane::esp::selector::{Selectors, TrafficSelector};
 use penstock_dataplane::esp::suite::Suite;
+use penstock_dataplane::frame::heap::Heap;
 use penstock_dataplane::pipeline::Event;
 use support::esp::*;
 use support::*;
@@ -212,6 +213,28 @@ fn a_stopped_association_carries_nothing_in_either_direction() {
             far.leaves_by_edge(&frame(&sealed(&mut near, &request(60))));
         }
     }
+}
+
+#[test]
+fn whatever_is_authentic_shows_that_the_peer_lives() {
+    let agreement = Agreement::default();
+    let mut peer = Forger::of(&agreement);
+    let mut lab = Lab::with(&agreement.spec());
+    let handle = lab.feed.add_inbound(&agreement.inbound()).unwrap();
+    let last_used = || handle.total(|counters| &counters.last_used);
+    Heap::advance(1000);
+    let mut forged = agreement.arriving(&peer.payload(1, &reply(9), 4));
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    lab.dies(&forged, DropReason::EspAuth);
+    assert_eq!(last_used(), 0);
+    let dummy = agreement.arriving(&peer.payload(2, &[0; 30], 59));
+    lab.dies(&dummy, DropReason::EspDummy);
+    assert_eq!(last_used(), 1000);
+    assert_eq!(handle.total(|counters| &counters.packets), 0);
+    Heap::advance(1000);
+    lab.leaves_by_edge(&agreement.arriving(&peer.payload(3, &reply(9), 4)));
+    assert_eq!((last_used(), handle.total(|counters| &counters.packets)), (2000, 1));
 }
 
 #[test]

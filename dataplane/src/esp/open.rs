@@ -217,6 +217,8 @@ impl<'a> Run<'a> {
     fn end<D: Driver>(&self, cx: &Context<D>) {
         let Some((sa, tunnel)) = self.way else { return };
         sa.counters.sequence.set(self.newest);
+        // Whatever was inside, the peer has shown that it lives (RFC 7296 2.4).
+        sa.counters.last_used.set(cx.now);
         if sa.replay.is_none() && tunnel.is_some_and(|tunnel| tunnel.udp) {
             sa.newest.fetch_max(self.newest, Ordering::Relaxed);
         }

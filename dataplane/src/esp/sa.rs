@@ -38,7 +38,8 @@ pub struct SaCounters {
     pub packets: Counter,
     /// Their inner bytes.
     pub bytes: Counter,
-    /// When the last one came by, in cycles of the driver's clock.
+    /// When the last one came by, in cycles of the driver's clock; of those that were opened any authentic one, though it
+    /// was refused for what was inside.
     pub last_used: Counter,
     /// The last number given out, or the largest received.
     pub sequence: Counter,
