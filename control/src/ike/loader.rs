@@ -118,7 +118,8 @@ impl Loader {
                 let id = answer.value("id").unwrap_or_default().to_owned();
                 let before = self.keys.insert(file.clone(), (key.clone(), id.clone()));
                 if let Some((_, old)) = before.filter(|(_, old)| *old != id) {
-                    report.take(file, charon.request("unload-key", &Message::new().value("id", old)).await)?;
+                    report
+                        .take(file, charon.request("unload-key", &Message::new().value("id", old)).await)?;
                 }
             }
         }
@@ -214,7 +215,8 @@ impl Report {
             }
             Err(refused) if refused.is_refusal() => {
                 let reason = refused.to_string();
-                self.refused.insert(what.to_owned(), format!("charon refuses it: {reason}; {}", advice(&reason)));
+                self.refused
+                    .insert(what.to_owned(), format!("charon refuses it: {reason}; {}", advice(&reason)));
                 Ok(None)
             }
             Err(broken) => Err(broken),

@@ -3,13 +3,14 @@
 //! Peers choose some words in them (identities, subjects of certificates), so nothing here believes in a structure:
 //! what does not fit is passed over.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Both ends of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Peers {
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
+    /// `None`: not known.
+    pub(super) local: Option<IpAddr>,
+    pub(super) remote: IpAddr,
 }
 
 /// What a line says.
@@ -28,10 +29,7 @@ pub(super) enum Saying<'a> {
     /// No suite in common, or no group.
     NoProposal,
     /// Who the peer wants to talk to, and who it is.
-    Identities {
-        ours: &'a str,
-        theirs: &'a str,
-    },
+    Identities { ours: &'a str, theirs: &'a str },
     /// A connection was chosen.
     Selected(&'a str),
     /// Nobody is configured for these identities.
@@ -67,9 +65,9 @@ pub(super) enum Saying<'a> {
     /// The peer refuses us.
     PeerRefuses,
     /// Too many at once.
-    Overload(&'a str),
+    Overload { from: IpAddr, why: &'a str },
     /// No IKE at all, or of another version.
-    NoIke(&'a str),
+    NoIke { from: IpAddr, text: &'a str },
     /// It cannot be read.
     Undecryptable,
     /// The IKE SA stands.
@@ -100,7 +98,9 @@ impl<'a> Saying<'a> {
             "peer requested EAP, config unacceptable" => Self::Eap,
             "integrity check failed" | "could not decrypt payloads" => Self::Undecryptable,
             _ if after("received packet: from ").is_some() => Self::Received(packet(text)?),
-            _ if after("parsed ID_PROT request").is_some() || after("parsed AGGRESSIVE request").is_some() => {
+            _ if after("parsed ID_PROT request").is_some()
+                || after("parsed AGGRESSIVE request").is_some() =>
+            {
                 Self::Version1
             }
             _ if after("parsed INFORMATIONAL request").is_some() && text.contains("N(AUTH_FAILED)") => {
@@ -111,7 +111,9 @@ impl<'a> Saying<'a> {
             _ if after("tried ").is_some() && text.ends_with("but MAC mismatched") => Self::SecretDiffers,
             _ if after("no shared key found for ").is_some() => Self::NoSecret,
             _ if after("IKE_SA ").is_some() && text.contains("] established between ") => Self::Established,
-            _ if after("unable to install ").is_some() || text == "allocating SPI failed" => Self::InstallFailed,
+            _ if after("unable to install ").is_some() || text == "allocating SPI failed" => {
+                Self::InstallFailed
+            }
             _ if after("giving up after ").is_some() => Self::NoAnswer,
             _ if after("deleting half open IKE_SA with ").is_some() => Self::HalfOpen,
             _ => return Self::with_words(text),
@@ -152,10 +154,13 @@ impl<'a> Saying<'a> {
             return Some(Self::NoControl(text));
         }
         if let Some(rest) = after("ignoring IKE_SA setup from ") {
-            return rest.split_once(", ").map(|(_, why)| Self::Overload(why));
+            let (from, why) = rest.split_once(", ")?;
+            return Some(Self::Overload { from: from.parse().ok()?, why });
         }
-        if text.starts_with("received invalid IKE header from ") || text.starts_with("received unsupported IKE version ") {
-            return Some(Self::NoIke(text));
+        if text.starts_with("received invalid IKE header ") || text.starts_with("received unsupported IKE ") {
+            let (text, from) = text.split_once(" from ")?;
+            let from = from.split([',', ' ']).next()?.parse().ok()?;
+            return Some(Self::NoIke { from, text });
         }
         certificate(text).map(Self::Certificate)
     }
@@ -166,12 +171,11 @@ fn packet(text: &str) -> Option<Peers> {
     let rest = text.strip_prefix("received packet: from ")?;
     let (remote, rest) = rest.split_once(" to ")?;
     let (local, _) = rest.split_once(" (")?;
-    Some(Peers { local: socket(local)?, remote: socket(remote)? })
+    Some(Peers { local: Some(address(local)?), remote: address(remote)? })
 }
 
-fn socket(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.strip_suffix(']')?.split_once('[')?;
-    Some(SocketAddr::new(address.parse::<IpAddr>().ok()?, port.parse().ok()?))
+fn address(text: &str) -> Option<IpAddr> {
+    text.strip_suffix(']')?.split_once('[')?.0.parse().ok()
 }
 
 /// `192.0.2.1[OURS]...192.0.2.77[THEIRS]`
@@ -184,7 +188,10 @@ fn identities(text: &str) -> Option<Saying<'_>> {
 fn refusal(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once(" [ ")?;
     let is_answer = text.contains(" response ") || text.contains(" INFORMATIONAL_V1 request ");
-    REFUSALS.into_iter().find(|notify| is_answer && rest.contains(notify)).map(|_| rest.trim_end_matches(" ]"))
+    REFUSALS
+        .into_iter()
+        .find(|notify| is_answer && rest.contains(notify))
+        .map(|_| rest.trim_end_matches(" ]"))
 }
 
 fn certificate(text: &str) -> Option<String> {
@@ -194,7 +201,8 @@ fn certificate(text: &str) -> Option<String> {
     if text.starts_with("self-signed certificate ") {
         return Some(format!("it is {}", text.replacen("self-signed", "a self-signed", 1)));
     }
-    let invalid = ["subject certificate invalid (", "issuer certificate invalid (", "peer certificate invalid ("];
+    let invalid =
+        ["subject certificate invalid (", "issuer certificate invalid (", "peer certificate invalid ("];
     if invalid.iter().any(|start| text.starts_with(start)) {
         return Some(format!("it has expired or is not valid yet: {text}"));
     }

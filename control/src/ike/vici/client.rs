@@ -237,8 +237,7 @@ impl Packets {
         } else {
             (&[][..], packet)
         };
-        let packet =
-            Packet { kind, name: String::from_utf8_lossy(name).into_owned(), body: body.to_vec() };
+        let packet = Packet { kind, name: String::from_utf8_lossy(name).into_owned(), body: body.to_vec() };
         self.received.drain(..4 + length);
         Ok(Some(packet))
     }
@@ -298,7 +297,10 @@ mod tests {
         let version = client.request("version", &Message::new()).await.unwrap();
         assert_eq!(version.value("version"), Some("5.9.8"));
         let refused = client.request("load-conn", &Message::new()).await.unwrap_err();
-        assert_eq!((refused.is_refusal(), refused.to_string()), (true, "invalid value for: local_addrs".into()));
+        assert_eq!(
+            (refused.is_refusal(), refused.to_string()),
+            (true, "invalid value for: local_addrs".into())
+        );
         let unknown = client.request("dance", &Message::new()).await.unwrap_err();
         assert!(matches!(&unknown, ViciError::Unknown(command) if command == "dance"));
     }
