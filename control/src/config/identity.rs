@@ -79,6 +79,18 @@ const RDNS: [&str; 33] = [
 impl Identity {
     /// The identity that a text means.
     pub(super) fn parse(text: &str) -> Result<Self, Unfit> {
+        let identity = Self::read(text)?;
+        if identity.text().len() > MAX_LEN {
+            let fix = "write a shorter one";
+            return Err(Unfit {
+                message: format!("is longer than the {MAX_LEN} bytes that charon takes"),
+                fix,
+            });
+        }
+        Ok(identity)
+    }
+
+    fn read(text: &str) -> Result<Self, Unfit> {
         let unfit = |message: String, fix| Err(Unfit { message, fix });
         let shown = shorten(text);
         if text.is_empty() || text.len() > MAX_LEN || text.chars().any(char::is_control) {

@@ -129,8 +129,8 @@ pub(super) fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelIke> {
     })
 }
 
-/// Most bytes or packets: what is 10 % more is still a number to everybody.
-const MAX_VOLUME: u64 = 1 << 60;
+/// Most bytes or packets: charon reads numbers of up to 15 digits, also for what is 10 % more.
+const MAX_VOLUME: u64 = 100_000_000_000_000;
 /// Most proposals of one list.
 const MAX_PROPOSALS: usize = 16;
 /// Most certificates of authorities.
@@ -180,15 +180,20 @@ fn file(r: &mut Reader, node: &Node) -> Option<PathBuf> {
 }
 
 fn cas(r: &mut Reader, node: &Node) -> Option<Vec<PathBuf>> {
-    let files = r.list(node, file)?;
-    match files.len() {
-        0 => r.unfit(node, "a list of files", "name the certificate of the authority that signed the peer's"),
-        1..=MAX_CAS => Some(files),
-        many => {
-            r.problem(node.at, format!("there are {many}, the limit is {MAX_CAS}"), "remove some");
-            None
-        }
+    if is_empty(node) {
+        let fix = "name the certificate of the authority that signed the router's";
+        return r.unfit(node, "a list of files", fix);
     }
+    let files = r.list(node, file)?;
+    if files.len() > MAX_CAS {
+        r.problem(node.at, format!("there are {}, the limit is {MAX_CAS}", files.len()), "remove some");
+        return None;
+    }
+    Some(files)
+}
+
+fn is_empty(node: &Node) -> bool {
+    matches!(&node.kind, Kind::List(items) if items.is_empty())
 }
 
 fn identity(r: &mut Reader, node: &Node) -> Option<Identity> {
@@ -203,6 +208,10 @@ fn identity(r: &mut Reader, node: &Node) -> Option<Identity> {
 }
 
 fn proposal_list(r: &mut Reader, node: &Node, of: Of) -> Option<Proposals> {
+    if is_empty(node) {
+        let fix = format!("write proposals such as {}, or leave the key out", of.example());
+        return r.unfit(node, "a list of proposals", &fix);
+    }
     let list = r.list(node, |r, node| {
         let text = value::text(r, node)?;
         match Proposal::parse(&text, of) {
@@ -213,19 +222,12 @@ fn proposal_list(r: &mut Reader, node: &Node, of: Of) -> Option<Proposals> {
             }
         }
     })?;
-    match list.len() {
-        0 => r.unfit(
-            node,
-            "a list of proposals",
-            &format!("write proposals such as {}, or leave the key out", of.example()),
-        ),
-        1..=MAX_PROPOSALS => Some(Proposals::new(list)),
-        many => {
-            let fix = "write several transforms of a kind into one proposal";
-            r.problem(node.at, format!("there are {many} proposals, the limit is {MAX_PROPOSALS}"), fix);
-            None
-        }
+    if list.len() > MAX_PROPOSALS {
+        let message = format!("there are {} proposals, the limit is {MAX_PROPOSALS}", list.len());
+        r.problem(node.at, message, "write several transforms of a kind into one proposal");
+        return None;
     }
+    Some(Proposals::new(list))
 }
 
 /// A span of time within bounds.

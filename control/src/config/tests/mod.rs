@@ -3,6 +3,7 @@
 
 mod any_text;
 mod differences;
+mod ike;
 mod problems;
 
 use super::{ValidConfig, parse_str};

@@ -7,17 +7,19 @@ use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::tables::tunnel::gre_overhead;
 
 use super::Check;
+use super::ike::Routers;
 use super::prefixes::PrefixMap;
 use crate::config::name::Name;
-use crate::config::schema::{Auto, Mss, Remote, TunnelConfig, TunnelKind};
+use crate::config::schema::{Auto, GatewayConfig, Mss, Remote, TunnelConfig, TunnelKind};
 
 /// Smallest MTU that inner IPv6 can live with (RFC 8200 section 5), bytes.
 const MIN_IPV6_MTU: u16 = 1280;
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     pub(super) fn tunnels(&mut self, owners: &PrefixMap<(Name, String)>) {
-        let config = self.config;
+        let config: &'a GatewayConfig = self.config;
         let mut identities: HashMap<(&str, IpAddr, Option<u32>), (&Name, &Name)> = HashMap::new();
+        let mut routers = Routers::default();
         let largest_link = config.ports.values().map(|port| port.mtu).max().unwrap_or(1500);
         for (tenant_name, tenant) in &config.tenants {
             let mut inner: HashMap<IpAddr, &Name> = HashMap::new();
@@ -40,6 +42,9 @@ impl Check<'_> {
                 }
                 self.ends(&path, tunnel, owners);
                 self.sizes(&path, tunnel, largest_link);
+                if let Some(ike) = tunnel.ike() {
+                    self.ike((tenant_name, name), tunnel, ike, &mut routers);
+                }
             }
         }
     }
