@@ -44,7 +44,7 @@ impl Place {
     /// As a managed charon's, except for what stands where it expects the kernel: the distribution's user space ESP.
     fn text(&self) -> String {
         format!(
-            "charon {{\n load = nonce openssl pem vici! kernel-libipsec kernel-netlink socket-default!\n threads = 16\n \
+            "charon {{\n load = nonce openssl kdf pem vici! kernel-libipsec kernel-netlink socket-default!\n threads = 16\n \
              install_routes = no\n half_open_timeout = 3\n retransmit_timeout = 0.5\n retransmit_tries = 2\n \
              plugins {{ vici {{ socket = unix://{} }} }}\n \
              filelog {{ stderr {{ default = 1\n flush_line = yes }} }} }}\n\
@@ -326,13 +326,9 @@ async fn a_charon_outlives_a_crash_of_ours_and_is_found_again() {
     let wrong = format!("{live} {}\n", started.parse::<u64>().unwrap() + 1);
     fs::write(place.run.path().join("charon.pid"), wrong).unwrap();
     let (mut fourth, ()) = start(place.settings()).await;
-    let refused = fourth.start().await;
-    assert!(
-        Path::new(&format!("/proc/{live}")).exists(),
-        "a process that may be somebody else's is left alone"
-    );
-    assert!(refused.is_err(), "the IKE ports are taken: {refused:?}");
-    assert!(refused.unwrap_err().to_string().contains("ss -ulpn"));
+    assert!(!fourth.start().await.unwrap(), "a new one");
+    assert!(Path::new(&format!("/proc/{live}")).exists(), "what may be somebody else's is left alone");
+    fourth.stop().await;
 }
 
 #[tokio::test]
@@ -399,13 +395,16 @@ async fn begin(router: &Place, secret: &str, remote_ts: &str) -> bool {
     client.request("load-shared", &shared).await.unwrap();
     let terminate = Message::new().value("ike", "net").value("force", "yes").value("timeout", "-1");
     let _ = client.request("terminate", &terminate).await;
-    client
-        .request(
-            "initiate",
-            &Message::new().value("child", "net").value("timeout", "5000").value("loglevel", "-1"),
-        )
-        .await
-        .is_ok()
+    let initiate = Message::new().value("child", "net").value("timeout", "5000").value("loglevel", "-1");
+    let begun = client.request("initiate", &initiate).await;
+    if begun.is_err() {
+        // Printed when the test fails.
+        println!(
+            "the router: {begun:?}\n{}",
+            fs::read_to_string(router.run.path().join("charon.log")).unwrap()
+        );
+    }
+    begun.is_ok()
 }
 
 fn failure(page: &crate::api::Ike) -> &str {
