@@ -15,8 +15,8 @@ mod status;
 mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
-pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
+pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};

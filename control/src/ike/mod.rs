@@ -3,6 +3,7 @@
 //! No IKE of our own. A plugin in charon stands where it expects the kernel, and speaks the protocol of
 //! `docs/charon-plugin.md` with us over a unix socket.
 
+pub mod connections;
 pub mod events;
 pub mod loader;
 mod show;

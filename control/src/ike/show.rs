@@ -47,7 +47,8 @@ pub(super) fn row(
         suite: sa.filter(|sa| sa.value("encr-alg").is_some()).map(suite),
         age_s: sa.and_then(|sa| sa.number("established")),
         rekey_s: sa.and_then(|sa| sa.number("rekey-time")),
-        spis: sa.and_then(|sa| Some(format!("{} {}", sa.value("initiator-spi")?, sa.value("responder-spi")?))),
+        spis: sa
+            .and_then(|sa| Some(format!("{} {}", sa.value("initiator-spi")?, sa.value("responder-spi")?))),
         children,
         refused: refused.cloned(),
         last_failure: failure.map(|failure| IkeFailure {
@@ -95,7 +96,9 @@ fn algorithms(sa: &Section, more: &[&str]) -> String {
         Some(sa.value(size).map_or_else(|| name.to_owned(), |size| format!("{name}_{size}")))
     };
     let all = [sized("encr-alg", "encr-keysize"), sized("integ-alg", "integ-keysize")].into_iter().flatten();
-    all.chain(more.iter().filter_map(|name| sa.value(name).map(ToOwned::to_owned))).collect::<Vec<_>>().join("/")
+    all.chain(more.iter().filter_map(|name| sa.value(name).map(ToOwned::to_owned)))
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 #[cfg(test)]
@@ -165,7 +168,10 @@ mod tests {
         let child = &row.children[0];
         assert_eq!((child.state.as_str(), child.encapsulated), ("installed", true));
         assert_eq!(child.suite, "AES_CBC_256/HMAC_SHA2_256_128/ESN");
-        assert_eq!((child.spi_in.as_deref(), child.remote.as_slice()), (Some("0xc0000001"), &["10.2.0.0/16".to_owned()][..]));
+        assert_eq!(
+            (child.spi_in.as_deref(), child.remote.as_slice()),
+            (Some("0xc0000001"), &["10.2.0.0/16".to_owned()][..])
+        );
     }
 
     #[test]

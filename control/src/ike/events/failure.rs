@@ -166,7 +166,9 @@ fn identity(ours: &str, theirs: &str, failed: &Failed, wanted: &Wanted) -> Strin
     });
     let configured: Vec<String> = near
         .take(4)
-        .map(|(name, connection)| format!("{name}: {}, asking for {}", connection.remote_id, connection.local_id))
+        .map(|(name, connection)| {
+            format!("{name}: {}, asking for {}", connection.remote_id, connection.local_id)
+        })
         .collect();
     let configured = if configured.is_empty() { "nothing".to_owned() } else { configured.join("; ") };
     format!(

@@ -29,7 +29,13 @@ struct Said {
 
 impl Limiter {
     /// Whether a line may be printed; the answer is how often it was kept back before.
-    pub(super) fn admit(&mut self, now: Instant, subject: &str, kind: &'static str, known: bool) -> Option<u64> {
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        subject: &str,
+        kind: &'static str,
+        known: bool,
+    ) -> Option<u64> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= AGAIN {
             self.since = Some(now);

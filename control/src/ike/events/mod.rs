@@ -139,9 +139,15 @@ fn change(event: &str, message: &Section, wanted: &Wanted) -> Option<String> {
         format!("{}:{}", sa.value("remote-host").unwrap_or("?"), sa.value("remote-port").unwrap_or("?"))
     };
     let spis = |child: &Section| {
-        format!("SPI in {}, out {}", child.value("spi-in").unwrap_or("?"), child.value("spi-out").unwrap_or("?"))
+        format!(
+            "SPI in {}, out {}",
+            child.value("spi-in").unwrap_or("?"),
+            child.value("spi-out").unwrap_or("?")
+        )
     };
-    let child = |sa: &Section| sa.section("child-sas").and_then(|all| all.sections().next().map(|(_, sa)| sa.clone()));
+    let child = |sa: &Section| {
+        sa.section("child-sas").and_then(|all| all.sections().next().map(|(_, sa)| sa.clone()))
+    };
     Some(match event {
         "ike-updown" if up => format!(
             "tunnel {name}: IKE SA with {} ({}) established, {}{}",
@@ -160,7 +166,8 @@ fn change(event: &str, message: &Section, wanted: &Wanted) -> Option<String> {
         ),
         "child-updown" => {
             let child = child(sa)?;
-            let selectors = || format!("{} === {}", child.list("local-ts").join(" "), child.list("remote-ts").join(" "));
+            let selectors =
+                || format!("{} === {}", child.list("local-ts").join(" "), child.list("remote-ts").join(" "));
             match up {
                 true => format!(
                     "tunnel {name}: up, {}, {}, {}",

@@ -33,7 +33,9 @@ impl Failed {
             ([], Some(peers)) => format!("IKE from {} to {}", peers.remote.ip(), peers.local.ip()),
             ([tunnel], None) => format!("tunnel {tunnel}"),
             ([tunnel], Some(peers)) => format!("tunnel {tunnel}, router {}", peer(peers)),
-            (several, Some(peers)) => format!("one of the tunnels {}, router {}", several.join(", "), peer(peers)),
+            (several, Some(peers)) => {
+                format!("one of the tunnels {}, router {}", several.join(", "), peer(peers))
+            }
             (several, None) => format!("one of the tunnels {}", several.join(", ")),
         }
     }
@@ -210,8 +212,8 @@ impl Negotiation {
         }
         let Some(peers) = self.peers else { return Vec::new() };
         let connections = || wanted.connections.iter();
-        let between =
-            connections().filter(|(_, connection)| connection.is_between(peers.local.ip(), peers.remote.ip()));
+        let between = connections()
+            .filter(|(_, connection)| connection.is_between(peers.local.ip(), peers.remote.ip()));
         between.map(|(name, _)| name.clone()).take(4).collect()
     }
 }

@@ -28,10 +28,7 @@ pub(super) enum Saying<'a> {
     /// No suite in common, or no group.
     NoProposal,
     /// Who the peer wants to talk to, and who it is.
-    Identities {
-        ours: &'a str,
-        theirs: &'a str,
-    },
+    Identities { ours: &'a str, theirs: &'a str },
     /// A connection was chosen.
     Selected(&'a str),
     /// Nobody is configured for these identities.
@@ -100,7 +97,9 @@ impl<'a> Saying<'a> {
             "peer requested EAP, config unacceptable" => Self::Eap,
             "integrity check failed" | "could not decrypt payloads" => Self::Undecryptable,
             _ if after("received packet: from ").is_some() => Self::Received(packet(text)?),
-            _ if after("parsed ID_PROT request").is_some() || after("parsed AGGRESSIVE request").is_some() => {
+            _ if after("parsed ID_PROT request").is_some()
+                || after("parsed AGGRESSIVE request").is_some() =>
+            {
                 Self::Version1
             }
             _ if after("parsed INFORMATIONAL request").is_some() && text.contains("N(AUTH_FAILED)") => {
@@ -111,7 +110,9 @@ impl<'a> Saying<'a> {
             _ if after("tried ").is_some() && text.ends_with("but MAC mismatched") => Self::SecretDiffers,
             _ if after("no shared key found for ").is_some() => Self::NoSecret,
             _ if after("IKE_SA ").is_some() && text.contains("] established between ") => Self::Established,
-            _ if after("unable to install ").is_some() || text == "allocating SPI failed" => Self::InstallFailed,
+            _ if after("unable to install ").is_some() || text == "allocating SPI failed" => {
+                Self::InstallFailed
+            }
             _ if after("giving up after ").is_some() => Self::NoAnswer,
             _ if after("deleting half open IKE_SA with ").is_some() => Self::HalfOpen,
             _ => return Self::with_words(text),
@@ -154,7 +155,9 @@ impl<'a> Saying<'a> {
         if let Some(rest) = after("ignoring IKE_SA setup from ") {
             return rest.split_once(", ").map(|(_, why)| Self::Overload(why));
         }
-        if text.starts_with("received invalid IKE header from ") || text.starts_with("received unsupported IKE version ") {
+        if text.starts_with("received invalid IKE header from ")
+            || text.starts_with("received unsupported IKE version ")
+        {
             return Some(Self::NoIke(text));
         }
         certificate(text).map(Self::Certificate)
@@ -184,7 +187,10 @@ fn identities(text: &str) -> Option<Saying<'_>> {
 fn refusal(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once(" [ ")?;
     let is_answer = text.contains(" response ") || text.contains(" INFORMATIONAL_V1 request ");
-    REFUSALS.into_iter().find(|notify| is_answer && rest.contains(notify)).map(|_| rest.trim_end_matches(" ]"))
+    REFUSALS
+        .into_iter()
+        .find(|notify| is_answer && rest.contains(notify))
+        .map(|_| rest.trim_end_matches(" ]"))
 }
 
 fn certificate(text: &str) -> Option<String> {
@@ -194,7 +200,8 @@ fn certificate(text: &str) -> Option<String> {
     if text.starts_with("self-signed certificate ") {
         return Some(format!("it is {}", text.replacen("self-signed", "a self-signed", 1)));
     }
-    let invalid = ["subject certificate invalid (", "issuer certificate invalid (", "peer certificate invalid ("];
+    let invalid =
+        ["subject certificate invalid (", "issuer certificate invalid (", "peer certificate invalid ("];
     if invalid.iter().any(|start| text.starts_with(start)) {
         return Some(format!("it has expired or is not valid yet: {text}"));
     }
