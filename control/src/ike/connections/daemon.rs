@@ -4,13 +4,13 @@
 use crate::config::{IkeConfig, ManagedCharon};
 
 /// Tested to be the least for pre-shared keys, RSA, ECDSA and every transform that a proposal may name: openssl has all
-/// algorithms, pem takes keys and certificates out of what vici brings. Our own comes before kernel-netlink, which would
+/// algorithms except the derivation of keys, which is kdf's (openssl offers it and then refuses), pem takes keys and certificates out of what vici brings. Our own comes before kernel-netlink, which would
 /// else give security associations to the kernel; `!` has charon end where it is missing. (With `!` all that a plugin
 /// can do must be there, so the others have none: pem can do much that needs further plugins.)
 ///
 /// Left out on purpose: what fetches revocation lists (a router is revoked by removing its tunnel), other kinds of
 /// authentication, updown scripts, attributes.
-const PLUGINS: &str = "nonce openssl pem constraints vici penstock! kernel-netlink socket-default";
+const PLUGINS: &str = "nonce openssl kdf pem constraints vici penstock! kernel-netlink socket-default";
 
 /// Bits of an IKE SPI that the node's number has: the first ten, as in the SPIs of ESP.
 const SPI_LABEL_SHIFT: u32 = 64 - 10;
