@@ -11,4 +11,5 @@ pub mod ike;
 pub mod kernel;
 pub mod leases;
 pub mod runtime;
+mod secret_file;
 pub mod static_sas;

@@ -4,6 +4,7 @@
 //! `docs/charon-plugin.md` with us over a unix socket.
 
 pub mod charon;
+pub mod connections;
 mod daemon;
 pub mod events;
 pub mod loader;
