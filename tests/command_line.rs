@@ -111,6 +111,30 @@ impl Gateway for Fake {
         )
     }
 
+    fn ike(&self, filter: &IkeFilter) -> Ike {
+        let row = IkeRow {
+            tenant: "acme".into(),
+            tunnel: "dc1".into(),
+            state: IkeState::Down,
+            local: "203.0.113.1".into(),
+            remote: "192.0.2.77".into(),
+            peer: None,
+            local_id: "203.0.113.1".into(),
+            remote_id: "192.0.2.77".into(),
+            nat: None,
+            suite: None,
+            age_s: None,
+            rekey_s: None,
+            spis: None,
+            children: vec![],
+            refused: None,
+            last_failure: Some(IkeFailure { reason: "wrong pre-shared key".into(), age_s: 5, count: 2 }),
+        };
+        let rows = std::iter::once(row).filter(|row| filter.selects(&row.tenant, &row.tunnel));
+        let page = Page::take(rows, filter.limit, |row| row);
+        Ike { charon: Some(Charon::default()), total: page.total, rows: page.rows }
+    }
+
     fn crypto(&self) -> Crypto {
         Crypto { static_sas: 1, warning: Some("by hand".into()), ..Crypto::default() }
     }
@@ -246,6 +270,9 @@ fn every_table_is_printed() {
         &["show", "sas"],
         &["acme    dc1     inbound    0x00001001  aes128gcm16  rustcrypto  window 64"],
     );
+    contains(&["show", "ike"], &["charon: not needed, external\n", "down", "5s ago: wrong pre-shared key\n"]);
+    contains(&["show", "ike", "--detail"], &["failures         2\n"]);
+    contains(&["show", "ike", "--tunnel", "dc9"], &["no negotiated tunnels\n"]);
     contains(&["show", "sas", "--detail"], &["last packet      1s ago\n"]);
     contains(&["show", "sas", "--tunnel", "dc9"], &["no security associations\n"]);
     contains(&["show", "crypto"], &["warning: 1 by hand\n"]);
@@ -277,7 +304,9 @@ fn json_has_exact_values() {
     assert_eq!(value["rows"][0]["encap"]["packets"], 1_234_567);
     assert_eq!(value["rows"][0]["type"], "gre");
     assert_eq!(value["rows"][0]["state"], "up");
-    for table in ["status", "ports", "cores", "routes", "neighbors", "drops", "sas", "crypto", "config"] {
+    for table in
+        ["status", "ports", "cores", "routes", "neighbors", "drops", "sas", "ike", "crypto", "config"]
+    {
         let text = daemon.output(&["show", table, "--json"]);
         serde_json::from_str::<serde_json::Value>(&text).unwrap();
     }

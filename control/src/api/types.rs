@@ -16,7 +16,7 @@ mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
-pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState};
+pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};

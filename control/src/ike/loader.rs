@@ -84,7 +84,7 @@ impl Loader {
     /// What an earlier process of ours has left.
     async fn survey(&mut self, charon: &mut Client) -> Result<(), ViciError> {
         let mut ours = Vec::new();
-        let take = |section: Section| ours.extend(section.sections().filter(|one| is_ours(one)).map(name));
+        let take = |section: Section| ours.extend(section.sections().filter(is_ours).map(name));
         charon.stream("list-conns", "list-conn", &Message::new(), take).await?;
         for name in ours {
             let peers = self.recalled.get(&name).copied();

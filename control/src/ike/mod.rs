@@ -6,6 +6,9 @@
 
 pub mod algorithms;
 pub mod boot_time;
+pub mod charon;
+pub mod connections;
+mod daemon;
 pub mod events;
 pub mod journal;
 pub mod loader;
@@ -18,3 +21,8 @@ pub mod socket;
 pub mod spi;
 pub mod vici;
 pub mod wanted;
+
+pub use daemon::{Ike, IkeView, Settings};
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,12 @@ pub(super) fn row(
     }
 }
 
+/// Whether security associations came of it.
+pub(super) fn has_children(sa: &Section) -> bool {
+    let mut children = sa.section("child-sas").into_iter().flat_map(Section::sections);
+    children.any(|(_, child)| child.value("spi-out").is_some())
+}
+
 fn peer(sa: &Section) -> Option<String> {
     let (host, port) = (sa.value("remote-host")?, sa.value("remote-port")?);
     Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })

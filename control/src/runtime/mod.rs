@@ -154,8 +154,12 @@ async fn control(
     gateway.serve_charon()?;
     gateway.check_links();
 
-    let view =
-        View { state: Arc::clone(&gateway.state), reloads: reloads.clone(), version: version.to_owned() };
+    let view = View {
+        state: Arc::clone(&gateway.state),
+        reloads: reloads.clone(),
+        version: version.to_owned(),
+        ike: None,
+    };
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(socket, Arc::new(view), async {
         let _ = stopped.await;

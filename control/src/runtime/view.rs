@@ -13,13 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
-    ApiError, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Keepalive,
-    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
+    ApiError, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Ike, IkeFilter,
+    Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
     PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig,
     SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
+use crate::ike::IkeView;
 use crate::kernel::state::NeighbourState;
 
 /// A reload on its way to the control thread.
@@ -33,6 +34,7 @@ pub(super) struct View {
     pub(super) state: Arc<Mutex<State>>,
     pub(super) reloads: mpsc::Sender<ReloadCall>,
     pub(super) version: String,
+    pub(super) ike: Option<IkeView>,
 }
 
 impl View {
@@ -78,6 +80,7 @@ impl Gateway for View {
             stopped_sas: state.associations.stopped() as u64,
             no_lease: state.no_lease.clone(),
             no_renewal: state.no_renewal.clone(),
+            ike: self.ike.as_ref().map(IkeView::status).filter(|ike| ike.tunnels.total > 0),
             last_reload: state.last_reload.as_ref().map(|last| LastReload {
                 age_s: last.at.elapsed().as_secs(),
                 changes: last.changes,
@@ -143,6 +146,10 @@ impl Gateway for View {
 
     fn sas(&self, filter: &SaFilter) -> Page<SaRow> {
         sas::sas(&self.state(), filter)
+    }
+
+    fn ike(&self, filter: &IkeFilter) -> Ike {
+        self.ike.as_ref().map(|ike| ike.show(filter)).unwrap_or_default()
     }
 
     fn crypto(&self) -> Crypto {

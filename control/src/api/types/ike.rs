@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::UpCount;
+
 /// The IKE daemon, and the tunnels that it negotiates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ike {
@@ -44,6 +46,21 @@ pub struct Charon {
     pub log: Option<String>,
     /// What it did not take, each with the fix.
     pub refused: Vec<String>,
+}
+
+/// Negotiation at a glance, for `show status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IkeStatus {
+    /// How charon is.
+    pub state: CharonState,
+    /// Why it does not run, and what to do.
+    pub problem: Option<String>,
+    /// Tunnels that are negotiated and stand, of all that are negotiated.
+    pub tunnels: UpCount,
+    /// What charon did not take, each with the fix.
+    pub refused: Vec<String>,
+    /// Tunnels that do not stand and whose last negotiation failed.
+    pub failing: Vec<String>,
 }
 
 /// How charon is.

@@ -182,16 +182,17 @@ impl Serialize for Proposal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposals(Arc<[Proposal]>);
 
-/// Only a peer that offers nothing else gets SHA-1, a small group or no encryption: nobody, by default.
+/// We respond, so the lists may be long: they cost no message. The quick groups come first; a router that begins with
+/// another one, and has them too, is asked to begin again. No SHA-1, no small group.
 const IKE: [&str; 2] = [
-    "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-prfsha512-ecp384-ecp256-curve25519-ecp521-modp2048-modp3072-modp4096",
-    "aes256-aes128-sha384-sha256-sha512-ecp384-ecp256-curve25519-ecp521-modp2048-modp3072-modp4096",
+    "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-prfsha512-ecp256-curve25519-ecp384-ecp521-modp2048-modp3072-modp4096",
+    "aes256-aes128-sha384-sha256-sha512-ecp256-curve25519-ecp384-ecp521-modp2048-modp3072-modp4096",
 ];
 
 /// With a key exchange for each rekey (PFS) where the peer wants it. The fastest suite first.
 const ESP: [&str; 2] = [
-    "aes128gcm16-aes256gcm16-chacha20poly1305-ecp384-ecp256-curve25519-ecp521-modp2048-modp3072-modp4096-none",
-    "aes128-aes256-sha256-sha384-sha512-ecp384-ecp256-curve25519-ecp521-modp2048-modp3072-modp4096-none",
+    "aes128gcm16-aes256gcm16-chacha20poly1305-ecp256-curve25519-ecp384-ecp521-modp2048-modp3072-modp4096-none",
+    "aes128-aes256-sha256-sha384-sha512-ecp256-curve25519-ecp384-ecp521-modp2048-modp3072-modp4096-none",
 ];
 
 impl Proposals {
@@ -211,6 +212,24 @@ impl Proposals {
             Of::Esp => esp.clone(),
         }
     }
+}
+
+/// A proposal for each transform there is, for ESP or for IKE.
+#[cfg(test)]
+pub(crate) fn one_of_each(esp: bool) -> Vec<String> {
+    let fill = |transform: &Transform| match (transform.kind, esp) {
+        (Kind::Aead, true) => transform.name.to_owned(),
+        (Kind::Aead, false) => format!("{}-prfsha256-ecp256", transform.name),
+        (Kind::Cipher, true) => format!("{}-sha256", transform.name),
+        (Kind::Cipher, false) => format!("{}-sha256-ecp256", transform.name),
+        (Kind::Integrity, true) => format!("aes256-{}", transform.name),
+        (Kind::Integrity, false) => format!("aes256-{}-ecp256", transform.name),
+        (Kind::Prf, _) => format!("aes256gcm16-{}-ecp256", transform.name),
+        (Kind::Group, true) => format!("aes256gcm16-{}", transform.name),
+        (Kind::Group, false) => format!("aes256gcm16-prfsha256-{}", transform.name),
+        (Kind::NoGroup, _) => format!("aes256gcm16-ecp256-{}", transform.name),
+    };
+    Transform::all().filter(|transform| transform.serves(esp)).map(fill).collect()
 }
 
 impl Deref for Proposals {

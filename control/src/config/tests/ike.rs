@@ -46,6 +46,24 @@ fn a_secret_is_enough() {
 }
 
 #[test]
+fn ten_lines_are_a_tunnel() {
+    let text = "\
+cores: {control: 0, workers: [1]}
+ports: {edge0: {device: \"0000:3b:00.0\", addresses: [192.0.2.1/24]}}
+routes: [{prefix: 0.0.0.0/0, via: 192.0.2.254}]
+endpoints: {gw: 203.0.113.1}
+tenants:
+  acme:
+    prefixes: [198.51.100.0/24]
+    tunnels:
+      dc1: {type: ipsec, endpoint: gw, remote: 192.0.2.77, ike: {psk_file: /etc/penstock/dc1.psk}}
+    routes: [{prefix: 198.51.100.0/24, via: dc1}]
+";
+    assert_eq!(text.lines().count(), 10);
+    assert_eq!(valid(text).warnings(), []);
+}
+
+#[test]
 fn every_key_is_read() {
     let config = valid(IKE);
     assert_eq!(config.warnings(), []);

@@ -11,6 +11,8 @@ use super::{ValidConfig, parse_str};
 const BARE_METAL: &str = include_str!("../../../../docs/examples/bare-metal-2x100g.yaml");
 const LAPTOP: &str = include_str!("../../../../docs/examples/laptop.yaml");
 
+const IPSEC: &str = include_str!("../../../../docs/examples/ipsec.yaml");
+
 /// A small valid configuration; tests change a line of it.
 const SMALL: &str = "\
 cores: {control: 0, workers: [1]}
@@ -53,7 +55,7 @@ fn replace(from: &str, to: &str) -> String {
 
 #[test]
 fn the_examples_are_valid_and_warn_of_nothing() {
-    for text in [BARE_METAL, LAPTOP, SMALL] {
+    for text in [BARE_METAL, LAPTOP, IPSEC, SMALL] {
         assert_eq!(valid(text).warnings(), []);
     }
     assert_eq!(valid(BARE_METAL).cores.workers, (2..=9).collect::<Vec<_>>());
@@ -62,7 +64,7 @@ fn the_examples_are_valid_and_warn_of_nothing() {
 #[test]
 fn what_is_written_out_reads_back_as_the_same() {
     let ipsec = replace("endpoint: gw", "type: ipsec\n        endpoint: gw");
-    for text in [BARE_METAL, LAPTOP, SMALL, &ipsec, IKE] {
+    for text in [BARE_METAL, LAPTOP, IPSEC, SMALL, &ipsec, IKE] {
         let config = valid(text);
         let written = config.to_yaml();
         assert_eq!(valid(&written), config, "{written}");

@@ -162,7 +162,7 @@ fn identity(ours: &str, theirs: &str, failed: &Failed, wanted: &Wanted) -> Strin
     let asked = if ours == "%any" { String::new() } else { format!(" and asks for {ours}") };
     let connections = wanted.connections.iter();
     let near = connections.filter(|(_, connection)| {
-        failed.peers.is_none_or(|peers| connection.takes(peers.local.ip(), peers.remote.ip()))
+        failed.peers.is_none_or(|peers| peers.local.is_none_or(|local| connection.takes(local, peers.remote)))
     });
     let configured: Vec<String> = near
         .take(4)

@@ -21,13 +21,15 @@ pub use failure::Failure;
 
 use super::vici::Section;
 use super::wanted::Wanted;
-use failure::Cause;
 use limiter::Limiter;
 use negotiation::Negotiations;
 use saying::{Peers, Saying};
 
 /// The events to subscribe to.
 pub const EVENTS: [&str; 6] = ["log", "ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey"];
+
+/// Threads of charon that are told apart.
+const MAX_THREADS: usize = 4096;
 
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,27 +93,23 @@ impl Watcher {
     }
 
     fn log(&mut self, now: Instant, message: &Section, wanted: &Wanted) -> Vec<Line> {
-        let Some(saying) = message.value("msg").and_then(Saying::read) else { return Vec::new() };
+        let saying = message.value("msg").and_then(Saying::read);
         let thread = message.number("thread").unwrap_or_default();
-        if let Saying::Received(peers) = saying {
+        if let Some(Saying::Received(peers)) = saying {
             // As many as charon has threads; the number is charon's, so a bound all the same.
-            if self.threads.len() > 4096 {
+            if self.threads.len() > MAX_THREADS {
                 self.threads.clear();
             }
             self.threads.insert(thread, peers);
             return Vec::new();
         }
-        let peers = self.threads.get(&thread).copied();
         let failed = match message.number("ikesa-uniqueid") {
             Some(id) => {
                 let name = message.value("ikesa-name").filter(|name| wanted.connections.contains_key(*name));
+                let peers = self.threads.get(&thread).copied();
                 self.negotiations.take(now, id, name, peers, saying, wanted)
             }
-            None => negotiation::without_sa(saying).map(|(cause, from)| negotiation::Failed {
-                cause,
-                peers: peers.or(from),
-                tunnels: Vec::new(),
-            }),
+            None => saying.and_then(negotiation::without_sa),
         };
         failed.map(|failed| self.fail(now, failed, wanted)).into_iter().flatten().collect()
     }

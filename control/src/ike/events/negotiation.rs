@@ -1,7 +1,6 @@
 //! What is known of each negotiation under way.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::failure::Cause;
@@ -27,22 +26,18 @@ pub(super) struct Failed {
 impl Failed {
     /// What the line begins with.
     pub(super) fn subject(&self) -> String {
-        let peer = |peers: &Peers| address(peers.remote);
-        match (&*self.tunnels, &self.peers) {
-            ([], None) => "IKE".to_owned(),
-            ([], Some(peers)) => format!("IKE from {} to {}", peers.remote.ip(), peers.local.ip()),
-            ([tunnel], None) => format!("tunnel {tunnel}"),
-            ([tunnel], Some(peers)) => format!("tunnel {tunnel}, router {}", peer(peers)),
-            (several, Some(peers)) => {
-                format!("one of the tunnels {}, router {}", several.join(", "), peer(peers))
-            }
-            (several, None) => format!("one of the tunnels {}", several.join(", ")),
+        let of = match &*self.tunnels {
+            [] => "IKE".to_owned(),
+            [tunnel] => format!("tunnel {tunnel}"),
+            several => format!("one of the tunnels {}", several.join(", ")),
+        };
+        match self.peers {
+            None => of,
+            Some(peers) if !self.tunnels.is_empty() => format!("{of}, router {}", peers.remote),
+            Some(Peers { local: Some(local), remote }) => format!("{of} from {remote} to {local}"),
+            Some(Peers { local: None, remote }) => format!("{of} from {remote}"),
         }
     }
-}
-
-fn address(socket: SocketAddr) -> String {
-    socket.ip().to_string()
 }
 
 /// By charon's number for the IKE SA.
@@ -72,20 +67,26 @@ impl Negotiations {
         id: u64,
         name: Option<&str>,
         peers: Option<Peers>,
-        saying: Saying<'_>,
+        saying: Option<Saying<'_>>,
         wanted: &Wanted,
     ) -> Option<Failed> {
         self.make_room(now, id);
         let known = self.0.entry(id).or_insert_with(|| Negotiation::new(now));
         known.last = now;
-        known.peers = peers.or(known.peers);
+        // The first line is from the thread that took its first packet. Later ones may be from any.
+        known.peers = known.peers.or(peers);
         if let Some(name) = name {
             known.tunnel = Some(name.to_owned());
         }
-        let cause = known.hear(saying)?;
+        let cause = known.hear(saying?)?;
         let tunnels = known.tunnels(wanted);
         let peers = known.peers;
         Some(Failed { cause, peers, tunnels })
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     fn make_room(&mut self, now: Instant, id: u64) {
@@ -164,7 +165,7 @@ impl Negotiation {
             Saying::NoAnswer => return Some(Cause::NoAnswer { established: self.established }),
             Saying::HalfOpen => return Some(Cause::HalfOpen),
             Saying::PeerRefuses => return Some(Cause::PeerRefuses),
-            Saying::Received(_) | Saying::Overload(_) | Saying::NoIke(_) => {}
+            Saying::Received(_) | Saying::Overload { .. } | Saying::NoIke { .. } => {}
         }
         None
     }
@@ -211,19 +212,18 @@ impl Negotiation {
             return vec![tunnel.clone()];
         }
         let Some(peers) = self.peers else { return Vec::new() };
-        let connections = || wanted.connections.iter();
-        let between = connections()
-            .filter(|(_, connection)| connection.is_between(peers.local.ip(), peers.remote.ip()));
+        let Some(local) = peers.local else { return Vec::new() };
+        let between = wanted.connections.iter().filter(|(_, known)| known.is_between(local, peers.remote));
         between.map(|(name, _)| name.clone()).take(4).collect()
     }
 }
 
 /// What charon says without an IKE SA.
-pub(super) fn without_sa(saying: Saying<'_>) -> Option<(Cause, Option<Peers>)> {
-    Some(match saying {
-        Saying::Overload(why) => (Cause::Overload(why.to_owned()), None),
-        Saying::NoIke(text) => (Cause::NoIke(text.to_owned()), None),
-        Saying::HalfOpen => (Cause::HalfOpen, None),
+pub(super) fn without_sa(saying: Saying<'_>) -> Option<Failed> {
+    let (cause, remote) = match saying {
+        Saying::Overload { from, why } => (Cause::Overload(why.to_owned()), from),
+        Saying::NoIke { from, text } => (Cause::NoIke(text.to_owned()), from),
         _ => return None,
-    })
+    };
+    Some(Failed { cause, peers: Some(Peers { local: None, remote }), tunnels: Vec::new() })
 }

@@ -3,13 +3,14 @@
 //! Peers choose some words in them (identities, subjects of certificates), so nothing here believes in a structure:
 //! what does not fit is passed over.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Both ends of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Peers {
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
+    /// `None`: not known.
+    pub(super) local: Option<IpAddr>,
+    pub(super) remote: IpAddr,
 }
 
 /// What a line says.
@@ -64,9 +65,9 @@ pub(super) enum Saying<'a> {
     /// The peer refuses us.
     PeerRefuses,
     /// Too many at once.
-    Overload(&'a str),
+    Overload { from: IpAddr, why: &'a str },
     /// No IKE at all, or of another version.
-    NoIke(&'a str),
+    NoIke { from: IpAddr, text: &'a str },
     /// It cannot be read.
     Undecryptable,
     /// The IKE SA stands.
@@ -153,12 +154,13 @@ impl<'a> Saying<'a> {
             return Some(Self::NoControl(text));
         }
         if let Some(rest) = after("ignoring IKE_SA setup from ") {
-            return rest.split_once(", ").map(|(_, why)| Self::Overload(why));
+            let (from, why) = rest.split_once(", ")?;
+            return Some(Self::Overload { from: from.parse().ok()?, why });
         }
-        if text.starts_with("received invalid IKE header from ")
-            || text.starts_with("received unsupported IKE version ")
-        {
-            return Some(Self::NoIke(text));
+        if text.starts_with("received invalid IKE header ") || text.starts_with("received unsupported IKE ") {
+            let (text, from) = text.split_once(" from ")?;
+            let from = from.split([',', ' ']).next()?.parse().ok()?;
+            return Some(Self::NoIke { from, text });
         }
         certificate(text).map(Self::Certificate)
     }
@@ -169,12 +171,11 @@ fn packet(text: &str) -> Option<Peers> {
     let rest = text.strip_prefix("received packet: from ")?;
     let (remote, rest) = rest.split_once(" to ")?;
     let (local, _) = rest.split_once(" (")?;
-    Some(Peers { local: socket(local)?, remote: socket(remote)? })
+    Some(Peers { local: Some(address(local)?), remote: address(remote)? })
 }
 
-fn socket(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.strip_suffix(']')?.split_once('[')?;
-    Some(SocketAddr::new(address.parse::<IpAddr>().ok()?, port.parse().ok()?))
+fn address(text: &str) -> Option<IpAddr> {
+    text.strip_suffix(']')?.split_once('[')?.0.parse().ok()
 }
 
 /// `192.0.2.1[OURS]...192.0.2.77[THEIRS]`

@@ -60,7 +60,7 @@ impl Client {
         command: &str,
         event: &str,
         message: &Message,
-        mut take: impl FnMut(Section),
+        mut take: impl FnMut(Section) + Send,
     ) -> Result<(), ViciError> {
         self.packets.register(EVENT_REGISTER, event).await?;
         self.ask(command, message, Some(event), &mut take).await?;
@@ -72,7 +72,7 @@ impl Client {
         command: &str,
         message: &Message,
         event: Option<&str>,
-        take: &mut dyn FnMut(Section),
+        take: &mut (dyn FnMut(Section) + Send),
     ) -> Result<Section, ViciError> {
         let body = message.encoded()?;
         if self.out_of_step {
