@@ -3,6 +3,7 @@
 use anyhow::bail;
 use penstock_control::api::Problem;
 use penstock_control::config::{self, ValidConfig};
+use penstock_control::ike::connections::Credentials;
 use penstock_control::static_sas;
 use serde::Serialize;
 
@@ -25,6 +26,10 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
         Ok(valid) => Verdict { valid: true, problems: Vec::new(), warnings: rows(valid.warnings()) },
         Err(problems) => Verdict { valid: false, problems: rows(problems), warnings: Vec::new() },
     };
+    // The files that it names may be on another machine.
+    if let Ok(valid) = &checked {
+        verdict.warnings.extend(rows(&Credentials::check(valid)));
+    }
     // Whether the associations are right depends on the configuration.
     let mut associations = None;
     if let (Ok(valid), Some(file)) = (&checked, &args.static_sas) {

@@ -3,6 +3,7 @@
 mod cores;
 mod crypto;
 mod drops;
+mod ike;
 mod neighbors;
 mod ports;
 mod routes;
@@ -10,7 +11,9 @@ mod sas;
 mod status;
 mod tunnels;
 
-use penstock_control::api::{NeighborFilter, Page, RouteFilter, RunningConfig, SaFilter, TunnelFilter};
+use penstock_control::api::{
+    IkeFilter, NeighborFilter, Page, RouteFilter, RunningConfig, SaFilter, TunnelFilter,
+};
 use serde::Serialize;
 
 use crate::args::{ShowArgs, Table};
@@ -55,6 +58,15 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<()> {
             };
             let page = ask(socket, async |gateway| gateway.sas(&filter).await)?;
             print(args, &page, |page| if which.detail { sas::detail(page) } else { sas::text(page, width) })
+        }
+        Table::Ike(which) => {
+            let filter = IkeFilter {
+                tenant: which.tenant.clone(),
+                tunnel: which.tunnel.clone(),
+                limit: which.limit.limit,
+            };
+            let page = ask(socket, async |gateway| gateway.ike(&filter).await)?;
+            print(args, &page, |page| if which.detail { ike::detail(page) } else { ike::text(page, width) })
         }
         Table::Crypto => {
             let crypto = ask(socket, async |gateway| gateway.crypto().await)?;

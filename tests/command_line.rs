@@ -36,7 +36,7 @@ fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
         kind: "gre".into(),
         endpoint: "anycast4".into(),
         local: "203.0.113.1".parse().unwrap(),
-        remote: "192.0.2.77".parse().unwrap(),
+        remote: Some("192.0.2.77".parse().unwrap()),
         key: Some(7),
         ciphers: vec![],
         udp_ports: None,
@@ -86,6 +86,11 @@ impl Gateway for Fake {
             tenant: "acme".into(),
             tunnel: "dc1".into(),
             direction: SaDirection::Inbound,
+            state: SaState::Current,
+            peer: None,
+            node: None,
+            age_s: None,
+            budget: None,
             spi: "0x00001001".into(),
             cipher: "aes128gcm16".into(),
             backend: "rustcrypto".into(),
@@ -109,6 +114,30 @@ impl Gateway for Fake {
             filter.limit,
             |row| row,
         )
+    }
+
+    fn ike(&self, filter: &IkeFilter) -> Ike {
+        let row = IkeRow {
+            tenant: "acme".into(),
+            tunnel: "dc1".into(),
+            state: IkeState::Down,
+            local: "203.0.113.1".into(),
+            remote: "192.0.2.77".into(),
+            peer: None,
+            local_id: "203.0.113.1".into(),
+            remote_id: "192.0.2.77".into(),
+            nat: None,
+            suite: None,
+            age_s: None,
+            rekey_s: None,
+            spis: None,
+            children: vec![],
+            refused: None,
+            last_failure: Some(IkeFailure { reason: "wrong pre-shared key".into(), age_s: 5, count: 2 }),
+        };
+        let rows = std::iter::once(row).filter(|row| filter.selects(&row.tenant, &row.tunnel));
+        let page = Page::take(rows, filter.limit, |row| row);
+        Ike { charon: Some(Charon::default()), total: page.total, rows: page.rows }
     }
 
     fn crypto(&self) -> Crypto {
@@ -246,6 +275,9 @@ fn every_table_is_printed() {
         &["show", "sas"],
         &["acme    dc1     inbound    0x00001001  aes128gcm16  rustcrypto  window 64"],
     );
+    contains(&["show", "ike"], &["charon: not needed, external\n", "down", "5s ago: wrong pre-shared key\n"]);
+    contains(&["show", "ike", "--detail"], &["failures         2\n"]);
+    contains(&["show", "ike", "--tunnel", "dc9"], &["no negotiated tunnels\n"]);
     contains(&["show", "sas", "--detail"], &["last packet      1s ago\n"]);
     contains(&["show", "sas", "--tunnel", "dc9"], &["no security associations\n"]);
     contains(&["show", "crypto"], &["warning: 1 by hand\n"]);
@@ -277,7 +309,9 @@ fn json_has_exact_values() {
     assert_eq!(value["rows"][0]["encap"]["packets"], 1_234_567);
     assert_eq!(value["rows"][0]["type"], "gre");
     assert_eq!(value["rows"][0]["state"], "up");
-    for table in ["status", "ports", "cores", "routes", "neighbors", "drops", "sas", "crypto", "config"] {
+    for table in
+        ["status", "ports", "cores", "routes", "neighbors", "drops", "sas", "ike", "crypto", "config"]
+    {
         let text = daemon.output(&["show", table, "--json"]);
         serde_json::from_str::<serde_json::Value>(&text).unwrap();
     }

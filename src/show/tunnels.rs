@@ -30,7 +30,7 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
             tunnel.name.clone(),
             tunnel.kind.clone(),
             state(tunnel.state).to_owned(),
-            tunnel.remote.to_string(),
+            remote(tunnel),
             tunnel.mtu.to_string(),
             mss(tunnel),
             cipher(tunnel),
@@ -58,9 +58,9 @@ fn one(tunnel: &TunnelRow) -> String {
         ("type", tunnel.kind.clone()),
         ("state", join(state(tunnel.state), tunnel.reason.as_deref())),
         ("endpoint", format!("{} ({})", tunnel.endpoint, tunnel.local)),
-        ("remote", tunnel.remote.to_string()),
+        ("remote", remote(tunnel)),
         ("underlay", maybe(tunnel.underlay.as_ref())),
-        ("moved to", maybe(tunnel.moved_to)),
+        (if tunnel.remote.is_some() { "moved to" } else { "found at" }, maybe(tunnel.moved_to)),
         ("key", maybe(tunnel.key)),
         ("ciphers", cipher(tunnel)),
         ("UDP ports", maybe(tunnel.udp_ports.map(|(ours, theirs)| format!("{ours}, peer {theirs}")))),
@@ -83,6 +83,10 @@ fn state(state: TunnelState) -> &'static str {
     }
 }
 
+fn remote(tunnel: &TunnelRow) -> String {
+    tunnel.remote.map_or_else(|| "any".to_owned(), |remote| remote.to_string())
+}
+
 fn mss(tunnel: &TunnelRow) -> String {
     match (tunnel.mss_v4, tunnel.mss_v6) {
         (None, None) => "off".to_owned(),
@@ -100,7 +104,10 @@ fn note(tunnel: &TunnelRow) -> String {
     let keepalives_lost = tunnel.keepalive.is_some_and(|keepalive| keepalive.state == KeepaliveState::Down);
     [
         tunnel.reason.clone(),
-        tunnel.moved_to.map(|address| format!("moved to {address}")),
+        tunnel.moved_to.map(|address| match tunnel.remote {
+            Some(_) => format!("moved to {address}"),
+            None => format!("at {address}"),
+        }),
         tunnel.path_mtu.map(|path| format!("path MTU {}", path.outer)),
         keepalives_lost.then(|| "keepalives lost".to_owned()).filter(|_| tunnel.reason.is_none()),
     ]

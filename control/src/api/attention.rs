@@ -8,6 +8,9 @@ use super::types::{CoreRole, CoreRow, PortRow, Status};
 /// A pool this full will soon refuse buffers.
 const POOL_NEARLY_FULL_PERCENT: u64 = 90;
 
+/// Of many of a kind, these are named.
+const MAX_NAMED: usize = 3;
+
 /// A loop this long delays packets by more than a burst of any size explains.
 const STALL_US: f64 = 10_000.0;
 
@@ -17,6 +20,7 @@ pub(super) fn attention(status: &Status, ports: &[PortRow], cores: &[CoreRow]) -
     links(ports, &mut sentences);
     workers(cores, &mut sentences);
     encryption(status, &mut sentences);
+    negotiation(status, &mut sentences);
     tunnels(status, &mut sentences);
     losses(ports, &mut sentences);
     pools(cores, &mut sentences);
@@ -109,6 +113,30 @@ fn encryption(status: &Status, sentences: &mut Vec<String>) {
     }
     if let Some(why) = &status.no_renewal {
         sentences.push(format!("workers get no new sender IDs, which they should every day: {why}"));
+    }
+}
+
+fn negotiation(status: &Status, sentences: &mut Vec<String>) {
+    let Some(ike) = &status.ike else { return };
+    if let Some(problem) = &ike.problem {
+        sentences.push(format!("IKE: no tunnel can be negotiated or rekeyed: {problem}"));
+    }
+    for refused in ike.refused.iter().take(MAX_NAMED) {
+        sentences.push(format!("IKE: {refused}"));
+    }
+    if ike.refused.len() > MAX_NAMED {
+        sentences.push(format!("IKE: {} more like this: penstock show ike", ike.refused.len() - MAX_NAMED));
+    }
+    let named = ike.failing.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match ike.failing.len() {
+        0 => {}
+        1 => sentences.push(format!(
+            "IKE: the negotiation of tunnel {named} fails: penstock show ike --detail says why"
+        )),
+        n => sentences.push(format!(
+            "IKE: the negotiations of {n} tunnels fail ({named}{}): penstock show ike --detail says why",
+            if n > MAX_NAMED { ", ..." } else { "" }
+        )),
     }
 }
 

@@ -14,9 +14,9 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 
 use super::error::{ApiError, ErrorBody, MAX_BODY_BYTES};
-use super::filter::{NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
+use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::types::{
-    CoreRow, Crypto, DropRow, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
+    CoreRow, Crypto, DropRow, Ike, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
     RunningConfig, SaRow, Status, TunnelRow,
 };
 
@@ -115,6 +115,11 @@ impl Client {
     /// Security associations that match.
     pub async fn sas(&self, filter: &SaFilter) -> Result<Page<SaRow>, ClientError> {
         self.show("sas", filter).await
+    }
+
+    /// The IKE daemon, and negotiated tunnels that match.
+    pub async fn ike(&self, filter: &IkeFilter) -> Result<Ike, ClientError> {
+        self.show("ike", filter).await
     }
 
     /// What encrypts, and who may.

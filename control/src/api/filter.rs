@@ -65,6 +65,21 @@ pub struct SaFilter {
     pub limit: usize,
 }
 
+/// Which negotiated tunnels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IkeFilter {
+    /// Of this tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
+    /// At most so many; 0: all.
+    #[serde(default = "default_limit")]
+    pub limit: usize,
+}
+
 /// Which neighbours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,6 +114,14 @@ impl SaFilter {
     }
 }
 
+impl IkeFilter {
+    /// Whether the filter wants a tunnel.
+    pub fn selects(&self, tenant: &str, tunnel: &str) -> bool {
+        self.tenant.as_deref().is_none_or(|wanted| wanted == tenant)
+            && self.tunnel.as_deref().is_none_or(|wanted| wanted == tunnel)
+    }
+}
+
 impl RouteFilter {
     /// Whether the filter wants anything of this tenant's table.
     pub fn selects_table(&self, tenant: &str) -> bool {
@@ -126,6 +149,12 @@ impl Default for TunnelFilter {
 }
 
 impl Default for SaFilter {
+    fn default() -> Self {
+        Self { tenant: None, tunnel: None, limit: DEFAULT_LIMIT }
+    }
+}
+
+impl Default for IkeFilter {
     fn default() -> Self {
         Self { tenant: None, tunnel: None, limit: DEFAULT_LIMIT }
     }

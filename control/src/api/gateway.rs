@@ -3,9 +3,9 @@
 use futures_util::future::BoxFuture;
 
 use super::error::ApiError;
-use super::filter::{NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
+use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::types::{
-    CoreRow, Crypto, DropRow, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
+    CoreRow, Crypto, DropRow, Ike, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
     RunningConfig, SaRow, Status, TunnelRow,
 };
 
@@ -28,6 +28,9 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Security associations that match, by tunnel, inbound ones first.
     fn sas(&self, filter: &SaFilter) -> Page<SaRow>;
+
+    /// The IKE daemon, and negotiated tunnels that match, by tenant and name.
+    fn ike(&self, filter: &IkeFilter) -> Ike;
 
     /// What encrypts, and who may.
     fn crypto(&self) -> Crypto;

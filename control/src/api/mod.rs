@@ -20,7 +20,7 @@ mod types;
 
 pub use client::{Client, ClientError};
 pub use error::{ApiError, ErrorCode, MAX_BODY_BYTES, Problem};
-pub use filter::{DEFAULT_LIMIT, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
+pub use filter::{DEFAULT_LIMIT, IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 pub use gateway::Gateway;
 pub use server::serve;
 pub use types::*;

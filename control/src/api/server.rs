@@ -74,6 +74,7 @@ fn router(gateway: Arc<dyn Gateway>) -> Router {
         .route("/v1/show/drops", get(|api| show(api, |gateway| Page::all(gateway.drops()))))
         .route("/v1/show/crypto", get(|api| show(api, |gateway| gateway.crypto())))
         .route("/v1/show/sas", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.sas(filter))))
+        .route("/v1/show/ike", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.ike(filter))))
         .route("/v1/show/config", get(|api| show(api, |gateway| gateway.config())))
         .route(
             "/v1/show/tunnels",

@@ -6,6 +6,7 @@
 
 mod core;
 mod crypto;
+mod ike;
 mod port;
 mod reload;
 mod route;
@@ -15,10 +16,11 @@ mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
+pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};
-pub use sa::{SaCore, SaDirection, SaNumbering, SaRow};
+pub use sa::{SaBudget, SaCore, SaDirection, SaLeft, SaNumbering, SaRow, SaState};
 pub use status::{LastReload, Status, UpCount};
 pub use tunnel::{Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState};
 

@@ -22,6 +22,8 @@ pub struct EspForm {
     pub suites: Vec<Suite>,
     /// Inside UDP.
     pub udp: Option<UdpPorts>,
+    /// Where the peer negotiated from; instead of the configuration's remote, which may be any.
+    pub remote: Option<IpAddr>,
 }
 
 /// Where a peer was found to be, instead of where the configuration says (RFC 7296 section 2.23).
@@ -53,11 +55,11 @@ impl Tunnels {
     pub(super) fn set_esp(&mut self, tenant: &Name, name: &Name, form: &EspForm) -> bool {
         let Some(id) = self.id(tenant, name) else { return false };
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.esp != *form) else { return false };
-        let udp_changes = entry.esp.udp != form.udp;
-        entry.esp = form.clone();
-        if udp_changes {
-            self.set_peer(id, None);
-        }
+        let peer_stays = entry.esp.udp == form.udp && entry.esp.remote == form.remote;
+        self.rehome(id, |entry| {
+            entry.esp = form.clone();
+            entry.peer = entry.peer.filter(|_| peer_stays);
+        });
         self.dirty.insert(id);
         true
     }
@@ -65,20 +67,12 @@ impl Tunnels {
     /// The peer of a tunnel in UDP sends from elsewhere. True when that is news.
     pub(super) fn learn_peer(&mut self, id: TunnelId, peer: Peer) -> bool {
         let Some(entry) = self.entries.get(&id) else { return false };
-        let fits = entry.esp.udp.is_some() && peer.address.is_ipv4() == entry.config.remote.is_ipv4();
+        let fits = entry.esp.udp.is_some() && peer.address.is_ipv4() == entry.place.local.is_ipv4();
         if !fits || entry.peer == Some(peer) {
             return false;
         }
-        self.set_peer(id, Some(peer));
+        self.rehome(id, |entry| entry.peer = Some(peer));
         self.dirty.insert(id);
         true
-    }
-
-    /// Packets go to the peer's address from now on.
-    pub(super) fn set_peer(&mut self, id: TunnelId, peer: Option<Peer>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        self.by_remote.remove(&(entry.remote(), id));
-        entry.peer = peer;
-        self.by_remote.insert((entry.remote(), id));
     }
 }

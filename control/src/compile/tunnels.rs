@@ -1,7 +1,7 @@
 //! Tunnels: their numbers, their identity on the wire, and the prebuilt form that workers use.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -73,27 +73,31 @@ pub(super) struct TunnelEntry {
 impl TunnelEntry {
     /// What tells its packets from those of others. A packet of an IPsec tunnel names a security association.
     fn identity(&self) -> Option<(EndpointId, IpAddr, Option<u32>)> {
-        self.config.gre().map(|gre| (self.place.endpoint, self.config.remote, gre.key))
+        let gre = self.config.gre()?;
+        Some((self.place.endpoint, self.config.remote.address()?, gre.key))
     }
 
-    /// Where outer packets go.
-    pub(super) fn remote(&self) -> IpAddr {
-        self.peer.map_or(self.config.remote, |peer| peer.address)
+    /// Where outer packets go: where the peer was found, or negotiated from, or is configured. `None`: nobody knows
+    /// yet, and nothing is sent.
+    pub(super) fn remote(&self) -> Option<IpAddr> {
+        let found = self.peer.map(|peer| peer.address);
+        let known = found.or(self.esp.remote.filter(|_| self.config.is_ipsec()));
+        known.or(self.config.remote.address()).filter(|ip| ip.is_ipv4() == self.place.local.is_ipv4())
     }
 
     fn encapsulation(&self) -> Encapsulation {
         match &self.config.kind {
             TunnelKind::Gre(gre) => Encapsulation::Gre { key: gre.key, checksum: gre.checksum },
-            TunnelKind::Ipsec => self.esp.encapsulation(self.peer),
+            TunnelKind::Ipsec(_) => self.esp.encapsulation(self.peer),
         }
     }
 
     /// Largest inner packet that a link of `link` bytes takes.
     fn fits(&self, link: u16) -> u16 {
-        let v6 = self.config.remote.is_ipv6();
+        let v6 = self.place.local.is_ipv6();
         match &self.config.kind {
             TunnelKind::Gre(gre) => link.saturating_sub(gre_overhead(v6, gre.key.is_some(), gre.checksum)),
-            TunnelKind::Ipsec => self.esp.inner_mtu(link, v6),
+            TunnelKind::Ipsec(_) => self.esp.inner_mtu(link, v6),
         }
     }
 
@@ -117,7 +121,8 @@ pub(super) struct Tunnels {
     pub(super) slots: Slots,
     pub(super) entries: BTreeMap<TunnelId, TunnelEntry>,
     ids: HashMap<(Name, Name), TunnelId>,
-    pub(super) by_remote: BTreeSet<(IpAddr, TunnelId)>,
+    /// Those that have a remote.
+    by_remote: BTreeSet<(IpAddr, TunnelId)>,
     pub(super) dirty: BTreeSet<TunnelId>,
     ageing: BTreeSet<(Instant, TunnelId)>,
     incarnations: u64,
@@ -157,7 +162,9 @@ impl Tunnels {
             next_hops.release(tables, &entry.underlay);
             entry.filter.remove(filters, tables);
             forget_path_mtu(&mut self.ageing, *id, &mut entry);
-            self.by_remote.remove(&(entry.remote(), *id));
+            if let Some(remote) = entry.remote() {
+                self.by_remote.remove(&(remote, *id));
+            }
             self.dirty.remove(id);
             self.ids.remove(&(entry.tenant, entry.name));
             self.slots.release(id.0);
@@ -182,17 +189,14 @@ impl Tunnels {
                 return Some(());
             }
             entry.unbind(tables);
-            let (before, remote) = (entry.remote(), entry.config.remote);
-            self.by_remote.remove(&(before, id));
-            if remote != config.remote || entry.config.kind != config.kind {
-                entry.peer = None;
-            }
-            if remote != config.remote {
-                forget_path_mtu(&mut self.ageing, id, entry);
-            }
-            entry.config = config.clone();
-            entry.place = place;
-            entry.written = None;
+            self.rehome(id, |entry| {
+                if entry.config.remote != config.remote || entry.config.is_ipsec() != config.is_ipsec() {
+                    entry.peer = None;
+                }
+                entry.config = config.clone();
+                entry.place = place;
+                entry.written = None;
+            });
             self.dirty.insert(id);
             return Some(());
         }
@@ -217,6 +221,25 @@ impl Tunnels {
         Some(())
     }
 
+    /// Changes a tunnel in a way that may change where its packets go. A path MTU that was learned of another path is
+    /// forgotten.
+    pub(super) fn rehome(&mut self, id: TunnelId, change: impl FnOnce(&mut TunnelEntry)) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let before = entry.remote();
+        change(entry);
+        let after = entry.remote();
+        if before == after {
+            return;
+        }
+        forget_path_mtu(&mut self.ageing, id, entry);
+        if let Some(remote) = before {
+            self.by_remote.remove(&(remote, id));
+        }
+        if let Some(remote) = after {
+            self.by_remote.insert((remote, id));
+        }
+    }
+
     /// Puts the identities of new and changed tunnels on the wire.
     pub(super) fn bind(&mut self, tables: &mut Snapshot) {
         for id in &self.dirty {
@@ -224,7 +247,9 @@ impl Tunnels {
             if let Some((endpoint, remote, key)) = entry.identity() {
                 tables.bind_tunnel(endpoint, remote, key, *id);
             }
-            self.by_remote.insert((entry.remote(), *id));
+            if let Some(remote) = entry.remote() {
+                self.by_remote.insert((remote, *id));
+            }
         }
     }
 
@@ -249,7 +274,7 @@ impl Tunnels {
     /// A router cannot forward outer packets larger than this. False: nothing new.
     pub(super) fn learn_path_mtu(&mut self, id: TunnelId, mtu: u32, now: Instant) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
-        let floor = if entry.config.remote.is_ipv6() { MIN_PATH_MTU_V6 } else { MIN_PATH_MTU_V4 };
+        let floor = if entry.place.local.is_ipv6() { MIN_PATH_MTU_V6 } else { MIN_PATH_MTU_V4 };
         let outer = u16::try_from(mtu).unwrap_or(u16::MAX).max(floor);
         let expires = now + PATH_MTU_AGE;
         if let Some(old) = entry.path_mtu.filter(|old| old.expires > now) {
@@ -297,8 +322,14 @@ impl Tunnels {
     ) -> Result<bool, (Name, Name, TunnelError)> {
         let Some(entry) = self.entries.get_mut(&id) else { return Ok(false) };
         // 1. The way of outer packets. The new one is taken before the old one is let go, so that what both use stays.
-        let (ways, link_mtu) = underlay.ways_to(links, entry.remote());
-        let target = next_hops.acquire(links, tables, ways);
+        let remote = entry.remote();
+        let (target, link_mtu) = match remote {
+            Some(remote) => {
+                let (ways, link_mtu) = underlay.ways_to(links, remote);
+                (next_hops.acquire(links, tables, ways), link_mtu)
+            }
+            None => (Target::fixed(Hop::NO_ROUTE), None),
+        };
         let before = std::mem::replace(&mut entry.underlay, target);
         next_hops.release(tables, &before);
         // 2. Sizes: what the link takes, what the path was found to take, what the operator says.
@@ -313,7 +344,8 @@ impl Tunnels {
             mtu,
             underlay: next_hops.hop(&entry.underlay),
             underlay_mtu,
-            remote: entry.remote(),
+            // Nothing is sent there: a tunnel without a peer has no association either.
+            remote: remote.unwrap_or(unspecified(entry.place.local)),
             encapsulation: entry.encapsulation(),
             filter: surroundings.filter,
             address_v4: or_else(first_v4(&entry.config.address), surroundings.address_v4),
@@ -334,6 +366,11 @@ impl Tunnels {
         entry.written = Some(derived);
         Ok(true)
     }
+}
+
+/// No address, of this one's family.
+fn unspecified(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 fn forget_path_mtu(ageing: &mut BTreeSet<(Instant, TunnelId)>, id: TunnelId, entry: &mut TunnelEntry) {

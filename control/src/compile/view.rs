@@ -30,6 +30,8 @@ pub struct TunnelView<'a> {
     pub config: &'a TunnelConfig,
     /// The address of our endpoint.
     pub local: IpAddr,
+    /// Where outer packets go; `None`: nobody has negotiated yet.
+    pub remote: Option<IpAddr>,
     /// Largest inner packet now, bytes.
     pub mtu: u16,
     /// Segment sizes that SYNs are lowered to, for IPv4 and IPv6; `None`: left alone.
@@ -122,6 +124,7 @@ impl Compiler {
             name: &entry.name,
             config: &entry.config,
             local: entry.place.local,
+            remote: entry.remote(),
             mtu: entry.written.map_or(0, |written| written.mtu),
             mss: self.tables.tunnel(*id).map_or((None, None), |tunnel| tunnel.mss()),
             path_mtu: entry.path_mtu,

@@ -200,6 +200,7 @@ fn needs_restart(path: &str) -> bool {
     let mut parts = path.split('.');
     match (parts.next(), parts.next(), parts.next()) {
         (Some("node" | "memory" | "cores" | "crypto"), _, _) => true,
+        (Some("ike"), Some(key), _) => !matches!(key, "rate" | "source_rate"),
         (Some("ports"), _, None) => true,
         (Some("ports"), _, Some(key)) => {
             matches!(key, "device" | "mac" | "mtu" | "rx_descriptors" | "tx_descriptors")
@@ -220,6 +221,7 @@ pub fn diff(old: &ValidConfig, new: &ValidConfig) -> Difference {
     difference
         .each("endpoints", &old.endpoints, &new.endpoints, |d, path, old, new| d.section(path, old, new));
     difference.section("icmp", &old.icmp, &new.icmp);
+    difference.section("ike", &old.ike, &new.ike);
     difference.each("tenants", &old.tenants, &new.tenants, |d, path, old, new| d.tenant(path, old, new));
     difference
 }

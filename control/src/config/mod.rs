@@ -4,9 +4,13 @@
 //! what a reload would change. Nothing here needs a NIC, root, or the kernel; only [`load`] touches a file.
 
 mod diff;
+mod duration;
+mod files;
+mod identity;
 mod name;
 mod placement;
 pub(crate) mod problem;
+pub(crate) mod proposal;
 mod read;
 pub(crate) mod reader;
 mod schema;
@@ -22,9 +26,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use diff::{Change, ChangeKind, Difference, NeedsRestart, diff};
+pub use duration::Period;
+pub use files::{FileKind, NamedFile};
+pub use identity::Identity;
 pub use name::Name;
 pub use placement::{PortPlacement, place_queues};
 pub use problem::{Location, Problem};
+pub use proposal::{Proposal, Proposals};
 pub use schema::*;
 pub use tree::MAX_TEXT_BYTES;
 pub use validate::{MAX_PORTS, MAX_TENANTS, MAX_TUNNELS};
@@ -38,12 +46,18 @@ use reader::Reader;
 pub struct ValidConfig {
     config: Arc<GatewayConfig>,
     warnings: Arc<[Problem]>,
+    files: Arc<[NamedFile]>,
 }
 
 impl ValidConfig {
     /// What is allowed but likely not meant.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// The files that it names, which nobody has looked at yet.
+    pub fn files(&self) -> &[NamedFile] {
+        &self.files
     }
 
     /// The configuration with every default written out, as YAML that reads back as the same configuration.
@@ -118,7 +132,8 @@ fn parse(file: &str, text: &str) -> Result<ValidConfig, Vec<Problem>> {
     }
     match config {
         Some(config) if problems.is_empty() => {
-            Ok(ValidConfig { config: Arc::new(config), warnings: warnings.into_list().into() })
+            let files = files::named(file, &config, &root).into();
+            Ok(ValidConfig { config: Arc::new(config), warnings: warnings.into_list().into(), files })
         }
         _ => Err(problems.into_list()),
     }

@@ -77,6 +77,11 @@ impl Problems {
         self.list.push(Problem { file, at, path: path.into(), message: message.into(), fix: fix.into() });
     }
 
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.list.len() + self.unlisted
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

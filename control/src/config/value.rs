@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::name::Name;
 use super::problem::Location;
 use super::reader::Reader;
+use super::schema::Selectors;
 use super::tree::{Kind, Node};
 
 /// Any text.
@@ -224,4 +225,45 @@ pub(crate) fn key_name(reader: &mut Reader, text: &str, at: Location) -> Option<
             None
         }
     }
+}
+
+/// Prefixes on both sides of a tunnel.
+pub(crate) fn selectors(reader: &mut Reader, node: &Node) -> Option<Selectors> {
+    let mut f = reader.fields(node)?;
+    let any = Selectors::default();
+    let local = f.or(reader, "local", any.local, prefixes);
+    let remote = f.or(reader, "remote", any.remote, prefixes);
+    f.finish(reader);
+    Some(Selectors { local, remote })
+}
+
+fn prefixes(reader: &mut Reader, node: &Node) -> Option<Vec<IpNet>> {
+    if matches!(&node.kind, Kind::List(items) if items.is_empty()) {
+        return reader.unfit(
+            node,
+            "a list of prefixes",
+            "write prefixes such as [10.1.0.0/16], or leave the key out for any",
+        );
+    }
+    let prefixes = reader.list(node, prefix)?;
+    if prefixes.len() > Selectors::MAX {
+        let message = format!("there are {} prefixes, the limit is {}", prefixes.len(), Selectors::MAX);
+        reader.problem(node.at, message, "write larger prefixes, or leave the key out for any");
+        return None;
+    }
+    Some(prefixes)
+}
+
+/// Largest replay window, packets.
+pub(crate) const MAX_WINDOW: u32 = 65_536;
+
+/// A replay window that the data plane can have; 0 is none.
+pub(crate) fn replay_window(reader: &mut Reader, node: &Node) -> Option<u32> {
+    let window = number(0..=MAX_WINDOW)(reader, node)?;
+    if window == 0 || (window >= 64 && window.is_power_of_two()) {
+        return Some(window);
+    }
+    let fix = "write 0 (off), or a power of two from 64 to 65536";
+    reader.problem(node.at, format!("{window} is no size of a replay window"), fix);
+    None
 }

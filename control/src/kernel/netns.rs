@@ -62,6 +62,14 @@ impl Netns {
         &self.name
     }
 
+    /// A handle of its own on it, by which a process can be started in it.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Runs `work` inside the namespace and returns what it returned. Blocks for as long as it runs, so keep
     /// it short where the caller is an async task.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, KernelError> {

@@ -7,10 +7,10 @@ use penstock_dataplane::esp::sa::Spi;
 
 use super::Running;
 use super::associations::{InstallError, places};
-use super::clock::Now;
+use super::clock::{self, Now};
 use super::reload::{SETTLE, SETTLE_STEP};
 use super::state::State;
-use crate::config::TunnelKind;
+use crate::config::TunnelConfig;
 use crate::leases::MAX_KEY_LIFE;
 use crate::static_sas::TunnelName;
 
@@ -20,9 +20,12 @@ impl State {
         self.associations.shape(&self.static_sas, &mut self.compiler)
     }
 
-    /// Takes off associations that have had their time.
-    pub(super) fn turn_associations(&mut self) {
+    /// Takes off associations that have had their time. True when the tables must be made again.
+    pub(super) fn turn_associations(&mut self) -> bool {
         self.associations.turn(&mut self.dataplane.feed, Instant::now());
+        let (negotiated, mut gear) = self.negotiating();
+        negotiated.turn(&mut gear, clock::moment());
+        negotiated.take_unpublished()
     }
 
     /// Stops what has been sent under for too long.
@@ -41,7 +44,7 @@ impl State {
     /// There is something to encrypt, or may be soon.
     fn encrypts(&self) -> bool {
         let mut tenants = self.compiler.config().tenants.values();
-        tenants.any(|tenant| tenant.tunnels.values().any(|tunnel| tunnel.kind == TunnelKind::Ipsec))
+        tenants.any(|tenant| tenant.tunnels.values().any(TunnelConfig::is_ipsec))
     }
 }
 

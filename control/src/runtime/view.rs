@@ -13,13 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
-    ApiError, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Keepalive,
-    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
+    ApiError, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Ike, IkeFilter,
+    Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
     PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig,
     SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
-use crate::config::{Mac, TunnelKind};
+use crate::config::{Mac, Remote};
+use crate::ike::IkeView;
 use crate::kernel::state::NeighbourState;
 
 /// A reload on its way to the control thread.
@@ -33,6 +34,7 @@ pub(super) struct View {
     pub(super) state: Arc<Mutex<State>>,
     pub(super) reloads: mpsc::Sender<ReloadCall>,
     pub(super) version: String,
+    pub(super) ike: Option<IkeView>,
 }
 
 impl View {
@@ -78,6 +80,7 @@ impl Gateway for View {
             stopped_sas: state.associations.stopped() as u64,
             no_lease: state.no_lease.clone(),
             no_renewal: state.no_renewal.clone(),
+            ike: self.ike.as_ref().map(IkeView::status).filter(|ike| ike.tunnels.total > 0),
             last_reload: state.last_reload.as_ref().map(|last| LastReload {
                 age_s: last.at.elapsed().as_secs(),
                 changes: last.changes,
@@ -143,6 +146,10 @@ impl Gateway for View {
 
     fn sas(&self, filter: &SaFilter) -> Page<SaRow> {
         sas::sas(&self.state(), filter)
+    }
+
+    fn ike(&self, filter: &IkeFilter) -> Ike {
+        self.ike.as_ref().map(|ike| ike.show(filter)).unwrap_or_default()
     }
 
     fn crypto(&self) -> Crypto {
@@ -246,17 +253,27 @@ fn judge(state: &State, tunnel: &TunnelView<'_>) -> (TunnelState, Option<String>
     } else {
         (
             TunnelState::Down,
-            Some(format!("no route to {}", tunnel.peer.map_or(tunnel.config.remote, |peer| peer.address))),
+            Some(match tunnel.remote {
+                Some(remote) => format!("no route to {remote}"),
+                None => "nobody has negotiated yet".to_owned(),
+            }),
         )
     }
 }
 
 /// Why an IPsec tunnel has nothing to send under.
 fn no_association(state: &State, tunnel: &TunnelView<'_>) -> Option<&'static str> {
-    if tunnel.config.kind != TunnelKind::Ipsec {
+    if !tunnel.config.is_ipsec() {
         return None;
     }
     let name = (tunnel.tenant.clone(), tunnel.name.clone());
+    let cannot_encrypt = || {
+        let no_lease = state.dataplane.workers.iter().any(|worker| worker.stats.sender_id.get() == 0);
+        no_lease.then_some("workers may not encrypt, see show crypto")
+    };
+    if tunnel.config.ike().is_some() {
+        return state.negotiated.why_down(&name).or_else(cannot_encrypt);
+    }
     let there = state.associations.tunnel(&name);
     if state.associations.is_stopped(&name) {
         Some("its outbound key is too old, see show status")
@@ -264,10 +281,8 @@ fn no_association(state: &State, tunnel: &TunnelView<'_>) -> Option<&'static str
         Some("no security association")
     } else if there.is_some_and(|there| there.outbound.is_none()) {
         Some("no outbound security association")
-    } else if state.dataplane.workers.iter().any(|worker| worker.stats.sender_id.get() == 0) {
-        Some("workers may not encrypt, see show crypto")
     } else {
-        None
+        cannot_encrypt()
     }
 }
 
@@ -282,11 +297,11 @@ fn tunnel_row(state: &State, tunnel: &TunnelView<'_>) -> TunnelRow {
         kind: tunnel.config.kind.name().to_owned(),
         endpoint: tunnel.config.endpoint.to_string(),
         local: tunnel.local,
-        remote: tunnel.config.remote,
+        remote: tunnel.config.remote.address(),
         key: tunnel.config.gre().and_then(|gre| gre.key),
         ciphers: tunnel.esp.suites.iter().map(ToString::to_string).collect(),
         udp_ports: tunnel.esp.udp.map(|udp| (udp.local, tunnel.peer.map_or(udp.remote, |peer| peer.port))),
-        moved_to: tunnel.peer.map(|peer| peer.address).filter(|address| *address != tunnel.config.remote),
+        moved_to: tunnel.remote.filter(|remote| Remote::At(*remote) != tunnel.config.remote),
         state: tunnel_state,
         reason,
         underlay: (!underlay.is_empty()).then(|| underlay.join(", ")),

@@ -84,7 +84,7 @@ impl Check<'_> {
     fn known(&mut self) {
         for (name, sas) in self.tunnels {
             let path = path(name, "");
-            match self.tunnel(name).map(|tunnel| tunnel.kind) {
+            match self.tunnel(name).map(|tunnel| &tunnel.kind) {
                 None => {
                     let known: Vec<String> =
                         ipsec(self.config).map(|(tenant, tunnel)| format!("{tenant}/{tunnel}")).collect();
@@ -99,7 +99,11 @@ impl Check<'_> {
                     let fix = "write type: ipsec in the configuration, or remove it here";
                     self.error(&path, "is a gre tunnel", fix);
                 }
-                Some(TunnelKind::Ipsec) => {}
+                Some(TunnelKind::Ipsec(ipsec)) if ipsec.ike.is_some() => {
+                    let fix = "remove its ike from the configuration, or remove it here";
+                    self.error(&path, "negotiates its security associations", fix);
+                }
+                Some(TunnelKind::Ipsec(_)) => {}
             }
             if sas.inbound.is_empty() && sas.outbound.is_none() {
                 self.warn(&path, "has neither inbound nor outbound: the tunnel stays down", "add both");
@@ -140,8 +144,10 @@ impl Check<'_> {
             if let Some(sa) = &sas.outbound {
                 let path = path(name, ".outbound.spi");
                 let port = sas.udp.map(|udp| udp.remote);
-                if let Some(other) = theirs.insert((tunnel.remote, port, sa.spi), path.clone()) {
-                    let message = self.same(&format!("{:#x} of {}", sa.spi, tunnel.remote), &other);
+                // A remote may be any only of a tunnel that negotiates.
+                let Some(remote) = tunnel.remote.address() else { continue };
+                if let Some(other) = theirs.insert((remote, port, sa.spi), path.clone()) {
+                    let message = self.same(&format!("{:#x} of {remote}", sa.spi), &other);
                     self.error(&path, message, "the peer could not tell them apart: give one another spi");
                 }
             }
@@ -176,7 +182,7 @@ impl Check<'_> {
         format!("{what} is also that of {other} (line {})", self.root.locate(other).line)
     }
 
-    /// Tunnels without any.
+    /// Tunnels that get none from anywhere.
     fn missing(&mut self) {
         let config = self.config;
         for (tenant, tunnel) in ipsec(config).filter(|name| !self.tunnels.contains_key(name)) {
@@ -189,7 +195,8 @@ impl Check<'_> {
 
 fn ipsec(config: &ValidConfig) -> impl Iterator<Item = TunnelName> {
     config.tenants.iter().flat_map(|(tenant, settings)| {
-        let tunnels = settings.tunnels.iter().filter(|(_, tunnel)| tunnel.kind == TunnelKind::Ipsec);
+        let tunnels =
+            settings.tunnels.iter().filter(|(_, tunnel)| tunnel.is_ipsec() && tunnel.ike().is_none());
         tunnels.map(|(name, _)| (tenant.clone(), name.clone()))
     })
 }

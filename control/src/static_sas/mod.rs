@@ -26,8 +26,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use diff::{Unchangeable, diff};
-pub use sa::{InboundSa, OutboundSa, Selectors, TunnelSas};
+pub use sa::{InboundSa, OutboundSa, TunnelSas};
 
+pub use crate::config::Selectors;
 use crate::config::problem::Problems;
 use crate::config::reader::Reader;
 use crate::config::{Name, Problem, ValidConfig, tree};

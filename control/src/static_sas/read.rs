@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
 use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::tables::UdpPorts;
 use zeroize::Zeroizing;
 
 use super::TunnelName;
 use super::masked::Keys;
-use super::sa::{InboundSa, OutboundSa, Selectors, TunnelSas};
+use super::sa::{InboundSa, OutboundSa, TunnelSas};
 use crate::config::reader::{Fields, Reader, closest};
 use crate::config::tree::{Kind, Node, shorten};
-use crate::config::{Location, Name, value};
+use crate::config::{Location, Name, Selectors, value};
 use crate::secret::Secret;
 
 /// Numbers up to 255 are reserved (RFC 4303 section 2.1).
@@ -21,8 +20,6 @@ const FIRST_SPI: u32 = 256;
 const NATT_PORT: u16 = 4500;
 /// Inbound security associations of one tunnel: a rekey has two for a while.
 const MAX_INBOUND: usize = 64;
-/// Largest replay window, packets.
-const MAX_WINDOW: u32 = 65_536;
 
 pub(super) fn file(r: &mut Reader, root: &Node, keys: &Keys) -> Option<BTreeMap<TunnelName, TunnelSas>> {
     let mut f = r.fields(root)?;
@@ -48,7 +45,7 @@ fn tunnel(r: &mut Reader, node: &Node, keys: &Keys) -> Option<TunnelSas> {
     let udp = f.optional(r, "udp", udp);
     let inbound = f.or(r, "inbound", vec![], |r, node| inbounds(r, node, keys));
     let outbound = f.optional(r, "outbound", |r, node| outbound(r, node, keys));
-    let selectors = f.or(r, "selectors", Selectors::default(), selectors);
+    let selectors = f.or(r, "selectors", Selectors::default(), value::selectors);
     f.finish(r);
     Some(TunnelSas { udp, inbound, outbound, selectors })
 }
@@ -72,32 +69,6 @@ fn udp(r: &mut Reader, node: &Node) -> Option<UdpPorts> {
     Some(UdpPorts { local, remote })
 }
 
-fn selectors(r: &mut Reader, node: &Node) -> Option<Selectors> {
-    let mut f = r.fields(node)?;
-    let any = Selectors::default();
-    let local = f.or(r, "local", any.local, prefixes);
-    let remote = f.or(r, "remote", any.remote, prefixes);
-    f.finish(r);
-    Some(Selectors { local, remote })
-}
-
-fn prefixes(r: &mut Reader, node: &Node) -> Option<Vec<IpNet>> {
-    if matches!(&node.kind, Kind::List(items) if items.is_empty()) {
-        return r.unfit(
-            node,
-            "a list of prefixes",
-            "write prefixes such as [10.1.0.0/16], or leave the key out for any",
-        );
-    }
-    let prefixes = r.list(node, value::prefix)?;
-    if prefixes.len() > Selectors::MAX {
-        let message = format!("there are {} prefixes, the limit is {}", prefixes.len(), Selectors::MAX);
-        r.problem(node.at, message, "write larger prefixes, or leave the key out for any");
-        return None;
-    }
-    Some(prefixes)
-}
-
 fn inbounds(r: &mut Reader, node: &Node, keys: &Keys) -> Option<Vec<InboundSa>> {
     if let Kind::List(items) = &node.kind
         && items.len() > MAX_INBOUND
@@ -113,7 +84,7 @@ fn inbound(r: &mut Reader, node: &Node, keys: &Keys) -> Option<InboundSa> {
     let mut f = r.fields(node)?;
     let spi = f.required(r, "spi", "0x1001", spi);
     let algorithms = algorithms(r, &mut f, keys);
-    let replay_window = f.or(r, "replay_window", Some(0), |r, node| Some(window(r, node)));
+    let replay_window = f.or(r, "replay_window", Some(0), |r, node| Some(value::replay_window(r, node)));
     let esn = esn(r, &mut f, replay_window, "replay_window");
     f.finish(r);
     let (suite, key, auth_key) = algorithms?;
@@ -124,7 +95,7 @@ fn outbound(r: &mut Reader, node: &Node, keys: &Keys) -> Option<OutboundSa> {
     let mut f = r.fields(node)?;
     let spi = f.required(r, "spi", "0x2001", spi);
     let algorithms = algorithms(r, &mut f, keys);
-    let number = value::number(0..=MAX_WINDOW);
+    let number = value::number(0..=value::MAX_WINDOW);
     let peer_replay_window = f.or(r, "peer_replay_window", Some(0), |r, node| Some(number(r, node)));
     let esn = esn(r, &mut f, peer_replay_window, "peer_replay_window");
     // Without ESN a sequence number has 32 bits and does not come back to zero (RFC 4303 section 3.3.3).
@@ -143,16 +114,6 @@ fn outbound(r: &mut Reader, node: &Node, keys: &Keys) -> Option<OutboundSa> {
         soft_packets,
         hard_packets,
     })
-}
-
-fn window(r: &mut Reader, node: &Node) -> Option<u32> {
-    let window = value::number(0..=MAX_WINDOW)(r, node)?;
-    if window == 0 || (window >= 64 && window.is_power_of_two()) {
-        return Some(window);
-    }
-    let fix = "write 0 (off), or a power of two from 64 to 65536";
-    r.problem(node.at, format!("{window} is no size of a replay window"), fix);
-    None
 }
 
 fn spi(r: &mut Reader, node: &Node) -> Option<u32> {

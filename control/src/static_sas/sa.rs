@@ -1,11 +1,10 @@
 //! Security associations as the file gives them.
 
-use ipnet::IpNet;
 use penstock_dataplane::esp::key::{KeyError, KeyMaterial};
-use penstock_dataplane::esp::selector;
 use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::tables::UdpPorts;
 
+use crate::config::Selectors;
 use crate::secret::Secret;
 
 /// What a file has for one tunnel.
@@ -18,15 +17,6 @@ pub struct TunnelSas {
     pub outbound: Option<OutboundSa>,
     /// The inner packets that may use them.
     pub selectors: Selectors,
-}
-
-/// Which inner packets may go through a tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selectors {
-    /// Addresses on our side.
-    pub local: Vec<IpNet>,
-    /// Addresses on the customer's side.
-    pub remote: Vec<IpNet>,
 }
 
 /// A security association for what we receive.
@@ -91,18 +81,5 @@ impl TunnelSas {
     /// The suites in use.
     pub fn suites(&self) -> impl Iterator<Item = Suite> {
         self.inbound.iter().map(|sa| sa.suite).chain(self.outbound.iter().map(|sa| sa.suite))
-    }
-}
-
-impl Selectors {
-    /// Most prefixes of a side.
-    pub const MAX: usize = selector::Selectors::MAX;
-}
-
-impl Default for Selectors {
-    /// Everything.
-    fn default() -> Self {
-        let any = || vec![IpNet::from(ipnet::Ipv4Net::default()), IpNet::from(ipnet::Ipv6Net::default())];
-        Self { local: any(), remote: any() }
     }
 }

@@ -19,6 +19,7 @@ tenants:
       dc2: {type: ipsec, endpoint: gw, remote: 192.0.2.77}
       dc3: {type: ipsec, endpoint: gw2, remote: 192.0.2.78}
       plain: {endpoint: gw, remote: 192.0.2.77}
+      asks: {type: ipsec, endpoint: gw2, remote: 192.0.2.79, ike: {psk_file: /x}}
 ";
 
 /// Every tunnel of [`CONFIG`] with what it can have.

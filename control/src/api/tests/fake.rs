@@ -38,7 +38,7 @@ pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow 
         kind: "gre".into(),
         endpoint: "anycast4".into(),
         local: "203.0.113.1".parse().unwrap(),
-        remote: "192.0.2.77".parse().unwrap(),
+        remote: Some("192.0.2.77".parse().unwrap()),
         key: Some(7),
         ciphers: vec![],
         udp_ports: None,
@@ -72,7 +72,15 @@ pub(super) fn sas() -> Vec<SaRow> {
         tenant: "acme".into(),
         tunnel: "dc1".into(),
         direction: SaDirection::Inbound,
+        state: SaState::Current,
         spi: "0x00001001".into(),
+        peer: Some("192.0.2.77:4500".into()),
+        node: Some(1023),
+        age_s: Some(60),
+        budget: Some(SaBudget {
+            seconds: SaLeft { rekey: Some(0), end: Some(u64::MAX) },
+            ..SaBudget::default()
+        }),
         cipher: "aes128gcm16".into(),
         backend: "rustcrypto".into(),
         esn: true,
@@ -104,6 +112,29 @@ pub(super) fn sas() -> Vec<SaRow> {
     };
     let other = SaRow { tunnel: "dc2".into(), ..outbound.clone() };
     vec![inbound, outbound, other]
+}
+
+pub(super) fn ike() -> Ike {
+    let row = IkeRow {
+        tenant: "acme".into(),
+        tunnel: "dc1".into(),
+        state: IkeState::Up,
+        local: "192.0.2.1".into(),
+        remote: "any".into(),
+        peer: Some("198.51.100.9:4500".into()),
+        local_id: "192.0.2.1".into(),
+        remote_id: "r1.example".into(),
+        nat: Some(true),
+        suite: Some("AES_GCM_16_128/PRF_HMAC_SHA2_256/ECP_256".into()),
+        age_s: Some(61),
+        rekey_s: Some(13_000),
+        spis: None,
+        children: vec![],
+        refused: None,
+        last_failure: Some(IkeFailure { reason: "wrong pre-shared key".into(), age_s: 120, count: 3 }),
+    };
+    let other = IkeRow { tunnel: "dc2".into(), state: IkeState::Down, peer: None, ..row.clone() };
+    Ike { charon: Some(Charon::default()), total: 2, rows: vec![row, other] }
 }
 
 pub(super) fn crypto() -> Crypto {
@@ -148,6 +179,12 @@ impl Gateway for Fake {
             no_lease: Some("the disk is full".into()),
             no_renewal: Some("the clock is behind".into()),
             stopped_sas: 2,
+            ike: Some(IkeStatus {
+                problem: Some("charon has ended".into()),
+                refused: vec!["tunnel acme/dc3: charon refuses it".into()],
+                failing: vec!["acme/dc2".into(), "acme/dc4".into()],
+                ..IkeStatus::default()
+            }),
             ..Status::default()
         }
     }
@@ -182,6 +219,13 @@ impl Gateway for Fake {
     fn sas(&self, filter: &SaFilter) -> Page<SaRow> {
         let rows = sas().into_iter().filter(|row| filter.selects(&row.tenant, &row.tunnel));
         Page::take(rows, filter.limit, |row| row)
+    }
+
+    fn ike(&self, filter: &IkeFilter) -> Ike {
+        let all = ike();
+        let rows = all.rows.into_iter().filter(|row| filter.selects(&row.tenant, &row.tunnel));
+        let page = Page::take(rows, filter.limit, |row| row);
+        Ike { charon: all.charon, total: page.total, rows: page.rows }
     }
 
     fn crypto(&self) -> Crypto {

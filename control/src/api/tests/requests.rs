@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::Running;
-use super::fake::{Fake, RUNNING, crypto, sas, tunnels};
+use super::fake::{Fake, RUNNING, crypto, ike, sas, tunnels};
 use crate::api::*;
 
 #[tokio::test]
@@ -23,6 +23,7 @@ async fn every_table_crosses_the_socket_unchanged() {
     assert_eq!(client.config().await.unwrap(), fake.config());
     assert_eq!(client.tunnels(&TunnelFilter::default()).await.unwrap(), Page::all(tunnels()));
     assert_eq!(client.sas(&SaFilter::default()).await.unwrap(), Page::all(sas()));
+    assert_eq!(client.ike(&IkeFilter::default()).await.unwrap(), ike());
     assert_eq!(client.crypto().await.unwrap(), crypto());
     assert_eq!(client.routes(&RouteFilter::default()).await.unwrap(), fake.routes(&RouteFilter::default()));
     let neighbors = client.neighbors(&NeighborFilter::default()).await.unwrap();
@@ -49,6 +50,10 @@ async fn filters_and_limits_reach_the_gateway() {
     let page = client.sas(&of_tunnel).await.unwrap();
     assert_eq!((page.total, page.rows), (2, sas()[..1].to_vec()));
 
+    let of_tunnel = IkeFilter { tunnel: Some("dc2".into()), ..IkeFilter::default() };
+    let page = client.ike(&of_tunnel).await.unwrap();
+    assert_eq!((page.total, page.rows), (1, ike().rows[1..].to_vec()));
+
     let prefixes = async |filter: RouteFilter| {
         let page = client.routes(&filter).await.unwrap();
         page.rows.iter().map(|row| row.prefix.to_string()).collect::<Vec<_>>()
@@ -66,7 +71,7 @@ async fn filters_and_limits_reach_the_gateway() {
 async fn status_says_what_needs_attention() {
     let running = Running::start(Arc::new(Fake::default()));
     let status = Client::new(running.socket()).status().await.unwrap();
-    assert_eq!(status.attention.len(), 7, "{:?}", status.attention);
+    assert_eq!(status.attention.len(), 10, "{:?}", status.attention);
     assert!(status.attention[0].starts_with("port core0: no link"));
     assert!(status.attention[1].starts_with("core 3: works with tables of generation 8"));
     assert_eq!(status.attention[2], "workers may not encrypt, IPsec tunnels send nothing: the disk is full");
@@ -78,8 +83,16 @@ async fn status_says_what_needs_attention() {
         status.attention[4],
         "workers get no new sender IDs, which they should every day: the clock is behind"
     );
-    assert!(status.attention[5].starts_with("1 of 3 tunnels are not up"));
-    assert!(status.attention[6].starts_with("3 security associations come from a file"));
+    assert_eq!(
+        status.attention[5..8],
+        [
+            "IKE: no tunnel can be negotiated or rekeyed: charon has ended",
+            "IKE: tunnel acme/dc3: charon refuses it",
+            "IKE: the negotiations of 2 tunnels fail (acme/dc2, acme/dc4): penstock show ike --detail says why"
+        ]
+    );
+    assert!(status.attention[8].starts_with("1 of 3 tunnels are not up"));
+    assert!(status.attention[9].starts_with("3 security associations come from a file"));
     running.stop().await;
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::IkeStatus;
+
 /// The gateway at a glance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -60,6 +62,9 @@ pub struct Status {
     /// Why workers do not get new sender IDs, while they have old ones.
     #[serde(default)]
     pub no_renewal: Option<String>,
+    /// Negotiation; absent: no tunnel has `ike`.
+    #[serde(default)]
+    pub ike: Option<IkeStatus>,
     /// The last reload, if there was one.
     pub last_reload: Option<LastReload>,
     /// What an operator should look at, most urgent first. The server fills it in from the other tables.

@@ -18,8 +18,8 @@ pub struct TunnelRow {
     pub endpoint: String,
     /// Address of our endpoint.
     pub local: IpAddr,
-    /// The customer's router.
-    pub remote: IpAddr,
+    /// The customer's router; absent: wherever it negotiates from.
+    pub remote: Option<IpAddr>,
     /// GRE key.
     pub key: Option<u32>,
     /// Algorithms of an IPsec tunnel, of both directions where they differ.
@@ -28,7 +28,7 @@ pub struct TunnelRow {
     /// Ports of ESP in UDP, ours and the peer's.
     #[serde(default)]
     pub udp_ports: Option<(u16, u16)>,
-    /// Where the peer was found, when that is not `remote`: a NAT has moved it.
+    /// Where the peer was found, when that is not `remote`: a NAT has moved it, or it may be anywhere.
     #[serde(default)]
     pub moved_to: Option<IpAddr>,
     /// Whether packets can leave through it.

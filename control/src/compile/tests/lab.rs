@@ -157,10 +157,10 @@ impl Lab {
         let id = self.compiler.tunnel_id(&Name::new(tenant).unwrap(), &Name::new(name).unwrap()).unwrap();
         let tunnel = self.compiler.tables().tunnel(id).unwrap();
         assert!(tunnel.is_live());
-        let remote = self.compiler.tunnels().find(|t| t.id == id).unwrap().config.remote;
+        let remote = self.compiler.tunnels().find(|t| t.id == id).unwrap().remote;
         let (v4, v6) = tunnel.mss();
         let mss = |mss: Option<u16>| mss.map_or("off".into(), |mss| mss.to_string());
-        let by = self.follow(tunnel.underlay(), remote);
+        let by = remote.map_or("nowhere".into(), |remote| self.follow(tunnel.underlay(), remote));
         format!("mtu {} mss {}/{} by {by}", tunnel.mtu(), mss(v4), mss(v6))
     }
 

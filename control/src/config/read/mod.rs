@@ -2,10 +2,12 @@
 //!
 //! Here a value is right or wrong in itself. Whether values fit each other is `validate`'s question.
 
+mod ike;
 mod ports;
 mod tenants;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::name::Name;
 use super::reader::Reader;
@@ -31,6 +33,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
     let endpoints =
         fields.or(r, "endpoints", BTreeMap::new(), |r, node| r.entries(node, value::key_name, value::host));
     let icmp = fields.optional(r, "icmp", icmp).or_else(|| icmp(r, &missing(root)));
+    let ike = fields.optional(r, "ike", ike::ike).or_else(|| ike::ike(r, &missing(root)));
     let tenants =
         fields.or(r, "tenants", BTreeMap::new(), |r, node| r.entries(node, value::key_name, tenants::tenant));
     fields.finish(r);
@@ -48,6 +51,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
         routes,
         endpoints,
         icmp: icmp?,
+        ike: ike?,
         tenants,
     })
 }
@@ -64,24 +68,37 @@ fn named(text: &str) -> impl FnOnce() -> Option<Name> + '_ {
 fn node_config(r: &mut Reader, node: &Node) -> Option<NodeConfig> {
     let mut f = r.fields(node)?;
     let name = f.optional(r, "name", value::name).or_else(named("penstock"));
+    let number = f.or(r, "number", 0, value::number(0..=MAX_NODE_NUMBER));
     let netns = f.optional(r, "netns", value::name).or_else(named("penstock"));
     let socket = f.or(r, "socket", "/run/penstock/api.sock".into(), |r, node| {
-        let path = value::text(r, node)?;
-        // sockaddr_un has 108 bytes, one of them for the end.
-        if path.starts_with('/') && path.len() < 108 {
-            return Some(path.into());
-        }
-        r.unfit(node, "an absolute path of at most 107 bytes", "write a path such as /run/penstock/api.sock")
+        socket(r, node, "write a path such as /run/penstock/api.sock")
     });
     let state = f.or(r, "state", "/var/lib/penstock".into(), |r, node| {
-        let path = value::text(r, node)?;
-        if path.starts_with('/') && !path.contains('\0') {
-            return Some(path.into());
-        }
-        r.unfit(node, "an absolute path", "write a directory of our own, such as /var/lib/penstock")
+        path(r, node, "write a directory of our own, such as /var/lib/penstock")
     });
     f.finish(r);
-    Some(NodeConfig { name: name?, netns: netns?, socket, state })
+    Some(NodeConfig { name: name?, number, netns: netns?, socket, state })
+}
+
+/// SPIs have 10 bits for it.
+const MAX_NODE_NUMBER: u16 = 1023;
+
+/// The path of a unix socket: sockaddr_un has 108 bytes, one of them for the end.
+fn socket(r: &mut Reader, node: &Node, fix: &str) -> Option<PathBuf> {
+    let path = value::text(r, node)?;
+    if path.starts_with('/') && path.len() < 108 && !path.contains(char::is_control) {
+        return Some(path.into());
+    }
+    r.unfit(node, "an absolute path of at most 107 bytes", fix)
+}
+
+/// The path of a file or directory.
+fn path(r: &mut Reader, node: &Node, fix: &str) -> Option<PathBuf> {
+    let path = value::text(r, node)?;
+    if path.starts_with('/') && !path.contains(char::is_control) {
+        return Some(path.into());
+    }
+    r.unfit(node, "an absolute path", fix)
 }
 
 fn memory(r: &mut Reader, node: &Node) -> Option<MemoryConfig> {

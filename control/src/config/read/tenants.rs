@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ike;
 use crate::config::reader::{Fields, Reader};
 use crate::config::schema::*;
 use crate::config::tree::{Kind, Node};
@@ -40,7 +41,7 @@ fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelConfig> {
     let mut f = r.fields(node)?;
     let kind = kind(r, &mut f);
     let endpoint = f.required(r, "endpoint", "NAME (one of endpoints)", value::name);
-    let remote = f.required(r, "remote", "192.0.2.77 (the customer's router)", value::host);
+    let remote = f.required(r, "remote", "192.0.2.77 (the customer's router)", remote);
     let address = f.or(r, "address", vec![], |r, node| r.list(node, value::interface_address));
     let mtu = f.or(
         r,
@@ -99,13 +100,24 @@ fn kind(r: &mut Reader, f: &mut Fields<'_>) -> TunnelKind {
                 None::<()>
             });
         }
-        return TunnelKind::Ipsec;
+        return TunnelKind::Ipsec(IpsecConfig { ike: f.optional(r, "ike", ike::tunnel).map(Box::new) });
     }
+    f.optional(r, "ike", |r, node| {
+        r.problem(node.at, "is for IPsec, this tunnel is gre", "remove it, or write type: ipsec");
+        None::<()>
+    });
     TunnelKind::Gre(GreConfig {
         key: f.optional(r, "key", value::number(0..=u32::MAX)),
         checksum: f.or(r, "checksum", false, value::boolean),
         keepalive: f.optional(r, "keepalive", keepalive),
     })
+}
+
+fn remote(r: &mut Reader, node: &Node) -> Option<Remote> {
+    match &node.kind {
+        Kind::Scalar(text) if **text == *"any" => Some(Remote::Any),
+        _ => value::host(r, node).map(Remote::At),
+    }
 }
 
 fn source_filter(r: &mut Reader, node: &Node) -> Option<SourceFilter> {

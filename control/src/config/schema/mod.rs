@@ -11,9 +11,11 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+mod ike;
 mod ports;
 mod tenants;
 
+pub use ike::*;
 pub use ports::*;
 pub use tenants::*;
 
@@ -38,6 +40,8 @@ pub struct GatewayConfig {
     pub endpoints: BTreeMap<Name, IpAddr>,
     /// Limits of the ICMP errors that we send.
     pub icmp: IcmpConfig,
+    /// Who negotiates security associations.
+    pub ike: IkeConfig,
     /// The customers.
     pub tenants: BTreeMap<Name, TenantConfig>,
 }
@@ -47,6 +51,8 @@ pub struct GatewayConfig {
 pub struct NodeConfig {
     /// Its name.
     pub name: Name,
+    /// Its number, in the SPIs that it gives out: 0 to 1023, another one for each node.
+    pub number: u16,
     /// The network namespace of the twins.
     pub netns: Name,
     /// The unix socket of the API.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::Auto;
+use super::{Auto, TunnelIke};
 use crate::config::name::Name;
 
 /// `tenants.NAME`: a customer.
@@ -30,7 +30,7 @@ pub struct TunnelConfig {
     /// Our end, by name.
     pub endpoint: Name,
     /// The customer's router.
-    pub remote: IpAddr,
+    pub remote: Remote,
     /// Our addresses inside the tunnel.
     pub address: Vec<IpNet>,
     /// Largest inner packet.
@@ -52,19 +52,62 @@ impl TunnelConfig {
     pub fn gre(&self) -> Option<&GreConfig> {
         match &self.kind {
             TunnelKind::Gre(gre) => Some(gre),
-            TunnelKind::Ipsec => None,
+            TunnelKind::Ipsec(_) => None,
+        }
+    }
+
+    /// Whether its packets are ESP.
+    pub fn is_ipsec(&self) -> bool {
+        matches!(self.kind, TunnelKind::Ipsec(_))
+    }
+
+    /// How its security associations are negotiated; `None`: they are not.
+    pub fn ike(&self) -> Option<&TunnelIke> {
+        match &self.kind {
+            TunnelKind::Gre(_) => None,
+            TunnelKind::Ipsec(ipsec) => ipsec.ike.as_deref(),
+        }
+    }
+}
+
+/// `remote`: where the customer's router is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Remote {
+    /// Wherever it negotiates from; only with `ike`.
+    Any,
+    /// There.
+    #[serde(untagged)]
+    At(IpAddr),
+}
+
+impl Remote {
+    /// Its address, if that is known beforehand.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Any => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::At(address) => address.fmt(f),
         }
     }
 }
 
 /// `type`: the encapsulation of a tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum TunnelKind {
     /// RFC 2784, 2890 and 7676.
     Gre(GreConfig),
     /// ESP in tunnel mode (RFC 4303). Its keys are not configuration: they come with its security associations.
-    Ipsec,
+    Ipsec(IpsecConfig),
 }
 
 impl TunnelKind {
@@ -72,9 +115,17 @@ impl TunnelKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Gre(_) => "gre",
-            Self::Ipsec => "ipsec",
+            Self::Ipsec(_) => "ipsec",
         }
     }
+}
+
+/// The keys of an IPsec tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct IpsecConfig {
+    /// How its security associations are negotiated; `None`: they come from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ike: Option<Box<TunnelIke>>,
 }
 
 /// The keys of a GRE tunnel.

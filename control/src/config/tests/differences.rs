@@ -75,6 +75,10 @@ fn what_is_fixed_needs_a_restart() {
     for (from, to) in [
         ("ports:", "memory: {size_mib: 128}\nports:"),
         ("ports:", "node: {netns: other}\nports:"),
+        ("ports:", "node: {number: 5}\nports:"),
+        ("ports:", "ike: external\nports:"),
+        ("ports:", "ike: {run: /run/x}\nports:"),
+        ("ports:", "ike: {charon: /x}\nports:"),
         ("ports:", "node: {state: /srv/penstock}\nports:"),
         ("ports:", "crypto: {backend: rustcrypto}\nports:"),
         ("workers: [1]", "workers: [1], spread: off"),
@@ -89,6 +93,8 @@ fn what_is_fixed_needs_a_restart() {
         ("endpoint: gw", "endpoint: gw\n        type: ipsec"),
         ("device: net_null0", "device: net_null0\n    tenant: acme"),
         ("ports:", "icmp: {rate: 5}\nports:"),
+        ("ports:", "ike: {rate: 5, source_rate: 5}\nports:"),
+        ("endpoint: gw", "endpoint: gw\n        type: ipsec\n        ike: {psk_file: /x}"),
         ("ports:", "routes: [{prefix: 0.0.0.0/0, via: 192.0.2.254}]\nports:"),
     ] {
         let difference = diff(&valid(SMALL), &valid(&replace(from, to)));

@@ -3,12 +3,15 @@
 
 mod any_text;
 mod differences;
+mod ike;
 mod problems;
 
 use super::{ValidConfig, parse_str};
 
 const BARE_METAL: &str = include_str!("../../../../docs/examples/bare-metal-2x100g.yaml");
 const LAPTOP: &str = include_str!("../../../../docs/examples/laptop.yaml");
+
+const IPSEC: &str = include_str!("../../../../docs/examples/ipsec.yaml");
 
 /// A small valid configuration; tests change a line of it.
 const SMALL: &str = "\
@@ -30,6 +33,9 @@ tenants:
       - {prefix: 198.51.100.0/24, via: dc1}
 ";
 
+/// Every key of `ike`.
+const IKE: &str = include_str!("ike.yaml");
+
 fn valid(text: &str) -> ValidConfig {
     parse_str(text).unwrap_or_else(|problems| {
         panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -49,7 +55,7 @@ fn replace(from: &str, to: &str) -> String {
 
 #[test]
 fn the_examples_are_valid_and_warn_of_nothing() {
-    for text in [BARE_METAL, LAPTOP, SMALL] {
+    for text in [BARE_METAL, LAPTOP, IPSEC, SMALL] {
         assert_eq!(valid(text).warnings(), []);
     }
     assert_eq!(valid(BARE_METAL).cores.workers, (2..=9).collect::<Vec<_>>());
@@ -58,7 +64,7 @@ fn the_examples_are_valid_and_warn_of_nothing() {
 #[test]
 fn what_is_written_out_reads_back_as_the_same() {
     let ipsec = replace("endpoint: gw", "type: ipsec\n        endpoint: gw");
-    for text in [BARE_METAL, LAPTOP, SMALL, &ipsec] {
+    for text in [BARE_METAL, LAPTOP, IPSEC, SMALL, &ipsec, IKE] {
         let config = valid(text);
         let written = config.to_yaml();
         assert_eq!(valid(&written), config, "{written}");
@@ -68,9 +74,11 @@ fn what_is_written_out_reads_back_as_the_same() {
 /// JSON is YAML, and what the API shows can be a file again.
 #[test]
 fn json_reads_back_as_the_same() {
-    let config = valid(BARE_METAL);
-    let json = serde_json::to_string(&config).unwrap();
-    assert_eq!(valid(&json), config);
+    for text in [BARE_METAL, IKE] {
+        let config = valid(text);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(valid(&json), config);
+    }
 }
 
 /// What the reader says it knows in a map, it says when it is asked for something that it does not know.
@@ -83,12 +91,19 @@ fn every_key_is_documented() {
         ("memory", "ports:", "memory: {zzzzzzzz: 1}\nports:"),
         ("cores", "workers: [1]", "workers: [1], zzzzzzzz: 1"),
         ("crypto", "ports:", "crypto: {zzzzzzzz: 1}\nports:"),
+        ("ike", "ports:", "ike: {zzzzzzzz: 1}\nports:"),
+        ("ike", "ports:", "ike: {mode: external, zzzzzzzz: 1}\nports:"),
         ("icmp", "ports:", "icmp: {zzzzzzzz: 1}\nports:"),
         ("ports.edge0", "device:", "zzzzzzzz: 1\n    device:"),
         ("ports.edge0.vlans.1", "device:", "vlans: {1: {zzzzzzzz: 1}}\n    device:"),
         ("routes[0]", "ports:", "routes: [{prefix: 10.0.0.0/8, via: blackhole, zzzzzzzz: 1}]\nports:"),
         ("tenants.acme", "tunnels:", "zzzzzzzz: 1\n    tunnels:"),
         ("tenants.acme.tunnels.dc1", "remote:", "zzzzzzzz: 1\n        remote:"),
+        (
+            "tenants.acme.tunnels.dc1.ike",
+            "remote:",
+            "type: ipsec\n        ike: {psk_file: /x, zzzzzzzz: 1}\n        remote:",
+        ),
         ("tenants.acme.tunnels.dc1.keepalive", "remote:", "keepalive: {zzzzzzzz: 1}\n        remote:"),
         ("tenants.acme.routes[0]", "via: dc1", "via: dc1, zzzzzzzz: 1"),
     ];
@@ -103,7 +118,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 61);
+    assert_eq!(keys, 98);
 }
 
 #[test]

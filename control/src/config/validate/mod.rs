@@ -4,6 +4,7 @@
 //! not be called unknown: names are looked up in the text too.
 
 mod cores;
+mod ike;
 mod ports;
 mod prefixes;
 mod routes;
@@ -59,6 +60,7 @@ pub(super) fn validate(
     check.endpoints();
     check.routes();
     check.tenants();
+    check.ike_limits();
 }
 
 impl Check<'_> {

@@ -7,24 +7,26 @@ use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::tables::tunnel::gre_overhead;
 
 use super::Check;
+use super::ike::Routers;
 use super::prefixes::PrefixMap;
 use crate::config::name::Name;
-use crate::config::schema::{Auto, Mss, TunnelConfig, TunnelKind};
+use crate::config::schema::{Auto, GatewayConfig, Mss, Remote, TunnelConfig, TunnelKind};
 
 /// Smallest MTU that inner IPv6 can live with (RFC 8200 section 5), bytes.
 const MIN_IPV6_MTU: u16 = 1280;
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     pub(super) fn tunnels(&mut self, owners: &PrefixMap<(Name, String)>) {
-        let config = self.config;
+        let config: &'a GatewayConfig = self.config;
         let mut identities: HashMap<(&str, IpAddr, Option<u32>), (&Name, &Name)> = HashMap::new();
+        let mut routers = Routers::default();
         let largest_link = config.ports.values().map(|port| port.mtu).max().unwrap_or(1500);
         for (tenant_name, tenant) in &config.tenants {
             let mut inner: HashMap<IpAddr, &Name> = HashMap::new();
             for (name, tunnel) in &tenant.tunnels {
                 let path = || format!("tenants.{tenant_name}.tunnels.{name}");
-                let identity = tunnel.gre().map(|gre| (&*tunnel.endpoint, tunnel.remote, gre.key));
-                if let Some(identity) = identity
+                let identity = |address| Some((&*tunnel.endpoint, address, tunnel.gre()?.key));
+                if let Some(identity) = tunnel.remote.address().and_then(identity)
                     && let Some((other_tenant, other)) = identities.insert(identity, (tenant_name, name))
                 {
                     let other = format!("tenants.{other_tenant}.tunnels.{other}");
@@ -40,50 +42,64 @@ impl Check<'_> {
                 }
                 self.ends(&path, tunnel, owners);
                 self.sizes(&path, tunnel, largest_link);
+                if let Some(ike) = tunnel.ike() {
+                    self.ike((tenant_name, name), tunnel, ike, &mut routers);
+                }
             }
         }
     }
 
     fn ends(&mut self, path: &dyn Fn() -> String, tunnel: &TunnelConfig, owners: &PrefixMap<(Name, String)>) {
         let config = self.config;
-        match config.endpoints.get(&tunnel.endpoint) {
-            None => {
-                let path = format!("{}.endpoint", path());
-                let names = config.endpoints.keys().map(|n| &**n);
-                self.unknown(&path, "endpoint", &tunnel.endpoint, "endpoints", names);
+        let endpoint = config.endpoints.get(&tunnel.endpoint);
+        if endpoint.is_none() {
+            let path = format!("{}.endpoint", path());
+            let names = config.endpoints.keys().map(|n| &**n);
+            self.unknown(&path, "endpoint", &tunnel.endpoint, "endpoints", names);
+        }
+        let Some(remote) = tunnel.remote.address() else {
+            if tunnel.ike().is_none() {
+                let fix = "write the address of the customer's router, or type: ipsec and ike";
+                self.error(&format!("{}.remote", path()), "any needs ike to find the router", fix);
             }
-            Some(endpoint) if endpoint.is_ipv4() != tunnel.remote.is_ipv4() => {
+            return;
+        };
+        match endpoint {
+            Some(endpoint) if endpoint.is_ipv4() != remote.is_ipv4() => {
                 let family = |ip: &IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-                let (far, near) = (family(&tunnel.remote), family(endpoint));
-                let message = format!("{} is {far}, endpoint {} is {near}", tunnel.remote, tunnel.endpoint);
-                let fitting = config.endpoints.iter().find(|(_, ip)| ip.is_ipv4() == tunnel.remote.is_ipv4());
+                let (far, near) = (family(&remote), family(endpoint));
+                let message = format!("{remote} is {far}, endpoint {} is {near}", tunnel.endpoint);
+                let fitting = config.endpoints.iter().find(|(_, ip)| ip.is_ipv4() == remote.is_ipv4());
                 let fix = match fitting {
                     Some((name, _)) => format!("write the router's {near} address, or use endpoint: {name}"),
                     None => format!("write the router's {near} address, or add an {far} endpoint"),
                 };
                 self.error(&format!("{}.remote", path()), message, fix);
             }
-            Some(_) => {}
+            _ => {}
         }
-        if self.is_ours(tunnel.remote) {
-            let message = format!("{} is an address of this gateway", tunnel.remote);
+        if self.is_ours(remote) {
+            let message = format!("{remote} is an address of this gateway");
             self.error(&format!("{}.remote", path()), message, "write the address of the customer's router");
-        } else if let Some((prefix, (_, owner))) = owners.covering(tunnel.remote, 128) {
-            let message =
-                format!("{} is inside {prefix} ({owner}), which is reached through tunnels", tunnel.remote);
+        } else if let Some((prefix, (_, owner))) = owners.covering(remote, 128) {
+            let message = format!("{remote} is inside {prefix} ({owner}), which is reached through tunnels");
             let fix = "a tunnel cannot run inside itself: write an address of the router's own provider";
             self.error(&format!("{}.remote", path()), message, fix);
         }
     }
 
     fn sizes(&mut self, path: &dyn Fn() -> String, tunnel: &TunnelConfig, largest_link: u16) {
-        let v6 = tunnel.remote.is_ipv6();
+        // The remote is of the endpoint's family.
+        let v6 = match tunnel.remote {
+            Remote::At(address) => address.is_ipv6(),
+            Remote::Any => self.config.endpoints.get(&tunnel.endpoint).is_some_and(IpAddr::is_ipv6),
+        };
         // Of an IPsec tunnel the least that any suite needs; what its own needs is known with its keys.
         let fits = match &tunnel.kind {
             TunnelKind::Gre(gre) => {
                 largest_link.saturating_sub(gre_overhead(v6, gre.key.is_some(), gre.checksum))
             }
-            TunnelKind::Ipsec => {
+            TunnelKind::Ipsec(_) => {
                 Suite::all().map(|suite| suite.inner_mtu(largest_link, v6, false)).max().unwrap_or(0)
             }
         };

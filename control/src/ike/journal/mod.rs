@@ -17,6 +17,7 @@ mod record;
 mod tests;
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -96,9 +97,22 @@ impl Journal {
     /// When it cannot be written. The old one stays then.
     pub fn replace(&self, entry: &Entry, record: &Record) -> Result<(), RunDirectoryError> {
         let path = self.path.join(&entry.0);
-        let bytes = record.encode(self.boot.as_str()).map_err(std::io::Error::other);
+        let bytes = record.encode(self.boot.as_str()).map_err(io::Error::other);
         let bytes = bytes.map_err(failed("write", &path))?;
         run_directory::replace(&path, &self.path.join(TEMPORARY), &bytes).map_err(failed("write", &path))
+    }
+
+    /// Changes a record. Its keys are in memory only meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read or written. The old one stays then.
+    pub fn update(&self, entry: &Entry, change: impl FnOnce(&mut Record)) -> Result<(), RunDirectoryError> {
+        let path = self.path.join(&entry.0);
+        let bytes = run_directory::read(&path, record::MAX_RECORD).map_err(failed("read", &path))?;
+        let (_, mut record) =
+            Record::decode(&bytes).map_err(io::Error::other).map_err(failed("read", &path))?;
+        change(&mut record);
+        self.replace(entry, &record)
     }
 
     /// Writes how far an SA has come. Cheap: three system calls.

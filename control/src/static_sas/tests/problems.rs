@@ -155,7 +155,18 @@ fn what_does_not_fit_the_configuration() {
         "acme/plain",
         "18:3: tunnels.acme/plain: is a gre tunnel; write type: ipsec in the configuration, or remove it here",
     );
+    one(
+        "acme/dc3",
+        "acme/asks",
+        "18:3: tunnels.acme/asks: negotiates its security associations; remove its ike from the configuration, or remove \
+         it here",
+    );
     let left_out = FILE.split("  acme/dc3").next().unwrap();
+    assert_eq!(
+        valid(FILE).warnings().len() + 1,
+        valid(left_out).warnings().len(),
+        "one that negotiates lacks nothing"
+    );
     assert!(
         words(valid(left_out).warnings())[0]
             .contains("acme/dc3 is an ipsec tunnel without security associations")

@@ -1,0 +1,147 @@
+//! What the files of a configuration hold: pre-shared keys, private keys, certificates.
+//!
+//! Secrets are read only from files that nobody else can read, live in memory that is wiped, and are never printed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use zeroize::Zeroizing;
+
+use super::pem;
+use crate::config::{FileKind, NamedFile, Problem, ValidConfig};
+use crate::secret_file::{self, Refusal};
+
+/// Longest pre-shared key as it stands in its file, bytes.
+const MAX_PSK_BYTES: u64 = 4096;
+/// Largest file of a key or of certificates; vici has 16 bits for the length of a value.
+const MAX_FILE_BYTES: u64 = 65_535;
+
+/// The contents of all files that a configuration names.
+#[derive(Default)]
+pub struct Credentials {
+    psks: BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
+    keys: BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
+    certificates: BTreeMap<PathBuf, Vec<Vec<u8>>>,
+}
+
+/// The files may be read again any time: they are named, their contents are not.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.psks.keys().chain(self.keys.keys()).chain(self.certificates.keys());
+        f.debug_set().entries(files).finish()
+    }
+}
+
+impl Credentials {
+    /// Reads them all.
+    ///
+    /// # Errors
+    /// All files that are missing, that others can read, or that do not hold what they should.
+    pub fn read(config: &ValidConfig) -> Result<Self, Vec<Problem>> {
+        let mut credentials = Self::default();
+        let mut problems = Vec::new();
+        for named in config.files() {
+            if let Err(refusal) = credentials.add(named) {
+                problems.push(named.problem(&refusal.message, refusal.fix));
+            }
+        }
+        if problems.is_empty() { Ok(credentials) } else { Err(problems) }
+    }
+
+    /// The same, for a configuration of another machine: what is wrong with the files, and nothing of what they hold.
+    pub fn check(config: &ValidConfig) -> Vec<Problem> {
+        Self::read(config).err().unwrap_or_default()
+    }
+
+    fn add(&mut self, named: &NamedFile) -> Result<(), Refusal> {
+        let file = &named.file;
+        match named.kind {
+            FileKind::Psk if !self.psks.contains_key(file) => {
+                let (text, _) = secret_file::read(file, "key", MAX_PSK_BYTES)?;
+                self.psks.insert(file.clone(), psk(&text)?);
+            }
+            FileKind::PrivateKey if !self.keys.contains_key(file) => {
+                let (text, _) = secret_file::read(file, "key", MAX_FILE_BYTES)?;
+                private_key(&text)?;
+                self.keys.insert(file.clone(), text);
+            }
+            FileKind::Certificate | FileKind::Authorities if !self.certificates.contains_key(file) => {
+                self.certificates.insert(file.clone(), certificates(file)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn psk(&self, file: &Path) -> &[u8] {
+        self.psks.get(file).map(|secret| secret.as_slice()).unwrap_or_default()
+    }
+
+    pub(super) fn key(&self, file: &Path) -> &[u8] {
+        self.keys.get(file).map(|secret| secret.as_slice()).unwrap_or_default()
+    }
+
+    /// In DER, in the order of the file.
+    pub(super) fn certificates(&self, file: &Path) -> &[Vec<u8>] {
+        self.certificates.get(file).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+fn refusal(message: &str, fix: &str) -> Refusal {
+    Refusal { message: message.to_owned(), fix: fix.to_owned() }
+}
+
+/// The bytes of a pre-shared key: `0x` and hexadecimal digits, `0s` and Base64, or the text itself.
+fn psk(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    let (encoding, digits) = match text {
+        [b'0', b'x' | b'X', digits @ ..] => (HEXLOWER_PERMISSIVE, digits),
+        [b'0', b's' | b'S', digits @ ..] => (BASE64, digits),
+        [] => return Err(refusal("is empty", "write the pre-shared key into it")),
+        text if text.contains(&b'\n') => {
+            return Err(refusal("has several lines", "leave nothing but the pre-shared key in it"));
+        }
+        text => return Ok(Zeroizing::new(text.to_vec())),
+    };
+    let unfit = || {
+        let fix = "write 0x and an even number of hexadecimal digits, 0s and Base64 with its padding, or a key that does \
+                   not begin like them";
+        refusal("holds no key in the encoding that its first two characters announce", fix)
+    };
+    let room = encoding.decode_len(digits.len()).map_err(|_| unfit())?;
+    let mut bytes = Zeroizing::new(vec![0; room]);
+    let length = encoding.decode_mut(digits, &mut bytes).map_err(|_| unfit())?;
+    bytes.truncate(length);
+    if bytes.is_empty() { Err(unfit()) } else { Ok(bytes) }
+}
+
+/// That it is a private key which can be used without asking anybody.
+fn private_key(text: &[u8]) -> Result<(), Refusal> {
+    let has = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+    if has(b"ENCRYPTED") {
+        let fix = "write it without one: openssl pkey -in FILE -out FILE.plain; chmod 600 FILE.plain";
+        return Err(refusal("is locked with a passphrase", fix));
+    }
+    if pem::is_der(text) || (has(b"-----BEGIN ") && has(b"PRIVATE KEY-----")) {
+        return Ok(());
+    }
+    Err(refusal("holds no private key", "write an RSA or ECDSA key into it, PEM or DER"))
+}
+
+/// Certificates are nobody's secret, but not everybody may choose whom we trust.
+fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, Refusal> {
+    let unreadable = |error: std::io::Error| {
+        refusal(&format!("cannot be read: {error}"), "check the path, and who may read it")
+    };
+    let about = std::fs::metadata(file).map_err(unreadable)?;
+    if !about.is_file() || about.len() > MAX_FILE_BYTES {
+        let message = format!("is not a regular file of at most {MAX_FILE_BYTES} bytes");
+        return Err(refusal(&message, "check that this is the right file"));
+    }
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    pem::certificates(&bytes)
+        .map_err(|message| refusal(message, "write X.509 certificates into it, PEM or DER"))
+}
