@@ -1,5 +1,6 @@
-"""Writes the seeds of `regressions/`, made by scapy: `/usr/bin/python3 fuzz/make_seeds.py`."""
+"""Writes the seeds of `regressions/`, packets by scapy: `/usr/bin/python3 fuzz/make_seeds.py`."""
 
+import ipaddress
 import struct
 from pathlib import Path
 
@@ -87,11 +88,85 @@ def esp_steps():
     yield "natt", b"".join(step(TO_US, bytes(natt / Raw(body))) for body in (b"\xff", bytes(8), bytes([0, 0, 16, 2])))
 
 
+def counted(data):
+    """A string of the plugin's protocol."""
+    return struct.pack("!H", len(data)) + data
+
+
+def address(text, port=0):
+    """An address of the plugin's protocol."""
+    ip = ipaddress.ip_address(text)
+    return struct.pack("!BH", ip.version, port) + ip.packed
+
+
+def selector(network, protocol=0, first=0, last=65535):
+    """A traffic selector of the plugin's protocol."""
+    net = ipaddress.ip_network(network)
+    return struct.pack("!BHHB", protocol, first, last, net.version) + net[0].packed + net[-1].packed
+
+
+def sa_id(src, dst, spi=0xC0000001, protocol=50):
+    """The name of an SA in the plugin's protocol."""
+    return src + dst + struct.pack("!IB", spi, protocol)
+
+
+ID = sa_id(address(REMOTE, 4500), address(ENDPOINT, 4500))
+ID6 = sa_id(address(CLIENT6), address(INSIDE6))
+
+
+def add_sa(name, flags, cipher, key, mac=(1024, b""), mode=2):
+    """What ADD_SA has."""
+    limits = struct.pack("!6Q", 3960, 3600, 0, 0, 1 << 40, 0)
+    src = [selector("10.0.0.0/16")]
+    dst = [selector("0.0.0.0/0"), selector("2001:db8::/64", 17, 53, 53), selector("10.0.0.0/8", 6, 65535, 0)]
+    sides = b"".join(struct.pack("!H", len(side)) + b"".join(side) for side in (src, dst))
+    return (name + struct.pack("!BIBH", flags, 7, mode, cipher) + counted(key) + struct.pack("!H", mac[0]) + counted(mac[1])
+            + struct.pack("!I", 64) + limits + struct.pack("!IH", 0, 0) + sides)
+
+
+GCM = add_sa(ID, 1 | 4 | 16, 20, bytes(range(20)))
+
+
+def charon_messages():
+    """Names and inputs of the target `charon_request`: type, status, payload."""
+    policy = struct.pack("!BBBII", 2, 1, 2, 7, 0xC0000001) + address(ENDPOINT) + address(REMOTE) + selector("10.0.0.0/16") * 2
+    for name, kind, payload in [
+        ("hello", 1, counted(b"5.9.8") + counted(b"0.1")),
+        ("sync", 2, struct.pack("!I", 2) + b"\1" + ID + b"\0" + ID6),
+        ("get-spi", 3, address(REMOTE, 500) + address(ENDPOINT, 500) + b"\x32"),
+        ("add-gcm", 4, GCM),
+        ("add-cbc", 4, add_sa(ID6, 2 | 8, 12, bytes(32), (12, bytes(32)))),
+        ("add-transport", 4, add_sa(ID, 1, 30, bytes(20), mode=1)),
+        ("update", 5, ID + address(REMOTE, 1024) + address(ENDPOINT, 4500) + b"\1\1" + bytes(4)),
+        ("del", 6, ID),
+        ("query", 7, ID6),
+        ("flush", 8, b""),
+        ("add-policy", 9, policy),
+        ("expire", 32, ID + b"\1"),
+        ("mapping", 33, ID + address(REMOTE, 4501)),
+        ("answer-spi", 3, struct.pack("!I", 0xC0000001)),
+        ("answer-usage", 7, struct.pack("!QQQ", 100, 2, 2**64 - 1)),
+        ("answer-unknown", 2, struct.pack("!I", 1) + ID),
+    ]:
+        yield name, bytes([kind, 0]) + payload
+    yield "answer-refused", bytes([4, 4]) + counted(b"transport mode")
+
+
+def sa_records():
+    """Names and inputs of the target `sa_record`."""
+    for name, state, sa in [("current", b"\1", GCM), ("retiring", b"\2" + struct.pack("!Q", 5 * 10**9), GCM),
+                            ("pending", b"\0", add_sa(ID6, 0, 28, bytes(36)))]:
+        progress = struct.pack("!4Q", 1 << 33, 1500, 1, 2**64 - 1)
+        yield name, (b"penSA\0\0\1" + progress + counted(b"62c7ae4f-5d1b-4d6a-a9c5-2f0a1b7c8d9e") + struct.pack("!QQ", 1, 10**9)
+                     + state + struct.pack("!I", 0x12345678) + counted(b"acme") + counted(b"dc1") + sa)
+
+
 def main():
     """Writes one file for each packet and target."""
-    (HERE / "esp").mkdir(parents=True, exist_ok=True)
-    for name, steps in esp_steps():
-        (HERE / "esp" / name).write_bytes(steps)
+    for target, seeds in (("esp", esp_steps()), ("charon_request", charon_messages()), ("sa_record", sa_records())):
+        (HERE / target).mkdir(parents=True, exist_ok=True)
+        for name, seed in seeds:
+            (HERE / target / name).write_bytes(seed)
     for target in ("pipeline", "headers", "rewrites"):
         (HERE / target).mkdir(parents=True, exist_ok=True)
     frames = [(name, Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01") / packet, packet)

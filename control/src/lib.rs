@@ -10,6 +10,8 @@ pub mod config;
 pub mod ike;
 pub mod kernel;
 pub mod leases;
+pub mod local_socket;
 pub mod runtime;
+pub mod secret;
 mod secret_file;
 pub mod static_sas;

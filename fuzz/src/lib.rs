@@ -1,18 +1,22 @@
 //! What the fuzz targets check, as plain functions: the same code runs under libFuzzer and, over the committed
 //! inputs of `regressions/`, in `cargo test`.
 
+mod charon_request;
 mod config;
 mod esp;
 mod headers;
 mod pipeline;
 mod rewrites;
+mod sa_record;
 mod static_sas;
 #[path = "../../dataplane/tests/support/mod.rs"]
 mod support;
 
+pub use charon_request::charon_request;
 pub use config::config;
 pub use esp::esp;
 pub use headers::headers;
 pub use pipeline::pipeline;
 pub use rewrites::rewrites;
+pub use sa_record::sa_record;
 pub use static_sas::static_sas;

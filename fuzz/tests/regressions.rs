@@ -52,3 +52,13 @@ fn config() {
 fn static_sas() {
     replay("static_sas", 1, penstock_fuzz::static_sas);
 }
+
+#[test]
+fn charon_request() {
+    replay("charon_request", 1, penstock_fuzz::charon_request);
+}
+
+#[test]
+fn sa_record() {
+    replay("sa_record", 1, penstock_fuzz::sa_record);
+}

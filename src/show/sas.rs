@@ -1,6 +1,6 @@
 //! `show sas`: security associations, never a key.
 
-use penstock_control::api::{Page, SaCore, SaDirection, SaNumbering, SaRow};
+use penstock_control::api::{Page, SaBudget, SaCore, SaDirection, SaLeft, SaNumbering, SaRow, SaState};
 
 use super::footer;
 use crate::terminal::Column::{Number, Text};
@@ -11,11 +11,14 @@ pub fn text(page: &Page<SaRow>, width: Option<u16>) -> String {
         Text("TENANT"),
         Text("TUNNEL"),
         Text("DIRECTION"),
+        Text("STATE"),
         Text("SPI"),
         Text("CIPHER"),
         Text("BACKEND"),
         Text("NUMBERS"),
         Number("LEFT"),
+        Number("AGE"),
+        Number("REKEY IN"),
         Number("PACKETS"),
         Number("BYTES"),
         Number("DROPS"),
@@ -27,11 +30,14 @@ pub fn text(page: &Page<SaRow>, width: Option<u16>) -> String {
             sa.tenant.clone(),
             sa.tunnel.clone(),
             direction(sa.direction).to_owned(),
+            state(sa.state).to_owned(),
             sa.spi.clone(),
             sa.cipher.clone(),
             sa.backend.clone(),
             numbers(sa),
             maybe(sa.sequence_left.map(count)),
+            maybe(sa.age_s.map(duration)),
+            maybe(sa.budget.as_ref().and_then(rekey_in)),
             count(sa.packets),
             count(sa.bytes),
             count(sa.drops),
@@ -55,13 +61,25 @@ fn one(sa: &SaRow) -> String {
     let mut lines = vec![
         ("tunnel", format!("{} of {}", sa.tunnel, sa.tenant)),
         ("direction", direction(sa.direction).to_owned()),
-        ("SPI", sa.spi.clone()),
+        ("state", state(sa.state).to_owned()),
+        ("SPI", spi(sa)),
         ("cipher", format!("{}, by {}", sa.cipher, sa.backend)),
         ("numbers", numbers(sa)),
         ("newest number", sa.sequence.to_string()),
     ];
     if let (Some(left), Some(soft)) = (sa.sequence_left, sa.soft_limit) {
         lines.push(("numbers left", format!("{left}, a rekey is asked for at {soft}")));
+    }
+    if let Some(peer) = &sa.peer {
+        lines.push(("peer", peer.clone()));
+    }
+    if let Some(age) = sa.age_s {
+        lines.push(("negotiated", format!("{} ago", duration(age))));
+    }
+    if let Some(budget) = &sa.budget {
+        lines.push(("time left", left(budget.seconds, duration)));
+        lines.push(("bytes left", left(budget.bytes, |bytes| bytes.to_string())));
+        lines.push(("packets left", left(budget.packets, |packets| packets.to_string())));
     }
     lines.extend([
         ("our side", list(&sa.local)),
@@ -86,6 +104,35 @@ fn direction(direction: SaDirection) -> &'static str {
     match direction {
         SaDirection::Inbound => "inbound",
         SaDirection::Outbound => "outbound",
+    }
+}
+
+fn state(state: SaState) -> &'static str {
+    match state {
+        SaState::Current => "current",
+        SaState::Pending => "pending",
+        SaState::Retiring => "retiring",
+        SaState::Stopped => "stopped",
+        SaState::Orphan => "orphan",
+    }
+}
+
+fn spi(sa: &SaRow) -> String {
+    sa.node.map_or_else(|| sa.spi.clone(), |node| format!("{}, of node {node}", sa.spi))
+}
+
+/// When a rekey is asked for at the latest; then, how much is left in all.
+fn rekey_in(budget: &SaBudget) -> Option<String> {
+    budget.seconds.rekey.or(budget.seconds.end).map(duration)
+}
+
+/// Until a rekey, and until the end.
+fn left(left: SaLeft, words: impl Fn(u64) -> String) -> String {
+    match (left.rekey, left.end) {
+        (Some(rekey), Some(end)) => format!("{}, {} to a rekey", words(end), words(rekey)),
+        (Some(rekey), None) => format!("{} to a rekey", words(rekey)),
+        (None, Some(end)) => words(end),
+        (None, None) => "unlimited".to_owned(),
     }
 }
 
@@ -116,7 +163,16 @@ mod tests {
             tenant: "acme".into(),
             tunnel: "dc1".into(),
             direction: SaDirection::Outbound,
+            state: SaState::Pending,
             spi: "0x00002001".into(),
+            peer: Some("192.0.2.77:4500".into()),
+            node: None,
+            age_s: Some(60),
+            budget: Some(SaBudget {
+                seconds: SaLeft { rekey: Some(3000), end: Some(3540) },
+                bytes: SaLeft { rekey: None, end: Some(1_000_000) },
+                packets: SaLeft::default(),
+            }),
             cipher: "aes128gcm16".into(),
             backend: "ipsec-mb".into(),
             esn: true,
@@ -140,10 +196,10 @@ mod tests {
     fn an_association_is_one_line() {
         assert_eq!(
             text(&Page::all(vec![row()]), None),
-            "TENANT  TUNNEL  DIRECTION  SPI         CIPHER       BACKEND   NUMBERS          LEFT  PACKETS  BYTES  DROPS  \
-             LAST  CORES\n\
-             acme    dc1     outbound   0x00002001  aes128gcm16  ipsec-mb  on core 3, esn  4.29G       12   1200      0  \
-             3s    3:12\n"
+            "TENANT  TUNNEL  DIRECTION  STATE    SPI         CIPHER       BACKEND   NUMBERS          LEFT   AGE  REKEY IN  \
+             PACKETS  BYTES  DROPS  LAST  CORES\n\
+             acme    dc1     outbound   pending  0x00002001  aes128gcm16  ipsec-mb  on core 3, esn  4.29G  1m0s     50m0s  \
+             \x20    12   1200      0  3s    3:12\n"
         );
         assert_eq!(text(&Page::all(vec![]), None).lines().last(), Some("no security associations"));
     }
@@ -169,6 +225,9 @@ mod tests {
             "0.0.0.0/0, ::/0",
             "none",
             "3s ago",
+            "192.0.2.77:4500",
+            "59m0s, 50m0s to a rekey",
+            "unlimited",
             "core 3           12 packets, 1200 bytes, 0 dropped",
         ] {
             assert!(text.contains(part), "{part}: {text}");

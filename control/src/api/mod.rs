@@ -16,7 +16,6 @@ mod error;
 mod filter;
 mod gateway;
 mod server;
-mod socket;
 mod types;
 
 pub use client::{Client, ClientError};
@@ -24,8 +23,20 @@ pub use error::{ApiError, ErrorCode, MAX_BODY_BYTES, Problem};
 pub use filter::{DEFAULT_LIMIT, IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 pub use gateway::Gateway;
 pub use server::serve;
-pub use socket::{ApiSocket, BindError, DEFAULT_PATH, bind};
 pub use types::*;
+
+use crate::local_socket::{self, BindError, LocalSocket};
+
+/// Where the daemon listens unless `node.socket` says otherwise.
+pub const DEFAULT_PATH: &str = "/run/penstock/api.sock";
+
+/// Takes the API's socket, and with it the right to be the only daemon there.
+///
+/// # Errors
+/// When another daemon has it, or the path, its directory or the system forbids it; see [`BindError`].
+pub fn bind(path: &std::path::Path) -> Result<LocalSocket, BindError> {
+    local_socket::bind(path, "node.socket")
+}
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
-use nix::unistd::Uid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
@@ -24,8 +23,8 @@ use tokio::sync::Mutex;
 use super::attention::attention;
 use super::error::{ApiError, ErrorCode, MAX_BODY_BYTES};
 use super::gateway::Gateway;
-use super::socket::ApiSocket;
 use super::types::{Page, ReloadReport, ReloadRequest, Status};
+use crate::local_socket::{LocalSocket, is_trusted};
 
 /// A local client has its body ready; one that does not send it is stuck.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,7 +57,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 /// # Errors
 /// When the socket cannot be registered with the runtime.
 pub async fn serve(
-    mut socket: ApiSocket,
+    mut socket: LocalSocket,
     gateway: Arc<dyn Gateway>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
@@ -96,18 +95,13 @@ fn router(gateway: Arc<dyn Gateway>) -> Router {
         .with_state(Api { gateway, reloading: Arc::default() })
 }
 
-/// The file mode already keeps others out; this holds when someone has widened it.
 async fn owner_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if peer.uid.is_some_and(|uid| may_ask(uid, Uid::effective().as_raw())) {
+    if peer.uid.is_some_and(is_trusted) {
         return next.run(request).await;
     }
     tracing::warn!(uid = peer.uid, path = request.uri().path(), "API request of another user refused");
     ApiError::new(ErrorCode::Forbidden, "only root and the user that penstock runs as may use this socket")
         .into_response()
-}
-
-fn may_ask(peer: u32, ours: u32) -> bool {
-    peer == ours || peer == 0
 }
 
 async fn show_status(State(api): State<Api>) -> Result<Response, ApiError> {
@@ -212,16 +206,8 @@ mod tests {
     use axum::body::Body;
     use futures_util::stream;
 
-    use super::{may_ask, receive};
+    use super::receive;
     use crate::api::ErrorCode;
-
-    #[test]
-    fn only_the_owner_and_root_may_ask() {
-        assert!(may_ask(1000, 1000));
-        assert!(may_ask(0, 1000));
-        assert!(!may_ask(1001, 1000));
-        assert!(!may_ask(1000, 0));
-    }
 
     #[tokio::test]
     async fn a_body_is_bounded_whether_it_announces_its_length_or_not() {

@@ -20,7 +20,7 @@ pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, 
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};
-pub use sa::{SaCore, SaDirection, SaNumbering, SaRow};
+pub use sa::{SaBudget, SaCore, SaDirection, SaLeft, SaNumbering, SaRow, SaState};
 pub use status::{LastReload, Status, UpCount};
 pub use tunnel::{Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState};
 

@@ -15,15 +15,19 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A run of the machine, from one start of its kernel to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BootId(pub(super) String);
+pub(crate) struct BootId(pub(super) String);
 
 impl BootId {
     /// Of the run that this is.
     ///
     /// # Errors
     /// When the kernel does not say.
-    pub(super) fn read() -> io::Result<Self> {
+    pub(crate) fn read() -> io::Result<Self> {
         Ok(Self(fs::read_to_string(BOOT_ID)?.trim().to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

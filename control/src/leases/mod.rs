@@ -33,8 +33,10 @@ use std::path::Path;
 use penstock_dataplane::esp::iv::{Lease, LeaseStore, SenderId};
 
 pub use error::LeaseError;
+pub(crate) use identity::BootId;
 use keeper::{Keeper, Machine};
 pub use rule::MAX_KEY_LIFE;
+pub(crate) use system::is_in_memory;
 use system::{StateDir, System};
 
 /// The embedded store of leases, for one node.

@@ -131,7 +131,8 @@ impl Machine for System {
     }
 }
 
-fn is_in_memory(kind: FsType) -> bool {
+/// Whether a filesystem's files never are on a disk.
+pub(crate) fn is_in_memory(kind: FsType) -> bool {
     kind == TMPFS_MAGIC || kind == RAMFS_MAGIC
 }
 

@@ -6,7 +6,7 @@
 //! here.
 
 mod lives;
-mod specs;
+pub(super) mod specs;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use penstock_dataplane::esp::cipher::{Backend, CipherError};
+use penstock_dataplane::esp::cipher::CipherError;
 use penstock_dataplane::esp::feed::{FeedFull, SaFeed, SaHandle};
 use penstock_dataplane::esp::key::KeyError;
 use penstock_dataplane::esp::replay::ReplayWindowError;
@@ -23,9 +23,10 @@ use penstock_dataplane::ids::{EndpointId, TunnelId};
 
 use super::backends::Backends;
 use super::clock::Now;
-use crate::compile::{Compiler, EspForm};
-use crate::static_sas::{Selectors, StaticSas, TunnelName, TunnelSas};
+use crate::compile::{Compiler, EspForm, TunnelView};
+use crate::static_sas::{InboundSa, OutboundSa, Selectors, StaticSas, TunnelName, TunnelSas};
 use lives::Lives;
+use specs::{Agreed, Ends, Sending};
 
 /// How long packets that were sealed before a switch may be under way.
 const GRACE: Duration = Duration::from_secs(2);
@@ -52,18 +53,27 @@ pub(super) struct Place {
     remote: IpAddr,
 }
 
+impl Place {
+    fn ends(self) -> Ends {
+        let Self { tunnel, incarnation, endpoint, remote } = self;
+        Ends { tunnel, incarnation, endpoint, remote }
+    }
+}
+
 pub(super) type Places = BTreeMap<TunnelName, Place>;
 
-/// The places of all IPsec tunnels.
+/// The places of all IPsec tunnels that do not negotiate.
 pub(super) fn places(compiler: &Compiler) -> Places {
-    // Associations by hand are for tunnels whose remote is known; of another kind there is none.
-    let ipsec = compiler.tunnels().filter(|tunnel| tunnel.config.is_ipsec());
-    ipsec
+    let by_hand = |tunnel: &TunnelView<'_>| tunnel.config.is_ipsec() && tunnel.config.ike().is_none();
+    compiler
+        .tunnels()
+        .filter(by_hand)
         .filter_map(|tunnel| {
             let place = Place {
                 tunnel: tunnel.id,
                 incarnation: tunnel.incarnation as u32,
                 endpoint: tunnel.endpoint,
+                // It may be anywhere only where SAs are negotiated.
                 remote: tunnel.config.remote.address()?,
             };
             Some(((tunnel.tenant.clone(), tunnel.name.clone()), place))
@@ -73,11 +83,7 @@ pub(super) fn places(compiler: &Compiler) -> Places {
 
 /// An inbound association on the workers.
 pub(super) struct Inbound {
-    pub(super) suite: Suite,
-    pub(super) backend: Backend,
-    pub(super) replay_window: u32,
-    pub(super) esn: bool,
-    pub(super) selectors: Selectors,
+    pub(super) agreed: Agreed,
     pub(super) handle: SaHandle,
     place: Place,
 }
@@ -93,14 +99,8 @@ pub(super) enum Numbers {
 /// An outbound association on the workers.
 pub(super) struct Outbound {
     pub(super) spi: u32,
-    pub(super) suite: Suite,
-    pub(super) backend: Backend,
-    pub(super) numbers: Numbers,
-    pub(super) esn: bool,
-    pub(super) soft_limit: u64,
-    pub(super) hard_limit: u64,
-    pub(super) selectors: Selectors,
-    pub(super) handle: SaHandle,
+    pub(super) agreed: Agreed,
+    pub(super) sending: Sending,
     place: Place,
 }
 
@@ -209,7 +209,7 @@ impl Associations {
                 if there.inbound.contains_key(&sa.spi) {
                     continue;
                 }
-                match specs::inbound(sa, &sas.selectors, *place, self.backends.of(sa.suite), feed) {
+                match inbound(sa, &sas.selectors, *place, &self.backends, feed) {
                     Ok(installed) => {
                         there.inbound.insert(sa.spi, installed);
                     }
@@ -242,7 +242,7 @@ impl Associations {
             if is_there || self.lives.was_ended(name, sa.spi) {
                 continue;
             }
-            match specs::outbound(sa, selectors, *place, self.backends.of(sa.suite), feed) {
+            match outbound(sa, selectors, *place, &self.backends, feed) {
                 Ok(installed) => {
                     there.outbound = Some(installed);
                     self.lives.begin(name, sa.spi, wanted.written(), now);
@@ -311,11 +311,43 @@ impl Associations {
 
 impl OfTunnel {
     fn suites(&self) -> impl Iterator<Item = Suite> {
-        self.inbound.values().map(|sa| sa.suite).chain(self.outbound.iter().map(|sa| sa.suite))
+        let inbound = self.inbound.values().map(|sa| sa.agreed.suite());
+        inbound.chain(self.outbound.iter().map(|sa| sa.agreed.suite()))
     }
 }
 
-fn unique(suites: impl Iterator<Item = Suite>) -> Vec<Suite> {
+/// Has the workers receive under an association of the file.
+fn inbound(
+    sa: &InboundSa,
+    selectors: &Selectors,
+    place: Place,
+    backends: &Backends,
+    feed: &mut SaFeed,
+) -> Result<Inbound, InstallError> {
+    let selectors = specs::selectors(selectors);
+    let agreed = Agreed::new(&sa.keys()?, backends.of(sa.suite), sa.replay_window, sa.esn, selectors)?;
+    let handle = specs::receive(sa.spi, &agreed, place.ends(), 0, feed)?;
+    Ok(Inbound { agreed, handle, place })
+}
+
+/// Has a tunnel send under an association of the file.
+fn outbound(
+    sa: &OutboundSa,
+    selectors: &Selectors,
+    place: Place,
+    backends: &Backends,
+    feed: &mut SaFeed,
+) -> Result<Outbound, InstallError> {
+    let selectors = specs::selectors(selectors);
+    let mut agreed =
+        Agreed::new(&sa.keys()?, backends.of(sa.suite), sa.peer_replay_window, sa.esn, selectors)?;
+    agreed.packets = (sa.soft_packets, sa.hard_packets);
+    let sending = specs::send(sa.spi, &agreed, place.ends(), 1, feed);
+    Ok(Outbound { spi: sa.spi, agreed, sending, place })
+}
+
+/// Each suite once, in a stable order.
+pub(super) fn unique(suites: impl Iterator<Item = Suite>) -> Vec<Suite> {
     let mut unique = Vec::new();
     for suite in suites {
         if !unique.contains(&suite) {

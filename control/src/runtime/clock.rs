@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
+
+use crate::ike::sad::Moment;
+
 /// A moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Now {
@@ -22,6 +26,13 @@ impl Now {
         let by_date = self.date.duration_since(earlier.date).unwrap_or_default();
         self.steady.saturating_duration_since(earlier.steady).max(by_date)
     }
+}
+
+/// This moment, as the life of a negotiated SA is counted.
+pub(super) fn moment() -> Moment {
+    // It cannot fail for this clock; Linux has it since 2.6.39.
+    let since_start = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    Moment { uptime: since_start.unwrap_or_default(), date: SystemTime::now() }
 }
 
 #[cfg(test)]

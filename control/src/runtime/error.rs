@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use penstock_dataplane::esp::cipher::{Backend, CipherError};
 
-use crate::api::BindError;
 use crate::config::Problem;
+use crate::ike::run_directory::RunDirectoryError;
 use crate::kernel::KernelError;
+use crate::local_socket::BindError;
 
 /// Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,10 @@ pub enum RuntimeError {
     /// The kernel twin.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The API's socket.
+    /// What must outlive a restart cannot be kept.
+    #[error(transparent)]
+    RunDirectory(#[from] RunDirectoryError),
+    /// The API's socket, or that of charon's plugin.
     #[error(transparent)]
     Socket(#[from] BindError),
     /// The tables cannot be built.

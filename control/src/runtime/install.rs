@@ -7,7 +7,7 @@ use penstock_dataplane::esp::sa::Spi;
 
 use super::Running;
 use super::associations::{InstallError, places};
-use super::clock::Now;
+use super::clock::{self, Now};
 use super::reload::{SETTLE, SETTLE_STEP};
 use super::state::State;
 use crate::config::TunnelConfig;
@@ -20,9 +20,12 @@ impl State {
         self.associations.shape(&self.static_sas, &mut self.compiler)
     }
 
-    /// Takes off associations that have had their time.
-    pub(super) fn turn_associations(&mut self) {
+    /// Takes off associations that have had their time. True when the tables must be made again.
+    pub(super) fn turn_associations(&mut self) -> bool {
         self.associations.turn(&mut self.dataplane.feed, Instant::now());
+        let (negotiated, mut gear) = self.negotiating();
+        negotiated.turn(&mut gear, clock::moment());
+        negotiated.take_unpublished()
     }
 
     /// Stops what has been sent under for too long.

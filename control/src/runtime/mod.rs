@@ -10,6 +10,8 @@ mod error;
 mod install;
 mod keepalive;
 mod link;
+mod negotiate;
+mod negotiated;
 mod reload;
 mod senders;
 mod state;
@@ -30,10 +32,12 @@ use crate::api::{self, ReloadRequest};
 use crate::config::{self, Problem, ValidConfig};
 use crate::kernel::Kernel;
 use crate::kernel::pump::{self, Pump};
+use crate::local_socket::LocalSocket;
 use crate::static_sas::{self, StaticSas};
 use clock::Now;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
+use negotiate::Served;
 use senders::Senders;
 use state::{Files, State};
 use view::{ReloadCall, View};
@@ -93,9 +97,7 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
 
 /// Reads security associations. From then on nobody gets at our memory: no core dump, no debugger of our user.
 fn read_sas(file: &Path, config: &ValidConfig) -> Result<StaticSas, Vec<Problem>> {
-    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        tracing::warn!(%error, "keys may end up in a core dump");
-    }
+    hide_memory();
     let sas = static_sas::load(file, config)?;
     tracing::warn!(file = %file.display(), associations = sas.len(), "{}", static_sas::WARNING);
     for warning in sas.warnings() {
@@ -104,13 +106,20 @@ fn read_sas(file: &Path, config: &ValidConfig) -> Result<StaticSas, Vec<Problem>
     Ok(sas)
 }
 
+/// Nobody gets at our memory from now on: no core dump, no debugger of our user.
+fn hide_memory() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "keys may end up in a core dump");
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "called once, with all that was made at start")]
 async fn control(
     files: Files,
     config: ValidConfig,
     yaml: String,
     sas: StaticSas,
-    socket: api::ApiSocket,
+    socket: LocalSocket,
     dataplane: DataPlane,
     link: WorkersLink,
     version: &str,
@@ -121,11 +130,19 @@ async fn control(
     let pump = Pump::start(Box::new(link), Some(core))
         .map_err(|source| RuntimeError::System { action: "start the twins' pump", source })?;
     let file = files.config.display().to_string();
-    let state = State::new(config, yaml, files, sas, dataplane, keepalives);
+    let mut state = State::new(config, yaml, files, sas, dataplane, keepalives);
+    // Associations of before are there when the first tables are.
+    state.open_negotiated()?;
     let senders = Senders::new(state.compiler.config().node.state.clone(), state.dataplane.workers.len());
     let (reloads, mut calls) = mpsc::channel(RELOADS);
-    let mut gateway =
-        Running { state: Arc::new(Mutex::new(state)), kernel, pump, senders, unreachable_ports: Vec::new() };
+    let mut gateway = Running {
+        state: Arc::new(Mutex::new(state)),
+        kernel,
+        pump,
+        senders,
+        charon: None,
+        unreachable_ports: Vec::new(),
+    };
     // The pump needs the interfaces as soon as there are twins.
     gateway.shape_tunnels();
     gateway.publish();
@@ -134,6 +151,7 @@ async fn control(
     for problem in gateway.install().await {
         tracing::error!("{problem}");
     }
+    gateway.serve_charon()?;
     gateway.check_links();
 
     let view = View {
@@ -179,7 +197,7 @@ async fn control(
     drop(calls);
     // Requests under way get a moment to end.
     let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
-    gateway.close();
+    gateway.close().await;
     result
 }
 
@@ -230,6 +248,8 @@ struct Running {
     kernel: Kernel,
     pump: Pump,
     senders: Senders,
+    /// charon's plugin, while it is served.
+    charon: Option<Served>,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
 }
@@ -241,7 +261,11 @@ impl Running {
 
     /// Makes and publishes what changed.
     fn publish(&self) {
-        let wanted = self.lock().publish();
+        let wanted = {
+            let mut state = self.lock();
+            state.publish();
+            state.wanted.take()
+        };
         if let Some(wanted) = wanted {
             self.kernel.set_wanted(wanted);
         }
@@ -262,8 +286,8 @@ impl Running {
     fn take_notices(&self) {
         let changed = {
             let mut state = self.lock();
-            state.turn_associations();
-            state.take_events()
+            let changed = state.turn_associations();
+            state.take_events() || changed || state.wanted.is_some()
         };
         if changed {
             self.publish();
@@ -278,6 +302,7 @@ impl Running {
         self.send_keepalives();
         self.turn_senders();
         self.lock().stop_old_keys(Now::read());
+        self.lock().check_negotiated();
         self.lock().pump = self.pump.stats();
         self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
     }
@@ -339,7 +364,15 @@ impl Running {
     }
 
     /// The pump first, then the twins and their namespace; the workers end with the state.
-    fn close(self) {
+    async fn close(mut self) {
+        if let Some(charon) = self.charon.take() {
+            charon.end().await;
+        }
+        {
+            let mut state = self.lock();
+            let (negotiated, mut gear) = state.negotiating();
+            negotiated.close(&mut gear);
+        }
         drop(self.pump);
         if let Err(error) = self.kernel.close() {
             tracing::warn!(%error, "the namespace of the twins was left behind");

@@ -81,18 +81,23 @@ impl Running {
 
     /// Interfaces that come get their twin before packets use them.
     async fn apply(&mut self, config: ValidConfig, sas: StaticSas, text: &ConfigText) -> Vec<String> {
+        let mut problems = Vec::new();
         {
             let mut state = self.lock();
             state.static_sas = sas;
             state.compiler.configure(config);
             state.note_tunnels();
+            let (negotiated, mut gear) = state.negotiating();
+            negotiated.set_tunnels(&mut gear);
+            problems.extend(state.open_negotiated().err().map(|error| error.to_string()));
             state.shape_tunnels();
             state.source =
                 Source { name: text.source.clone(), yaml: text.yaml.clone(), since: Instant::now() };
         }
-        let mut problems = self.apply_kernel_plan().await;
+        problems.extend(self.apply_kernel_plan().await);
         self.publish();
         self.begin_senders().await;
+        problems.extend(self.serve_charon().err().map(|error| error.to_string()));
         problems.extend(self.install().await);
         problems
     }

@@ -1,6 +1,6 @@
 //! What the control thread changes and the API reads: one lock, held for moments, never by a worker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use penstock_dataplane::stats::{Counter, TunnelCounters};
 
 use super::associations::Associations;
 use super::keepalive::Keepalives;
+use super::negotiated::{Gear, Negotiated};
 use super::workers::DataPlane;
 use crate::compile::{Compiler, Peer};
 use crate::config::ValidConfig;
@@ -72,6 +73,10 @@ pub(super) struct State {
     pub(super) static_sas: StaticSas,
     /// All associations on the workers.
     pub(super) associations: Associations,
+    /// Tunnels that negotiate, and their associations.
+    pub(super) negotiated: Negotiated,
+    /// Neighbours to keep resolved, since the kernel's side was told last; `None`: the same.
+    pub(super) wanted: Option<HashSet<NeighbourKey>>,
     /// Why workers may not encrypt.
     pub(super) no_lease: Option<String>,
     /// Why workers keep the leases that they have.
@@ -106,6 +111,8 @@ impl State {
             files,
             static_sas,
             associations,
+            negotiated: Negotiated::default(),
+            wanted: None,
             no_lease: None,
             no_renewal: None,
             source,
@@ -118,9 +125,8 @@ impl State {
         state
     }
 
-    /// Makes the tables and publishes them if they changed. Returns the neighbours to keep resolved, if
-    /// that set changed.
-    pub(super) fn publish(&mut self) -> Option<std::collections::HashSet<NeighbourKey>> {
+    /// Makes the tables and publishes them if they changed. Neighbours to keep resolved wait for whoever tells the kernel.
+    pub(super) fn publish(&mut self) {
         let compiled = self.compiler.compile();
         for error in &compiled.errors {
             tracing::error!(%error, "part of the tables could not be made; the old part stays");
@@ -132,7 +138,16 @@ impl State {
             self.compiler.published(generation);
         }
         self.settle();
-        self.compiler.take_wanted()
+        if let Some(wanted) = self.compiler.take_wanted() {
+            self.wanted = Some(wanted);
+        }
+    }
+
+    /// What is worked on for tunnels that negotiate.
+    pub(super) fn negotiating(&mut self) -> (&mut Negotiated, Gear<'_>) {
+        let backends = &self.dataplane.backends;
+        let gear = Gear { feed: &mut self.dataplane.feed, backends, compiler: &mut self.compiler };
+        (&mut self.negotiated, gear)
     }
 
     /// Frees what the workers have retired, and the numbers that none of them knows any more.
@@ -156,13 +171,18 @@ impl State {
                     }
                 }
                 Event::PeerMoved { tunnel, spi, address, port } => {
-                    if self.compiler.learn_peer(tunnel, Peer { address, port }) {
+                    let (negotiated, mut gear) = self.negotiating();
+                    if negotiated.peer_moved(tunnel, spi, Peer { address, port }, &mut gear) {
                         let (name, spi) = (self.tunnel_name(tunnel), Spi(spi));
                         tracing::info!(tunnel = name, %spi, %address, port, "a tunnel's remote has moved");
                         changed = true;
                     }
                 }
                 Event::SequenceSoftLimit { tunnel, spi } => {
+                    let (negotiated, mut gear) = self.negotiating();
+                    if negotiated.numbers_run_out(tunnel, spi, &mut gear) {
+                        continue;
+                    }
                     let (name, spi) = (self.tunnel_name(tunnel), Spi(spi));
                     tracing::warn!(
                         tunnel = name, %spi,

@@ -267,6 +267,13 @@ fn no_association(state: &State, tunnel: &TunnelView<'_>) -> Option<&'static str
         return None;
     }
     let name = (tunnel.tenant.clone(), tunnel.name.clone());
+    let cannot_encrypt = || {
+        let no_lease = state.dataplane.workers.iter().any(|worker| worker.stats.sender_id.get() == 0);
+        no_lease.then_some("workers may not encrypt, see show crypto")
+    };
+    if tunnel.config.ike().is_some() {
+        return state.negotiated.why_down(&name).or_else(cannot_encrypt);
+    }
     let there = state.associations.tunnel(&name);
     if state.associations.is_stopped(&name) {
         Some("its outbound key is too old, see show status")
@@ -274,10 +281,8 @@ fn no_association(state: &State, tunnel: &TunnelView<'_>) -> Option<&'static str
         Some("no security association")
     } else if there.is_some_and(|there| there.outbound.is_none()) {
         Some("no outbound security association")
-    } else if state.dataplane.workers.iter().any(|worker| worker.stats.sender_id.get() == 0) {
-        Some("workers may not encrypt, see show crypto")
     } else {
-        None
+        cannot_encrypt()
     }
 }
 

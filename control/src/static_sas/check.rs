@@ -7,12 +7,13 @@ use std::time::Duration;
 use penstock_dataplane::esp::suite::Encryption;
 
 use super::TunnelName;
-use super::sa::{Secret, TunnelSas};
+use super::sa::TunnelSas;
 use crate::config::problem::Problems;
 use crate::config::reader::{closest, written_index};
 use crate::config::tree::Node;
 use crate::config::{TunnelConfig, TunnelKind, ValidConfig};
 use crate::leases::MAX_KEY_LIFE;
+use crate::secret::Secret;
 
 struct Check<'a> {
     tunnels: &'a BTreeMap<TunnelName, TunnelSas>,

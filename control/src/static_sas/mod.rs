@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use diff::{Unchangeable, diff};
-pub use sa::{InboundSa, OutboundSa, Secret, TunnelSas};
+pub use sa::{InboundSa, OutboundSa, TunnelSas};
 
 pub use crate::config::Selectors;
 use crate::config::problem::Problems;

@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 
 use super::TunnelName;
 use super::masked::Keys;
-use super::sa::{InboundSa, OutboundSa, Secret, TunnelSas};
+use super::sa::{InboundSa, OutboundSa, TunnelSas};
 use crate::config::reader::{Fields, Reader, closest};
 use crate::config::tree::{Kind, Node, shorten};
 use crate::config::{Location, Name, Selectors, value};
+use crate::secret::Secret;
 
 /// Numbers up to 255 are reserved (RFC 4303 section 2.1).
 const FIRST_SPI: u32 = 256;

@@ -1,14 +1,11 @@
 //! Security associations as the file gives them.
 
-use std::fmt;
-
 use penstock_dataplane::esp::key::{KeyError, KeyMaterial};
 use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::tables::UdpPorts;
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::config::Selectors;
+use crate::secret::Secret;
 
 /// What a file has for one tunnel.
 pub struct TunnelSas {
@@ -58,50 +55,6 @@ pub struct OutboundSa {
     pub soft_packets: Option<u64>,
     /// Last sequence number.
     pub hard_packets: Option<u64>,
-}
-
-/// Bytes that are never printed, and wiped when dropped.
-///
-/// ```compile_fail
-/// fn show(secret: penstock_control::static_sas::Secret) -> String {
-///     secret.to_string()
-/// }
-/// ```
-#[derive(Default)]
-pub struct Secret(Zeroizing<Box<[u8]>>);
-
-impl Secret {
-    pub(super) fn new(bytes: Zeroizing<Box<[u8]>>) -> Self {
-        Self(bytes)
-    }
-
-    /// How many bytes.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// There is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Secret {}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({} bytes)", self.len())
-    }
 }
 
 impl InboundSa {

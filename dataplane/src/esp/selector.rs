@@ -94,6 +94,16 @@ impl Selectors {
         Self { local: Vec::new(), remote: Vec::new(), any_v4: true, any_v6: true }
     }
 
+    /// Our side. Nothing, with [`Selectors::any`].
+    pub fn local(&self) -> &[TrafficSelector] {
+        &self.local
+    }
+
+    /// The customer's side. Nothing, with [`Selectors::any`].
+    pub fn remote(&self) -> &[TrafficSelector] {
+        &self.remote
+    }
+
     /// Whether every packet of a family passes.
     #[inline(always)]
     pub(crate) fn is_any(&self, v6: bool) -> bool {

@@ -72,7 +72,15 @@ pub(super) fn sas() -> Vec<SaRow> {
         tenant: "acme".into(),
         tunnel: "dc1".into(),
         direction: SaDirection::Inbound,
+        state: SaState::Current,
         spi: "0x00001001".into(),
+        peer: Some("192.0.2.77:4500".into()),
+        node: Some(1023),
+        age_s: Some(60),
+        budget: Some(SaBudget {
+            seconds: SaLeft { rekey: Some(0), end: Some(u64::MAX) },
+            ..SaBudget::default()
+        }),
         cipher: "aes128gcm16".into(),
         backend: "rustcrypto".into(),
         esn: true,

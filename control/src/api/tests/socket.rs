@@ -12,6 +12,7 @@ use nix::unistd::Uid;
 use super::fake::Fake;
 use super::{Running, socket_in};
 use crate::api::*;
+use crate::local_socket::BindError;
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777

@@ -11,10 +11,25 @@ pub struct SaRow {
     pub tunnel: String,
     /// Which way.
     pub direction: SaDirection,
+    /// What it is used for now.
+    #[serde(default)]
+    pub state: SaState,
     /// The number that its packets carry, `0x00001001`.
     pub spi: String,
     /// The algorithms, `aes128gcm16`.
     pub cipher: String,
+    /// The other end, address and port, as negotiated. Absent where it was not.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// Number of the node that gave out the SPI. Absent where it was not negotiated.
+    #[serde(default)]
+    pub node: Option<u16>,
+    /// Seconds since it was negotiated. Absent where it was not.
+    #[serde(default)]
+    pub age_s: Option<u64>,
+    /// What is left of its life. Absent where it was not negotiated.
+    #[serde(default)]
+    pub budget: Option<SaBudget>,
     /// The library that encrypts, `ipsec-mb`.
     pub backend: String,
     /// Extended sequence numbers.
@@ -31,9 +46,9 @@ pub struct SaRow {
     pub sequence_left: Option<u64>,
     /// The number from which on a rekey is asked for. Outbound only.
     pub soft_limit: Option<u64>,
-    /// Prefixes on our side.
+    /// Selectors of our side: prefixes or ranges, with protocol and ports where they are restricted.
     pub local: Vec<String>,
-    /// Prefixes on the customer's side.
+    /// The same of the customer's side.
     pub remote: Vec<String>,
     /// Packets sealed, or opened and found good.
     pub packets: u64,
@@ -45,6 +60,43 @@ pub struct SaRow {
     pub last_used_s: Option<u64>,
     /// By core.
     pub per_core: Vec<SaCore>,
+}
+
+/// What an association is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SaState {
+    /// It carries what there is to carry.
+    #[default]
+    Current,
+    /// It comes into use when the peer or IKE says so.
+    Pending,
+    /// It was replaced or deleted, and goes in a moment.
+    Retiring,
+    /// A limit of its life was reached.
+    Stopped,
+    /// Whoever negotiated it is gone; it goes on to the end of its life.
+    Orphan,
+}
+
+/// What is left of an association's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaBudget {
+    /// Seconds.
+    pub seconds: SaLeft,
+    /// Bytes.
+    pub bytes: SaLeft,
+    /// Packets.
+    pub packets: SaLeft,
+}
+
+/// How much is left of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaLeft {
+    /// Until a rekey is asked for; absent: it is not, for this.
+    pub rekey: Option<u64>,
+    /// Until it is stopped; absent: it is not, for this.
+    pub end: Option<u64>,
 }
 
 /// Which way an association's packets go.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use penstock_dataplane::esp::cipher::Backend;
 use penstock_dataplane::stats::WorkerStats;
 
 use super::*;
@@ -76,7 +77,8 @@ impl Lab {
     fn shown(&self) -> Vec<String> {
         let of_tunnel = |(name, there): (&TunnelName, &OfTunnel)| {
             let inbound: Vec<_> = there.inbound.keys().map(|spi| format!("{spi:#x}")).collect();
-            let outbound = there.outbound.as_ref().map(|sa| format!("{:#x} {:?}", sa.spi, sa.numbers));
+            let outbound =
+                there.outbound.as_ref().map(|sa| format!("{:#x} {:?}", sa.spi, sa.sending.numbers));
             format!("{} in {} out {}", name.1, inbound.join(" "), outbound.unwrap_or_default())
         };
         self.associations.tunnels().map(of_tunnel).collect()
@@ -156,8 +158,8 @@ fn the_peers_window_says_who_numbers() {
         let name = |text| Name::new(text).unwrap();
         let there = lab.associations.tunnel(&(name("acme"), name("dc1"))).unwrap();
         let sa = there.outbound.as_ref().unwrap();
-        assert_eq!(sa.numbers, numbers, "{window}");
-        assert_eq!((sa.soft_limit, sa.hard_limit), (0xc000_0000, 0xffff_ffff));
+        assert_eq!(sa.sending.numbers, numbers, "{window}");
+        assert_eq!((sa.sending.soft_limit, sa.sending.hard_limit), (0xc000_0000, 0xffff_ffff));
     }
 }
 
@@ -193,8 +195,8 @@ fn each_key_is_made_for_the_fastest_backend_of_its_suite() {
     let name = |text| Name::new(text).unwrap();
     let there = lab.associations.tunnel(&(name("acme"), name("dc1"))).unwrap();
     let (opened, sealed) = (&there.inbound[&0x1001], there.outbound.as_ref().unwrap());
-    assert_eq!(opened.backend, Backend::best_for(opened.suite));
-    assert_eq!(sealed.backend, Backend::best_for(sealed.suite));
+    assert_eq!(opened.agreed.backend(), Backend::best_for(opened.agreed.suite()));
+    assert_eq!(sealed.agreed.backend(), Backend::best_for(sealed.agreed.suite()));
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! The state machine alone: workers that are made up, time that the test says.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod cases;
+mod fake;
+mod model;

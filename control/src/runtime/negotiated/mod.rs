@@ -1,0 +1,320 @@
+//! Tunnels that negotiate: joins charon's calls, the state machine of their SAs, and the workers.
+//!
+//! [`Negotiated`] is part of the state behind the one lock; each of its methods is a moment's work and leaves nothing
+//! half done: when it returns, the workers' feed, the tunnels' outsides, the journal and the log have what the state
+//! machine decided. [`Service`] is what charon's plugin talks to; it does the waiting.
+
+mod calls;
+mod demand;
+mod on_feed;
+mod service;
+mod store;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use penstock_dataplane::esp::feed::SaFeed;
+use penstock_dataplane::esp::sa::Spi;
+use penstock_dataplane::ids::TunnelId;
+use penstock_dataplane::tables::UdpPorts;
+
+use super::associations::unique;
+use super::backends::Backends;
+use crate::compile::{Compiler, EspForm, Peer};
+use crate::ike::protocol::{Event, Instance};
+use crate::ike::run_directory::RunDirectoryError;
+use crate::ike::sad::{Change, Direction, Home, Moment, Sa, Sad, State};
+use crate::ike::socket::Events;
+use crate::ike::spi::Spis;
+use crate::static_sas::TunnelName;
+use on_feed::OnFeed;
+pub(super) use on_feed::{Numbered, Real, idle};
+pub(super) use service::{Host, Service};
+use store::{Kept, Store};
+
+/// The port of ESP in UDP (RFC 3948 section 2.1).
+const NAT_T: u16 = 4500;
+
+/// What control works on for negotiated SAs.
+pub(super) struct Gear<'g> {
+    /// To the workers.
+    pub(super) feed: &'g mut SaFeed,
+    /// What encrypts.
+    pub(super) backends: &'g Backends,
+    /// The tables.
+    pub(super) compiler: &'g mut Compiler,
+}
+
+/// A tunnel of the configuration that negotiates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct IkeTunnel {
+    name: TunnelName,
+    /// Packets that our window spans.
+    replay_window: u32,
+    /// Packets that the peer's window spans.
+    peer_replay_window: u32,
+    /// Whether sequence numbers of 64 bits were offered.
+    esn: bool,
+}
+
+/// All of it. Nothing is negotiated before [`Negotiated::open`].
+#[derive(Default)]
+pub(super) struct Negotiated {
+    sad: Sad<Real>,
+    opened: Option<Opened>,
+    /// By reqid.
+    tunnels: BTreeMap<u32, IkeTunnel>,
+    by_number: HashMap<TunnelId, u32>,
+    /// The tables have to be made again.
+    unpublished: bool,
+}
+
+/// What there is from the first tunnel that negotiates on.
+struct Opened {
+    store: Store,
+    spis: Spis,
+    events: Events,
+}
+
+impl Negotiated {
+    /// Goes on where the run of control before this one has ended: what is in the run directory goes back to the
+    /// workers. `node_number` is in the SPIs that we give out.
+    ///
+    /// # Errors
+    /// When the run directory cannot be used.
+    pub(super) fn open(
+        &mut self,
+        run: &Path,
+        node_number: u16,
+        gear: &mut Gear<'_>,
+        now: Moment,
+    ) -> Result<(), RunDirectoryError> {
+        let (store, kept) = Store::open(run, now)?;
+        self.opened = Some(Opened { store, spis: Spis::new(node_number), events: Events::default() });
+        let in_use: BTreeSet<u32> = kept.iter().map(|kept| kept.saved.reqid).collect();
+        self.name_tunnels(gear, |reqid| in_use.contains(&reqid));
+        self.refill(kept, gear, now);
+        self.settle(gear);
+        Ok(())
+    }
+
+    /// Whether there is anything to negotiate with.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    fn refill(&mut self, kept: Vec<Kept>, gear: &mut Gear<'_>, now: Moment) {
+        let Some(opened) = &mut self.opened else { return };
+        let mut restored = Vec::new();
+        for Kept { saved, sa } in kept {
+            match demand::agreed(&sa, self.tunnels.get(&sa.reqid), gear.backends) {
+                Ok(key) => {
+                    let ahead = saved.ahead();
+                    if ahead != saved.progress {
+                        opened.store.progress(saved.serial, ahead);
+                    }
+                    restored.push((saved, key));
+                }
+                Err(refused) => {
+                    tracing::warn!(id = %saved.id, "an SA is not restored: {refused}");
+                    opened.store.remove(saved.serial);
+                }
+            }
+        }
+        let of = restored.len();
+        for serial in self.sad.refill(restored, &mut OnFeed(gear.feed), now) {
+            opened.store.remove(serial);
+        }
+        if of > 0 {
+            tracing::info!(sas = self.sad.len(), of, "SAs go on where they were before the restart");
+        }
+    }
+
+    /// Takes the tunnels of a new configuration. SAs of those that are gone, or stand elsewhere now, go at once.
+    pub(super) fn set_tunnels(&mut self, gear: &mut Gear<'_>) {
+        let in_use: BTreeSet<u32> = self.sad.sas().map(|sa| sa.reqid).collect();
+        self.name_tunnels(gear, |reqid| in_use.contains(&reqid));
+        self.settle(gear);
+    }
+
+    fn name_tunnels(&mut self, gear: &mut Gear<'_>, is_in_use: impl Fn(u32) -> bool) {
+        let Some(opened) = &mut self.opened else { return };
+        let mut named = BTreeMap::new();
+        for tunnel in gear.compiler.tunnels() {
+            let Some(ike) = tunnel.config.ike() else { continue };
+            let name = (tunnel.tenant.clone(), tunnel.name.clone());
+            let home = Home {
+                tunnel: tunnel.id,
+                incarnation: tunnel.incarnation as u32,
+                endpoint: tunnel.endpoint,
+                local: tunnel.local,
+            };
+            let settings = IkeTunnel {
+                name: name.clone(),
+                replay_window: ike.replay_window,
+                peer_replay_window: ike.peer_replay_window,
+                esn: ike.esn,
+            };
+            named.insert(name, (home, settings));
+        }
+        if let Err(error) = opened.store.reqids.settle(named.keys().cloned(), is_in_use) {
+            tracing::error!(%error, "the numbers of tunnels cannot be written down; they hold until the next start");
+        }
+        let mut homes = BTreeMap::new();
+        self.tunnels.clear();
+        self.by_number.clear();
+        for (name, (home, settings)) in named {
+            let Some(reqid) = opened.store.reqids.reqid(&name) else { continue };
+            self.by_number.insert(home.tunnel, reqid);
+            homes.insert(reqid, home);
+            self.tunnels.insert(reqid, settings);
+        }
+        self.sad.set_tunnels(&homes, &mut OnFeed(gear.feed));
+    }
+
+    /// The number by which charon names a tunnel.
+    pub(super) fn reqid(&self, name: &TunnelName) -> Option<u32> {
+        self.opened.as_ref()?.store.reqids.reqid(name)
+    }
+
+    /// The tunnel that charon names by this number.
+    fn name(&self, reqid: u32) -> String {
+        let named = self.opened.as_ref().and_then(|opened| opened.store.reqids.tunnel(reqid));
+        named.map_or_else(|| format!("of reqid {reqid}"), |(tenant, tunnel)| format!("{tenant}/{tunnel}"))
+    }
+
+    /// Every few milliseconds.
+    pub(super) fn turn(&mut self, gear: &mut Gear<'_>, now: Moment) {
+        self.sad.turn(&mut OnFeed(gear.feed), now);
+        self.settle(gear);
+    }
+
+    /// Once a second.
+    pub(super) fn check(&mut self, gear: &mut Gear<'_>, now: Moment) {
+        let workers = &mut OnFeed(gear.feed);
+        self.sad.check(workers, now);
+        if let Some(opened) = &self.opened {
+            for (serial, progress) in self.sad.take_progress(workers, |agreed| agreed.window > 0) {
+                opened.store.progress(serial, progress);
+            }
+        }
+        self.settle(gear);
+    }
+
+    /// Before a stop: what a start soon after has to know.
+    pub(super) fn close(&mut self, gear: &mut Gear<'_>) {
+        let Some(opened) = &self.opened else { return };
+        for (serial, progress) in self.sad.take_all_progress(&OnFeed(gear.feed)) {
+            opened.store.progress(serial, progress);
+        }
+    }
+
+    /// A peer sends from another address or port. True when the tables must be made again.
+    pub(super) fn peer_moved(&self, tunnel: TunnelId, spi: u32, peer: Peer, gear: &mut Gear<'_>) -> bool {
+        if !gear.compiler.learn_peer(tunnel, peer) {
+            return false;
+        }
+        let reqid = self.by_number.get(&tunnel);
+        let mut sas = reqid.into_iter().flat_map(|reqid| self.sad.of_tunnel(*reqid));
+        let showed = sas.find(|sa| sa.direction == Direction::Inbound && sa.id.spi == Spi(spi));
+        if let Some(sa) = showed.filter(|sa| !self.sad.is_orphan(sa)) {
+            let remote = SocketAddr::new(peer.address, peer.port);
+            self.tell(sa.charon, Event::Mapping { id: sa.id, remote });
+        }
+        true
+    }
+
+    /// The sequence numbers of an outbound SA run out. False: it is not one of ours.
+    pub(super) fn numbers_run_out(&mut self, tunnel: TunnelId, spi: u32, gear: &mut Gear<'_>) -> bool {
+        let is_ours = self.by_number.contains_key(&tunnel);
+        if is_ours {
+            self.sad.numbers_run_out(tunnel, Spi(spi));
+            self.settle(gear);
+        }
+        is_ours
+    }
+
+    /// The SAs of a tunnel.
+    pub(super) fn sas(&self, name: &TunnelName) -> impl Iterator<Item = (&Sa<Real>, State)> {
+        let sas = self.reqid(name).into_iter().flat_map(|reqid| self.sad.of_tunnel(reqid));
+        sas.map(|sa| (sa, self.sad.state(sa)))
+    }
+
+    /// Why a tunnel has nothing to send under.
+    pub(super) fn why_down(&self, name: &TunnelName) -> Option<&'static str> {
+        let current = self.reqid(name).and_then(|reqid| self.sad.current(reqid));
+        match current.map(|sa| self.sad.state(sa)) {
+            None => Some("the peer has not negotiated, see show ike"),
+            Some(State::Stopped) => {
+                Some("its security association is over and was not replaced, see show ike")
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// All tunnels that negotiate.
+    pub(super) fn tunnels(&self) -> impl Iterator<Item = &TunnelName> {
+        self.tunnels.values().map(|tunnel| &tunnel.name)
+    }
+
+    /// What events for charon go by.
+    pub(super) fn events(&self) -> Option<Events> {
+        self.opened.as_ref().map(|opened| opened.events.clone())
+    }
+
+    /// Whether the tables have to be made again. Told once.
+    pub(super) fn take_unpublished(&mut self) -> bool {
+        std::mem::take(&mut self.unpublished)
+    }
+
+    /// Brings everything in line with what the state machine has decided.
+    fn settle(&mut self, gear: &mut Gear<'_>) {
+        for notice in self.sad.take_notices() {
+            self.log(&notice);
+        }
+        self.write_down();
+        for (charon, event) in self.sad.take_events() {
+            self.tell(charon, event);
+        }
+        for reqid in self.sad.take_reshaped() {
+            if let Some(IkeTunnel { name: (tenant, name), .. }) = self.tunnels.get(&reqid) {
+                self.unpublished |= gear.compiler.set_esp(tenant, name, &self.form(reqid));
+            }
+        }
+    }
+
+    fn write_down(&mut self) {
+        let changes = self.sad.take_changes();
+        let Some(opened) = &mut self.opened else { return };
+        for (serial, change) in changes {
+            match (change, self.sad.saved(serial)) {
+                (Change::Changed, Some(saved)) => {
+                    let paired = saved.pair.and_then(|pair| self.sad.get(pair)).map(|sa| sa.id.spi);
+                    opened.store.change(&saved, paired);
+                }
+                // What is over does not come back.
+                (Change::Changed, None) | (Change::Gone, _) => opened.store.remove(serial),
+            }
+        }
+    }
+
+    fn tell(&self, charon: Instance, event: Event) {
+        if let Some(opened) = &self.opened {
+            opened.events.send(charon, event);
+        }
+    }
+
+    /// What a tunnel's SAs mean for its outside. What is sent goes where the packets of the current SA go.
+    fn form(&self, reqid: u32) -> EspForm {
+        let suites = unique(self.sad.of_tunnel(reqid).map(|sa| sa.key.suite()));
+        let newest = || self.sad.of_tunnel(reqid).max_by_key(|sa| sa.serial);
+        let Some(sa) = self.sad.current(reqid).or_else(newest) else { return EspForm::default() };
+        let peer = sa.peer();
+        let udp = sa.encap.then_some(UdpPorts { local: NAT_T, remote: peer.port() });
+        EspForm { suites, udp, remote: Some(peer.ip()) }
+    }
+}

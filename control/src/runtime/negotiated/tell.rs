@@ -1,0 +1,61 @@
+//! What the operator reads in the log.
+
+use super::Negotiated;
+use crate::ike::sad::{Direction, Notice, Serial};
+
+impl Negotiated {
+    pub(super) fn log(&self, notice: &Notice) {
+        match *notice {
+            Notice::Switched { reqid, to: Some(spi) } => {
+                tracing::info!(tunnel = self.name(reqid), %spi, "a tunnel sends under another SA");
+            }
+            Notice::Switched { reqid, to: None } => {
+                tracing::warn!(tunnel = self.name(reqid), "a tunnel has no outbound SA any more and is down");
+            }
+            Notice::Ended { reqid, id, limit, another: true, .. } => {
+                let tunnel = self.name(reqid);
+                tracing::warn!(tunnel, %id, "an old SA was stopped, {limit}; the peer had not deleted it");
+            }
+            Notice::Ended { reqid, id, direction, limit, orphan, another: false } => {
+                let what = match direction {
+                    Direction::Inbound => "packets of the peer are dropped",
+                    Direction::Outbound => "the tunnel is down",
+                };
+                let why = if orphan {
+                    "its charon died, and the peer has not negotiated again since: see show ike"
+                } else {
+                    "the peer has not agreed to a rekey in time: see show ike and the lines of IKE before this one"
+                };
+                tracing::error!(tunnel = self.name(reqid), %id, "an SA was stopped, {limit}; {what}. {why}");
+            }
+            Notice::Orphans(sas) => tracing::warn!(
+                sas,
+                "charon is another one than before: SAs of the old one go on to the end of their life, or until their peers \
+                 have negotiated again"
+            ),
+            Notice::Uprooted { reqid, sas } => {
+                let tunnel = self.name(reqid);
+                tracing::warn!(tunnel, sas, "SAs went with their tunnel, which was removed or moved");
+            }
+            Notice::Forgotten { reqid, id } => {
+                let tunnel = self.name(reqid);
+                tracing::info!(tunnel, %id, "an SA goes that charon does not have any more");
+            }
+        }
+    }
+
+    /// One tunnel sends under one SA, whatever the selectors.
+    pub(super) fn warn_of_other_selectors(&self, serial: Serial) {
+        let Some(sa) = self.sad.get(serial).filter(|sa| sa.direction == Direction::Outbound) else { return };
+        let current = self.sad.current(sa.reqid).filter(|current| current.serial != serial);
+        if current.is_some_and(|current| *current.key.selectors != *sa.key.selectors) {
+            tracing::warn!(
+                tunnel = self.name(sa.reqid),
+                id = %sa.id,
+                "the new SA has other traffic selectors than the one in use. A tunnel sends under the newest only: if the peer \
+                 makes an SA for each pair of networks, give each pair a tunnel of its own, or have the peer agree to all in \
+                 one SA"
+            );
+        }
+    }
+}
