@@ -224,7 +224,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "charon: running, managed, process 77, version 5.9.8, plugin 0.1.0, up 1h 0m, 1 restarts, 2 IKE SAs, 1 half open"
+            "charon: running, managed, process 77, version 5.9.8, plugin 0.1.0, up 1h, 1 restarts, 2 IKE SAs, 1 half open"
         );
         assert_eq!(
             lines[1],
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(
             words(lines[4]),
             "acme dc1 up 198.51.100.9:4500 gw.example - r1.example yes AES_GCM_16_128/PRF_HMAC_SHA2_256/ECP_256 1m 1s \
-             3h 36m 1 2m 0s ago: wrong pre-shared key"
+             3h 36m 1 2m ago: wrong pre-shared key"
         );
         assert_eq!(
             words(lines[5]),
@@ -262,7 +262,7 @@ mod tests {
             "192.0.2.1 to any",
             "00aa 00bb",
             "installed, SPI in 0x00400001, out 0xc0000002, AES_GCM_16_128 in UDP, 10.1.0.0/16 === 10.2.0.0/16, age 1m 1s",
-            "2m 0s ago: wrong pre-shared key",
+            "2m ago: wrong pre-shared key",
             "charon refuses it",
         ] {
             assert!(text.contains(part), "{part}: {text}");

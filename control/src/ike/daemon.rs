@@ -155,11 +155,6 @@ impl IkeView {
         }
     }
 
-    /// The version of the plugin, as it says when it comes to us.
-    pub fn set_plugin(&self, version: &str) {
-        self.shared().charon.plugin = Some(version.to_owned());
-    }
-
     fn shared(&self) -> MutexGuard<'_, Shared> {
         lock(&self.shared)
     }
@@ -402,15 +397,14 @@ impl Daemon {
     async fn apply(&mut self) -> Vec<String> {
         if self.session.is_some() {
             self.bring().await;
-        } else if self.is_needed() {
-            self.reach().await;
+        } else {
+            // Not waited for: it takes seconds, and loads all when it is there.
+            self.retry.at = Instant::now();
         }
         self.tell_tunnels();
-        if self.session.is_none() && self.is_needed() {
-            let why = lock(&self.shared).charon.problem.clone().unwrap_or_default();
-            return vec![format!("tunnels cannot be negotiated: {why}")];
-        }
-        self.refusals()
+        let problem = lock(&self.shared).charon.problem.clone();
+        let problem = problem.map(|why| format!("tunnels cannot be negotiated: {why}"));
+        problem.into_iter().chain(self.refusals()).collect()
     }
 
     /// Loads and unloads what differs.
@@ -507,7 +501,7 @@ impl Daemon {
             problem: problem.filter(|_| state != CharonState::Running),
             pid: self.charon.as_ref().and_then(Charon::pid),
             version: self.session.as_ref().map(|session| session.version.clone()),
-            plugin: before.plugin.take(),
+            plugin: None,
             uptime_s: None,
             restarts: self.restarts,
             ike_sas: None,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use penstock_dataplane::esp::cipher::{Backend, CipherError};
 
 use crate::config::Problem;
+use crate::ike::charon::CharonError;
 use crate::ike::run_directory::RunDirectoryError;
 use crate::kernel::KernelError;
 use crate::local_socket::BindError;
@@ -71,6 +72,9 @@ pub enum RuntimeError {
     /// What must outlive a restart cannot be kept.
     #[error(transparent)]
     RunDirectory(#[from] RunDirectoryError),
+    /// A charon of ours cannot be kept.
+    #[error(transparent)]
+    Charon(#[from] CharonError),
     /// The API's socket, or that of charon's plugin.
     #[error(transparent)]
     Socket(#[from] BindError),

@@ -5,6 +5,7 @@
 
 mod associations;
 mod backends;
+mod charon;
 mod clock;
 mod error;
 mod install;
@@ -30,6 +31,8 @@ pub use error::RuntimeError;
 
 use crate::api::{self, ReloadRequest};
 use crate::config::{self, Problem, ValidConfig};
+use crate::ike::Ike;
+use crate::ike::connections::Credentials;
 use crate::kernel::Kernel;
 use crate::kernel::pump::{self, Pump};
 use crate::local_socket::LocalSocket;
@@ -81,6 +84,7 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
     };
     let yaml = std::fs::read_to_string(file)
         .map_err(|source| RuntimeError::System { action: "read the configuration again", source })?;
+    let credentials = charon::read_credentials(&config).map_err(|problems| invalid(file, problems))?;
     let socket = api::bind(&config.node.socket)?;
     let (dataplane, link) = DataPlane::start(&config)?;
     // Only now: workers and DPDK's own threads choose their cores themselves.
@@ -92,7 +96,7 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
         .build()
         .map_err(|source| RuntimeError::System { action: "start the control runtime", source })?;
     let files = Files { config: file.to_owned(), static_sas: options.static_sas.map(Path::to_owned) };
-    runtime.block_on(control(files, config, yaml, sas, socket, dataplane, link, options.version))
+    runtime.block_on(control(files, config, yaml, sas, credentials, socket, dataplane, link, options.version))
 }
 
 /// Reads security associations. From then on nobody gets at our memory: no core dump, no debugger of our user.
@@ -119,6 +123,7 @@ async fn control(
     config: ValidConfig,
     yaml: String,
     sas: StaticSas,
+    credentials: Credentials,
     socket: LocalSocket,
     dataplane: DataPlane,
     link: WorkersLink,
@@ -141,6 +146,7 @@ async fn control(
         pump,
         senders,
         charon: None,
+        ike: None,
         unreachable_ports: Vec::new(),
     };
     // The pump needs the interfaces as soon as there are twins.
@@ -152,14 +158,14 @@ async fn control(
         tracing::error!("{problem}");
     }
     gateway.serve_charon()?;
+    for problem in gateway.negotiate(&credentials).await {
+        tracing::error!("{problem}");
+    }
+    drop(credentials);
     gateway.check_links();
 
-    let view = View {
-        state: Arc::clone(&gateway.state),
-        reloads: reloads.clone(),
-        version: version.to_owned(),
-        ike: None,
-    };
+    let view =
+        View { state: Arc::clone(&gateway.state), reloads: reloads.clone(), version: version.to_owned() };
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(socket, Arc::new(view), async {
         let _ = stopped.await;
@@ -250,6 +256,8 @@ struct Running {
     senders: Senders,
     /// charon's plugin, while it is served.
     charon: Option<Served>,
+    /// Who has to do with charon, while tunnels negotiate.
+    ike: Option<Ike>,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
 }
@@ -365,6 +373,10 @@ impl Running {
 
     /// The pump first, then the twins and their namespace; the workers end with the state.
     async fn close(mut self) {
+        // While packets still flow: charon tells its peers.
+        if let Some(ike) = self.ike.take() {
+            ike.stop().await;
+        }
         if let Some(charon) = self.charon.take() {
             charon.end().await;
         }

@@ -37,6 +37,8 @@ impl Running {
         let new = config::parse_str(&text.yaml)
             .map_err(|problems| ApiError::invalid_config(&text.source, problems))?;
         let sas = self.read_own_sas(&new)?;
+        let credentials = super::charon::read_credentials(&new)
+            .map_err(|problems| ApiError::invalid_config(&text.source, problems))?;
         let difference = {
             let state = self.lock();
             let mut difference = config::diff(state.compiler.config(), &new);
@@ -53,7 +55,8 @@ impl Running {
             return Ok(report(true, generation, difference));
         }
         difference.live()?;
-        let problems = self.apply(new.clone(), sas.clone(), &text).await;
+        let mut problems = self.apply(new.clone(), sas.clone(), &text).await;
+        problems.extend(self.negotiate(&credentials).await);
         if !problems.is_empty() {
             let message =
                 format!("applied, but not completely: {}. Mend it and reload again", problems.join("; "));

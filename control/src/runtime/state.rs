@@ -15,6 +15,7 @@ use super::negotiated::{Gear, Negotiated};
 use super::workers::DataPlane;
 use crate::compile::{Compiler, Peer};
 use crate::config::ValidConfig;
+use crate::ike::IkeView;
 use crate::kernel::pump::PumpStats;
 use crate::kernel::resolve::NeighbourKey;
 use crate::static_sas::StaticSas;
@@ -75,6 +76,8 @@ pub(super) struct State {
     pub(super) associations: Associations,
     /// Tunnels that negotiate, and their associations.
     pub(super) negotiated: Negotiated,
+    /// Who has to do with charon.
+    pub(super) ike: Option<IkeView>,
     /// Neighbours to keep resolved, since the kernel's side was told last; `None`: the same.
     pub(super) wanted: Option<HashSet<NeighbourKey>>,
     /// Why workers may not encrypt.
@@ -112,6 +115,7 @@ impl State {
             static_sas,
             associations,
             negotiated: Negotiated::default(),
+            ike: None,
             wanted: None,
             no_lease: None,
             no_renewal: None,

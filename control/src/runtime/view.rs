@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
-    ApiError, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Ike, IkeFilter,
-    Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
-    PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig,
-    SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
+    ApiError, CharonState, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Ike,
+    IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page,
+    PathMtu, PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource,
+    RunningConfig, SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
@@ -34,7 +34,6 @@ pub(super) struct View {
     pub(super) state: Arc<Mutex<State>>,
     pub(super) reloads: mpsc::Sender<ReloadCall>,
     pub(super) version: String,
-    pub(super) ike: Option<IkeView>,
 }
 
 impl View {
@@ -80,7 +79,7 @@ impl Gateway for View {
             stopped_sas: state.associations.stopped() as u64,
             no_lease: state.no_lease.clone(),
             no_renewal: state.no_renewal.clone(),
-            ike: self.ike.as_ref().map(IkeView::status).filter(|ike| ike.tunnels.total > 0),
+            ike: state.ike.as_ref().map(IkeView::status).filter(|ike| ike.tunnels.total > 0),
             last_reload: state.last_reload.as_ref().map(|last| LastReload {
                 age_s: last.at.elapsed().as_secs(),
                 changes: last.changes,
@@ -149,7 +148,16 @@ impl Gateway for View {
     }
 
     fn ike(&self, filter: &IkeFilter) -> Ike {
-        self.ike.as_ref().map(|ike| ike.show(filter)).unwrap_or_default()
+        let (view, plugin) = {
+            let state = self.state();
+            (state.ike.clone(), state.negotiated.plugin().map(ToOwned::to_owned))
+        };
+        // Without the lock: charon is asked.
+        let mut ike = view.map(|ike| ike.show(filter)).unwrap_or_default();
+        if let Some(charon) = ike.charon.as_mut().filter(|charon| charon.state == CharonState::Running) {
+            charon.plugin = plugin;
+        }
+        ike
     }
 
     fn crypto(&self) -> Crypto {

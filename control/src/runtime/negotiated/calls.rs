@@ -11,7 +11,8 @@ use crate::ike::protocol::{
 use crate::ike::sad::{Moment, NewSa, Serial, Usage};
 
 impl Negotiated {
-    pub(super) fn hello(&mut self, charon: Instance, gear: &mut Gear<'_>) {
+    pub(super) fn hello(&mut self, charon: Instance, plugin: String, gear: &mut Gear<'_>) {
+        self.plugin = Some(plugin);
         self.sad.hello(charon);
         self.settle(gear);
     }

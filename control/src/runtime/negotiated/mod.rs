@@ -69,6 +69,8 @@ pub(super) struct Negotiated {
     /// By reqid.
     tunnels: BTreeMap<u32, IkeTunnel>,
     by_number: HashMap<TunnelId, u32>,
+    /// The version of the plugin that came last.
+    plugin: Option<String>,
     /// The tables have to be made again.
     unpublished: bool,
 }
@@ -179,6 +181,11 @@ impl Negotiated {
     /// The number by which charon names a tunnel.
     pub(super) fn reqid(&self, name: &TunnelName) -> Option<u32> {
         self.opened.as_ref()?.store.reqids.reqid(name)
+    }
+
+    /// The version of the plugin in charon, as it said when it came.
+    pub(super) fn plugin(&self) -> Option<&str> {
+        self.plugin.as_deref()
     }
 
     /// The tunnel that charon names by this number.

@@ -57,7 +57,7 @@ impl<H: Host> Service<H> {
 impl<H: Host> Kernel for Service<H> {
     async fn hello(&self, charon: Instance, versions: Hello) -> Result<(), Refused> {
         tracing::info!(charon = versions.charon, plugin = versions.plugin, "charon is there");
-        self.call(|negotiated, gear, _| negotiated.hello(charon, gear));
+        self.call(|negotiated, gear, _| negotiated.hello(charon, versions.plugin, gear));
         Ok(())
     }
 
