@@ -1,10 +1,14 @@
-"""A stock charon of Debian's in a namespace, told what to do by swanctl as a customer's administrator would."""
+"""A stock charon of Debian's in a namespace: configured by swanctl as a customer's administrator would, told what to do by vici.
+
+(A process for each command is slow in an emulated guest.)
+"""
 
 import re
 import time
 
 from lab.image import CHARON, CHARON_PLUGINS, SWANCTL
 from lab.netns import CommandFailed
+from lab.vici import ask
 
 START_LIMIT_S = 20
 NEGOTIATION_LIMIT_S = 20
@@ -35,32 +39,6 @@ def tree_text(tree, indent=""):
             # Quoted: identities have characters that mean something here.
             lines.append(f"{indent}{key} = " + (text if re.fullmatch(r"[\w.,:/-]+", text) else f'"{text}"'))
     return "\n".join(lines) + "\n"
-
-
-def parse_pretty(text):
-    """What `swanctl --raw --pretty` prints, as a list of messages."""
-    messages, stack = [], []
-    for line in map(str.strip, text.splitlines()):
-        if line.endswith(" {") and " = " not in line:
-            section, name = {}, line[:-2]
-            if stack:
-                stack[-1][name] = section
-            else:
-                messages.append(section)
-            stack.append(section)
-        elif line.endswith(" = ["):
-            items = []
-            stack[-1][line[:-4]] = items
-            stack.append(items)
-        elif line in ("}", "]"):
-            if stack:
-                stack.pop()
-        elif stack and isinstance(stack[-1], list):
-            stack[-1].append(line.rstrip(","))
-        elif stack and " = " in line:
-            key, _, value = line.partition(" = ")
-            stack[-1][key] = value
-    return messages
 
 
 class Charon:
@@ -105,36 +83,42 @@ class Charon:
             raise CommandFailed(f"swanctl {words}: status {done.returncode}: {done.stdout.strip()}\n{self.log_tail()}")
         return done.stdout
 
+    def tell(self, command, message, check=True, timeout=60):
+        """A command that charon does or not; returns (done, its log of it)."""
+        link = self.place.connect_unix(f"{self.directory}/charon.vici", timeout)
+        answer, seen = ask(link, command, message, "control-log")
+        said = "\n".join([*(line["msg"] for line in seen), answer.get("errmsg", "")]).strip()
+        if check and answer.get("success") != "yes":
+            raise CommandFailed(f"{command} {message}: {said}\n{self.log_tail()}")
+        return answer.get("success") == "yes", said
+
     def initiate(self, child="net", check=True, limit_s=NEGOTIATION_LIMIT_S):
-        """Begins, and waits for the end."""
-        return self.swanctl(f"--initiate --child {child} --timeout {limit_s}", check, limit_s + 10)
+        """Begins, and waits for the end; returns what charon says of it."""
+        return self.tell("initiate", {"child": child, "timeout": limit_s * 1000}, check, limit_s + 10)[1]
 
     def rekey_child(self, child="net", check=True):
         """A new child SA; it returns when charon has begun."""
-        return self.swanctl(f"--rekey --child {child}", check)
+        return self.tell("rekey", {"child": child}, check)
 
     def rekey_ike(self, connection="penstock", check=True):
         """A new IKE SA."""
-        return self.swanctl(f"--rekey --ike {connection}", check)
+        return self.tell("rekey", {"ike": connection}, check)
 
     def terminate(self, connection="penstock", check=True, force=False):
         """Ends the IKE SA and its children; `force` does not wait for the peer."""
-        return self.swanctl(f"--terminate --ike {connection} --timeout 10" + " --force" * force, check)
+        words = {"ike": connection, "timeout": 10_000} | ({"force": "yes"} if force else {})
+        return self.tell("terminate", words, check)
 
     def sas(self):
         """The IKE SAs, each as charon shows it, children under `child-sas`."""
-        messages = parse_pretty(self.swanctl("--list-sas --raw --pretty"))
-        return [sa for message in messages for sa in message.values() if isinstance(sa, dict) and "uniqueid" in sa]
+        link = self.place.connect_unix(f"{self.directory}/charon.vici")
+        _, seen = ask(link, "list-sas", events="list-sa")
+        return [sa for message in seen for sa in message.values()]
 
     def children(self, state="INSTALLED"):
         """The child SAs in this state, oldest first."""
         found = [child for sa in self.sas() for child in sa.get("child-sas", {}).values() if child["state"] == state]
         return sorted(found, key=lambda child: int(child["uniqueid"]))
-
-    def counters(self):
-        """charon's own counts of messages, by name."""
-        words = parse_pretty(self.swanctl("--counters --raw --pretty"))
-        return {name: int(count) for message in words for name, count in message.items() if str(count).isdigit()}
 
     def log(self):
         """All that it logged."""

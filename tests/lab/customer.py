@@ -1,48 +1,15 @@
-"""Customers that speak IKE: each a router with a charon of its own, in a namespace of a shared machine.
+"""Customers that speak IKE: each a router with a charon of its own, in a network namespace on a machine of the lab.
 
-A machine is a guest, or a namespace where the host's kernel has ESP. It has
-two links, `wan` on the lab's switch and `lan` to the server, and a bridge
-behind each; customers and the NATs in front of them are namespaces on these
-bridges. All is made by the same shell text in both kinds.
+The machine is a `Router` with `ike`, a guest or a namespace; both kinds take
+the same shell text. Its two links are bridges:
 
-    switch -- wan [bridge] -- (nat) -- customer -- [bridge] lan -- server
+    switch -- wan [bridge] -- (NAT) -- customer -- [bridge] lan -- server
 """
 
 import re
 
 from lab.charon import Charon
-from lab.guest import Guest
-from lab.netns import Namespace, veth
 from lab.plan import CLIENT4, CLIENT6, CORE4, CORE6
-
-GUEST_MIB = 384  # some ten charons
-
-
-class Machine:
-    """Where customers live."""
-
-    def __init__(self, lab_name, name, directory, in_guest):
-        self.lab_name, self.name, self.directory = lab_name, name, directory / name
-        self.space = Namespace(f"{lab_name}-{name}")
-        self.guest = Guest(self.space, self.directory, ike=True, memory_mib=GUEST_MIB) if in_guest else None
-
-    def start(self, switch, server):
-        """Boots it and makes its two bridges; the server's link to it is named after it."""
-        self.space.create(forwarding=True)
-        if self.guest:
-            self.guest.boot(switch, self.name, server, self.name)
-        else:
-            veth(switch, self.name, self.space, "wan")
-            veth(self.space, "lan", server, self.name)
-        switch.sh(f"ip link set {self.name} master switch")
-        self.sh("".join(
-            f"/sbin/ip link add {link}s type bridge forward_delay 0 mcast_snooping 0; /sbin/ip link set {link} master {link}s\n"
-            f"/sbin/ip link set {link}s up\n" for link in ("wan", "lan")) + "mkdir -p /run/netns\n")
-        return self
-
-    def sh(self, text, check=True, timeout=60):
-        """Runs shell text on the machine itself."""
-        return (self.guest or self.space).sh(text, check=check, timeout=timeout)
 
 
 class Inside:
@@ -52,27 +19,29 @@ class Inside:
         self.machine, self.name = machine, f"{machine.lab_name}-{name}"
 
     def create(self, *links):
-        """Makes it with these links: (name, bridge of the machine, or another Inside and its link's name)."""
-        lines = [f"/sbin/ip netns add {self.name}"]
+        """Makes it with these links: (name, bridge of the machine), or (name, another Inside, its link's name)."""
+        lines = []
         for number, (link, to, *peer) in enumerate(links):
-            end = f"{self.name[-10:]}.{number}"
-            if peer:
-                lines.append(f"/sbin/ip -n {self.name} link add {link} type veth peer name {peer[0]} netns {to.name}")
-            else:
-                lines.append(f"/sbin/ip -n {self.name} link add {link} type veth peer name {end} netns $$\n"
-                             f"/sbin/ip link set {end} master {to}s up")
-        self.machine.sh("\n".join(lines))
+            # Made here, under names of their own, and moved: the machine itself has a link of the same name.
+            near, far = (f"{self.name[-10:]}.{number}{side}" for side in "nf")
+            lines += [f"link add {near} type veth peer name {far}", f"link set {near} netns {self.name} name {link}",
+                      f"link set {far} netns {to.name} name {peer[0]}" if peer else f"link set {far} master {to} up"]
+        self.machine.sh(f"mkdir -p /run/netns\n/sbin/ip netns add {self.name}\n" + batch(lines))
         settings = {"ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0, "ipv6/conf/default/accept_ra": 0,
                     "ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1, "ipv4/conf/all/rp_filter": 0,
                     "ipv4/conf/default/rp_filter": 0, "ipv4/icmp_ratelimit": 0, "ipv6/icmp/ratelimit": 0}
         settings |= {f"ipv6/conf/{link}/accept_dad": 0 for link, *_ in links}
         self.sh("".join(f"echo {value} > /proc/sys/net/{key}\n" for key, value in settings.items())
-                + "".join(f"/sbin/ip link set {link} up\n" for link in ("lo", *(link for link, *_ in links))))
+                + batch(f"link set {link} up" for link in ("lo", *(link for link, *_ in links))))
         return self
 
     def sh(self, text, check=True, timeout=60):
         """Runs shell text here."""
         return self.machine.sh(f"nsenter --net=/run/netns/{self.name} -- sh -e <<'ENDOFTEXT'\n{text}\nENDOFTEXT\n", check, timeout)
+
+    def connect_unix(self, path, timeout=60):
+        """A socket that is connected to a unix socket of the machine."""
+        return self.machine.connect_unix(path, timeout)
 
     def delete(self):
         """Removes it and its links."""
@@ -90,8 +59,8 @@ class Nat:
         """Makes it; the customer's link comes later, by name `inside`."""
         self.space.create(("wan", "wan"))
         length = 24 if self.tunnel.outer == 4 else 64
-        self.space.sh(f"/sbin/ip address add {self.tunnel.remote}/{length} dev wan {nodad(self.tunnel.remote)}\n"
-                      f"/sbin/ip route add default via {CORE4 if self.tunnel.outer == 4 else CORE6}\n" + self._rules())
+        self.space.sh(batch([f"address add {self.tunnel.remote}/{length} dev wan {nodad(self.tunnel.remote)}",
+                             f"route add default via {CORE4 if self.tunnel.outer == 4 else CORE6}"]) + self._rules())
 
     def connected(self):
         """The customer's link is there."""
@@ -130,8 +99,8 @@ END
 class Customer:
     """One customer's router."""
 
-    def __init__(self, machine, tunnel):
-        self.machine, self.tunnel = machine, tunnel
+    def __init__(self, machine, tunnel, server):
+        self.machine, self.tunnel, self.server = machine, tunnel, server
         self.name = tunnel.name
         self.space = Inside(machine, f"c{tunnel.number}")
         self.nat = Nat(machine, tunnel) if tunnel.nat else None
@@ -160,7 +129,7 @@ class Customer:
             f"address add {tunnel.wan}/{24 if tunnel.outer == 4 else 64} dev wan {nodad(tunnel.wan)}",
             f"address add {tunnel.lan_router(4)}/24 dev lan",
             f"address add {tunnel.lan_router(6)}/64 dev lan nodad",
-            f"route add {tunnel.endpoint} via {gateway}",
+            *([f"route add {tunnel.endpoint} via {gateway}"] if self.nat or not tunnel.peer else []),
         ]
         if tunnel.route_based:
             lines += [
@@ -172,8 +141,20 @@ class Customer:
             ]
         else:  # a policy catches what a route sends out of wan
             lines += [f"route add {CLIENT4}/32 dev wan", f"route add {CLIENT6}/128 dev wan"]
-        self.space.sh("\n".join(f"/sbin/ip {line}" for line in lines))
+        self.space.sh(batch(lines))
+        self._address_server()
         self.configure(tunnel)
+
+    def _address_server(self):
+        """The server has an address in each customer's prefix, and answers from it by that customer's router."""
+        tunnel, table = self.tunnel, 100 + self.tunnel.number
+        lines = []
+        for family, length, more in ((4, 24, ""), (6, 64, " nodad")):
+            ip = f"ip -{family}"
+            lines += [f"{ip} address add {tunnel.server(family)}/{length} dev eth0{more}",
+                      f"{ip} route add default via {tunnel.lan_router(family)} table {table}",
+                      f"{ip} rule add from {tunnel.prefix(family)} table {table}"]
+        self.server.sh("\n".join(lines))
 
     def configure(self, tunnel):
         """Takes another configuration for the same place; a running charon loads it."""
@@ -209,6 +190,11 @@ class Customer:
             if ends:
                 found.append((ends[1], ends[2], int(ends[3], 16), int(packets[1]) if packets else 0))
         return found
+
+
+def batch(lines):
+    """Shell text that gives `ip` all these lines at once: one process for many is what a slow guest needs."""
+    return "/sbin/ip -batch - <<'ENDOFBATCH'\n" + "\n".join(lines) + "\nENDOFBATCH\n"
 
 
 def nodad(address):

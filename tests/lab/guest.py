@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from zlib import crc32
 
-from lab.image import AGENT_PORT, image
+from lab.image import AGENT_PORT, RELAY_PORT, image
 from lab.netns import CommandFailed
 
 BOOT_LIMIT_S = 60
@@ -95,23 +95,31 @@ class Guest:
         return subprocess.CompletedProcess(text, code, body)
 
     def _ask(self, text, timeout):
+        with self._connect(AGENT_PORT, timeout) as link:
+            link.sendall(text.encode())
+            link.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: link.recv(65536), b"")).decode(errors="replace")
+
+    def connect_unix(self, path, timeout=60):
+        """A socket that is connected to a unix socket in the guest."""
+        link = self._connect(RELAY_PORT, timeout)
+        link.sendall(f"{path}\n".encode())
+        return link
+
+    def _connect(self, port, timeout):
         limit = time.monotonic() + 10
         while True:  # the agent may need a moment after the boot
             with self.space.entered():
                 link = socket.socket()
             link.settimeout(timeout)
             try:
-                link.connect(("169.254.1.2", AGENT_PORT))
-                break
+                link.connect(("169.254.1.2", port))
+                return link
             except OSError:
                 link.close()
                 if time.monotonic() > limit:
                     raise
                 time.sleep(0.1)
-        with link:
-            link.sendall(text.encode())
-            link.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: link.recv(65536), b"")).decode(errors="replace")
 
 
 def stop_process(pid, word, patience_s=10):

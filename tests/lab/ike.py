@@ -7,7 +7,7 @@ written as strongSwan and the gateway's configuration write it.
 import secrets
 from dataclasses import dataclass, field
 
-from lab.plan import CLIENT4, CLIENT6, ENDPOINT4, ENDPOINT6, Addresses
+from lab.plan import Addresses
 
 EVERYTHING = ("0.0.0.0/0", "::/0")
 CLIENTS = ("192.0.2.0/24", "2001:db8:1::/64")
@@ -46,6 +46,7 @@ class IkeTunnel(Addresses):
     child: dict = field(default_factory=dict)  # more of the customer's child, for example rekey_bytes
     connection: dict = field(default_factory=dict)  # more of the customer's connection
     gateway: dict = field(default_factory=dict)  # more of `ike:` on the gateway
+    peer: str | None = None  # somebody on the switch instead of the gateway
     kind: str = "ike"
 
     @property
@@ -62,6 +63,11 @@ class IkeTunnel(Addresses):
     def device(self):
         """The customer's xfrm interface, where it is route-based."""
         return f"ike{self.number}"
+
+    @property
+    def endpoint(self):
+        """The other side's outer address."""
+        return self.peer or super().endpoint
 
     @property
     def wan(self):
@@ -145,13 +151,3 @@ class IkeTunnel(Addresses):
             return {}
         return {"x509/customer.pem": self.credentials.certificate, "private/customer.key": self.credentials.key,
                 "x509ca/ca.pem": self.authority}
-
-
-def client(family):
-    """The client's address."""
-    return CLIENT4 if family == 4 else CLIENT6
-
-
-def endpoint(outer):
-    """The gateway's endpoint."""
-    return ENDPOINT4 if outer == 4 else ENDPOINT6

@@ -33,7 +33,7 @@ IKE_MODULES = ["bridge", "nf_tables", "nf_conntrack", "nf_nat", "nft_chain_nat",
 CHARON_PLUGINS = ("random", "nonce", "openssl", "kdf", "pem", "pkcs1", "pkcs8", "x509", "pubkey", "constraints", "revocation",
                   "kernel-netlink", "socket-default", "vici", "counters")
 CHARON, SWANCTL, PLUGINS = "/usr/sbin/charon-systemd", "/usr/sbin/swanctl", "/usr/lib/ipsec/plugins"
-AGENT_PORT = 9
+AGENT_PORT, RELAY_PORT = 9, 10
 
 INIT = """#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
@@ -49,7 +49,8 @@ echo 0 > /proc/sys/net/ipv4/icmp_ratelimit
 echo 0 > /proc/sys/net/ipv6/icmp/ratelimit
 /sbin/ip address add 169.254.1.2/30 dev mgmt; /sbin/ip link set mgmt up
 /sbin/ip link set wan up; /sbin/ip link set lan up
-nc -ll -p @PORT@ -e /agent &
+nc -ll -p @AGENT_PORT@ -e /agent &
+nc -ll -p @RELAY_PORT@ -e /relay &
 echo guest ready
 while :; do sleep 1000; done
 """
@@ -60,6 +61,20 @@ text=$(cat)
 sh -ec "$text" 2>&1 </dev/null
 status=$?
 echo; echo "status $status"
+"""
+
+# From the management link to a unix socket; the host sends its path and a line end first.
+RELAY = r"""#!/bin/perl
+while (sysread(STDIN, $byte, 1) && $byte ne "\n") { $path .= $byte }
+socket($unix, 1, 1, 0) or die;
+connect($unix, pack("S a*", 1, "$path\0")) or die;
+if (my $child = fork) {
+    while (sysread($unix, $data, 65536)) { syswrite(STDOUT, $data) }
+    kill 9, $child;
+} else {
+    while (sysread(STDIN, $data, 65536)) { syswrite($unix, $data) }
+    shutdown($unix, 2);
+}
 """
 
 
@@ -136,7 +151,8 @@ def _fill_root(root, modules):
     _with_libraries(root, shutil.which("ip") or "/sbin/ip", "sbin/ip")
     _with_libraries(root, "/usr/bin/perl", "bin/perl")  # sets a socket option that nothing else here can
     modules.copy(MODULES, root, "modules")
-    for name, text in (("init", INIT.replace("@PORT@", str(AGENT_PORT))), ("agent", AGENT)):
+    init = INIT.replace("@AGENT_PORT@", str(AGENT_PORT)).replace("@RELAY_PORT@", str(RELAY_PORT))
+    for name, text in (("init", init), ("agent", AGENT), ("relay", RELAY)):
         (root / name).write_text(text)
         (root / name).chmod(0o755)
 
