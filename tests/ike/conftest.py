@@ -9,6 +9,7 @@ import os
 
 import pytest
 from customers import ALL, SECOND_GUEST
+from lab.charon import Charon
 from lab.counters import account
 from lab.gateway import base_config, ike_config, tenant_config
 from lab.topology import Lab
@@ -50,6 +51,12 @@ def config(lab, gateway):
     """A configuration to change and reload; the first one comes back afterwards."""
     yield copy.deepcopy(lab.config)
     gateway.reload(lab.config)
+
+
+@pytest.fixture
+def charon(lab, gateway):
+    """The gateway's charon."""
+    return Charon(lab.twin, str(gateway.ike))
 
 
 @pytest.fixture

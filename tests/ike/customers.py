@@ -12,21 +12,20 @@ RFC822 = IkeTunnel(3, outer=6, nat=True, remote_any=True, identity="router@branc
 KEY_ID = IkeTunnel(4, route_based=False, identity="keyid:branch-4", window=64)
 
 
-def by_certificates():
-    """Customers that show certificates: RSA and ECDSA, plain and behind a NAT; names are their subjects."""
-    authority = Authority()
-    gateway = authority.issue("gateway.example.net", "ecdsa")
-    shared = {"gateway_credentials": gateway, "authority": authority.certificate}
-    return [IkeTunnel(5, credentials=authority.issue("branch-5", "rsa"), **shared),
-            IkeTunnel(6, outer=6, nat=True, remote_any=True, credentials=authority.issue("branch-6", "ecdsa"), **shared)]
-
-
-BY_CERTIFICATE = by_certificates()
+AUTHORITY = Authority()
+_SHARED = {"gateway_credentials": AUTHORITY.issue("gateway.example.net", "ecdsa"), "authority": AUTHORITY.certificate}
+BY_CERTIFICATE = [
+    IkeTunnel(5, credentials=AUTHORITY.issue("branch-5", "rsa"), **_SHARED),
+    IkeTunnel(6, outer=6, nat=True, remote_any=True, credentials=AUTHORITY.issue("branch-6", "ecdsa"), **_SHARED),
+]
 ANY_CIPHER = IkeTunnel(7)
-BRIEF = IkeTunnel(8, gateway={"esp_rekey_packets": 2000})
+REKEYED = [IkeTunnel(8), IkeTunnel(10, outer=6, nat=True, remote_any=True, identity="branch-10.example.net")]
 SECOND_GUEST = IkeTunnel(9, route_based=False)
+# Room above the soft limit for two seconds of a slow machine; the other one has none.
+BY_VOLUME = IkeTunnel(11, gateway={"esp_rekey_packets": 3000})
+EXHAUSTED = IkeTunnel(12, gateway={"esp_rekey_packets": 200})
 KINDS = [PLAIN, SIX, FQDN, RFC822, KEY_ID, *BY_CERTIFICATE]
-ALL = [*KINDS, ANY_CIPHER, BRIEF, SECOND_GUEST]
+ALL = [*KINDS, ANY_CIPHER, *REKEYED, SECOND_GUEST, BY_VOLUME, EXHAUSTED]
 
 
 def by_name(tunnel):

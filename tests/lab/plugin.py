@@ -5,6 +5,7 @@ gateway of a lab, and the charon that it starts, have a mount namespace of
 their own in which that directory is a copy with our plugin in it.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -23,9 +24,9 @@ exec "$@"
 
 
 def build():
-    """Builds the plugin; returns the file. Seconds the first time, nothing later."""
+    """Builds the plugin; returns the file. The headers that it needs are downloaded the first time."""
     run([REPOSITORY / "scripts/charon-plugin", "build"], timeout=300)
-    return Path(run([REPOSITORY / "scripts/charon-plugin", "path"]).stdout.strip())
+    return Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "charon-plugin" / NAME
 
 
 def seen_by_charon(directory):
