@@ -120,6 +120,12 @@ class Charon:
         found = [child for sa in self.sas() for child in sa.get("child-sas", {}).values() if child["state"] == state]
         return sorted(found, key=lambda child: int(child["uniqueid"]))
 
+    def connections(self):
+        """What is configured, by name."""
+        link = self.place.connect_unix(f"{self.directory}/charon.vici")
+        _, seen = ask(link, "list-conns", events="list-conn")
+        return {name: connection for message in seen for name, connection in message.items()}
+
     def log(self):
         """All that it logged."""
         return self.place.sh(f"cat {self.directory}/charon.txt", check=False).stdout

@@ -172,8 +172,8 @@ class Customer:
             space.delete()
 
     def sh(self, text, check=True, timeout=60):
-        """Runs shell text on the router."""
-        return self.space.sh(text, check=check, timeout=timeout)
+        """Runs shell text on the router; `swanctl` there speaks to its charon."""
+        return self.space.sh(f"export {self.charon.environment}\n{text}", check=check, timeout=timeout)
 
     def xfrm_stat(self):
         """What its kernel counts about packets that it could not open or seal."""

@@ -38,7 +38,7 @@ AGENT_PORT, RELAY_PORT = 9, 10
 INIT = """#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for module in $(cat /modules*); do insmod /lib/modules/$module; done
-echo 2 > /proc/sys/net/core/fb_tunnels_only_for_init_net # else each namespace has gre0, tunl0 and so on
+echo 2 > /proc/sys/net/core/fb_tunnels_only_for_init_net # no gre0, tunl0 and so on in each namespace
 /sbin/ip link set lo up
 /sbin/ip link set eth0 name mgmt; /sbin/ip link set eth1 name wan; /sbin/ip link set eth2 name lan
 for setting in conf/all/accept_dad=0 conf/default/accept_dad=0 conf/default/accept_ra=0 conf/mgmt/disable_ipv6=1 \\

@@ -64,6 +64,8 @@ class Router:
         self.sh("".join(
             f"/sbin/ip link set {link} down; /sbin/ip link set {link} name {link}0\n"
             f"/sbin/ip link add {link} type bridge forward_delay 0 mcast_snooping 0\n"
+            # Else it changes with the ports that join.
+            f"/sbin/ip link set {link} address $(cat /sys/class/net/{link}0/address)\n"
             f"/sbin/ip link set {link}0 master {link} up; /sbin/ip link set {link} up\n" for link in ("wan", "lan")))
 
     def sh(self, text, check=True, timeout=60):

@@ -8,6 +8,7 @@ from lab import plan
 from lab.customer import Customer
 from lab.esp import Associations
 from lab.gateway import Gateway
+from lab.ike import IkeTunnel
 from lab.netns import Namespace, bridge, veth
 from lab.router import Router, kernel_has_tunnels
 from lab.state import STATE, directory_of, remove
@@ -19,8 +20,9 @@ class Lab:
     def __init__(self, name="lab", in_guest=None):
         self.name = name
         self.directory = directory_of(name)
-        if in_guest is None and (self.directory / "lab.json").exists():
-            in_guest = json.loads((self.directory / "lab.json").read_text())["in_guest"]
+        was = json.loads((self.directory / "lab.json").read_text()) if (self.directory / "lab.json").exists() else {}
+        if in_guest is None:
+            in_guest = was.get("in_guest")
         self.in_guest = in_guest
         self.client = Namespace(f"{name}-client")
         self.ports = Namespace(f"{name}-ports")
@@ -33,6 +35,9 @@ class Lab:
         self.routers, self.customers = {}, {}
         if in_guest is not None:
             self.routers["router"] = Router(name, "router", self.directory, in_guest)
+            for tunnel in was.get("customers", []):
+                tunnel = IkeTunnel(**tunnel)
+                self.customers[tunnel.name] = Customer(self.routers["router"], tunnel, self.server)
 
     def up(self, tunnels, edge_mtu=1500, ike=False):
         """Makes namespaces and links and starts the router, with `ike` one that has room for customers.
@@ -48,8 +53,14 @@ class Lab:
             self._start(tunnels, edge_mtu, ike)
         return self
 
+    def _remember(self):
+        """What a later process needs to know of this lab."""
+        customers = [{"number": each.tunnel.number, "outer": each.tunnel.outer, "nat": each.tunnel.nat}
+                     for each in self.customers.values()]
+        (self.directory / "lab.json").write_text(json.dumps({"in_guest": self.in_guest, "customers": customers}))
+
     def _start(self, tunnels, edge_mtu, ike):
-        (self.directory / "lab.json").write_text(json.dumps({"in_guest": self.in_guest}))
+        self._remember()
         self.client.create()
         self.ports.create(ipv6=False)
         self.switch.create(ipv6=False)
@@ -115,7 +126,9 @@ class Lab:
     def add_customer(self, tunnel, router="router"):
         """A customer that speaks IKE, on this router; its charon runs and waits to be told to begin."""
         customer = self.customers[tunnel.name] = Customer(self.routers[router], tunnel, self.server_of(router))
-        return customer.start()
+        customer.start()
+        self._remember()
+        return customer
 
     def server_of(self, router):
         """The server behind this router."""
