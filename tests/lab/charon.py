@@ -135,8 +135,8 @@ class Charon:
         return self.place.sh(f"tail -n {lines} {self.directory}/charon.txt {self.directory}/output.txt", check=False).stdout
 
     def running(self):
-        """True while the process lives."""
-        return self.place.sh(f"kill -0 $(cat {self.directory}/charon.pid)", check=False).returncode == 0
+        """True while the process lives; one that nobody has buried yet has no command line."""
+        return self.place.sh(f"grep -q charon /proc/$(cat {self.directory}/charon.pid)/cmdline", check=False).returncode == 0
 
     def kill(self, signal="KILL"):
         """Sends a signal."""
