@@ -46,6 +46,17 @@ def sas(gateway, tunnel):
     return {(row["direction"], int(row["spi"], 16)): row for row in gateway.show("sas")["rows"] if row["tunnel"] == tunnel.name}
 
 
+def shown(gateway, tunnel):
+    """The row of `show ike`."""
+    return next(row for row in gateway.show("ike")["rows"] if row["tunnel"] == tunnel.name)
+
+
+def failed_with(gateway, tunnel, words):
+    """True if the newest failure of a tunnel is fresh and is told in these words."""
+    failure = shown(gateway, tunnel).get("last_failure") or {}
+    return failure.get("age_s", 99) < 10 and all(word in failure["reason"] for word in words)
+
+
 def streams(lab, customer, per_second=100):
     """Numbered packets from the client to behind the customer, and back."""
     tunnel = customer.tunnel

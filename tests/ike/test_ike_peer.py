@@ -87,7 +87,7 @@ def test_a_nat_gives_new_ports_when_told(stock, customer):
 def answers_after_traffic(stock, behind):
     """The customer's own packet shows its new place; then pings go both ways."""
     behind.charon.rekey_ike()
-    return eventually(lambda: answers(stock, behind.tunnel), 10)
+    return eventually(lambda: answers(stock, behind.tunnel), 20)  # the first message may need to be sent again
 
 
 def test_a_secret_that_differs_is_refused_by_both(stock, customer):

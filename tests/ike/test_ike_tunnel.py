@@ -6,7 +6,7 @@ from lab.counters import drops
 from lab.counters import tunnel as row_of
 from lab.traffic import MIB, Sweep, tcp_copy
 from lab.wait import eventually
-from steps import afresh, client_address, establish, pings, sas
+from steps import afresh, client_address, establish, pings, sas, shown
 
 
 @pytest.mark.parametrize("tunnel", [*KINDS, SECOND_GUEST], ids=by_name)
@@ -82,12 +82,11 @@ def test_a_packet_of_the_clients_outside_the_selectors_dies(lab, gateway, custom
 
 
 def test_what_is_negotiated_is_shown(lab, gateway, customer):
-    establish(customer(PLAIN))
-    rows = gateway.show("ike")["rows"]
-    shown = {row["tunnel"]: row for row in rows}
-    assert set(shown) >= {tunnel.name for tunnel in ALL}, "configured tunnels are there, up or not"
-    text = gateway.ask("show", "ike").stdout
-    assert PLAIN.name in text and PLAIN.remote in text
-    for row in sas(gateway, PLAIN).values():
-        assert row["cipher"] == "aes128gcm16"
-    assert PLAIN.psk not in gateway.ask("show", "config").stdout + text + gateway.log.read_text()
+    child = establish(customer(PLAIN))
+    assert {row["tunnel"] for row in gateway.show("ike")["rows"]} == {tunnel.name for tunnel in ALL}, "up or not"
+    row = shown(gateway, PLAIN)
+    assert row["state"] == "up" and row["remote_id"] == PLAIN.remote and row["peer"].startswith(PLAIN.remote)
+    assert [int(each["spi_in"], 16) for each in row["children"] if each["state"] == "installed"] == [int(child["spi-out"], 16)]
+    assert {each["cipher"] for each in sas(gateway, PLAIN).values()} == {"aes128gcm16"}
+    told = "".join(gateway.ask("show", what).stdout for what in ("ike", "sas", "config")) + gateway.log.read_text()
+    assert PLAIN.name in told and PLAIN.psk not in told

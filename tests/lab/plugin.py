@@ -32,7 +32,9 @@ def build():
 def seen_by_charon(directory):
     """The words in front of a command whose charon is to find the plugin; `directory` is the lab's."""
     copy = directory / "plugins"
-    if not copy.exists():
+    if not copy.exists():  # else a charon has these files mapped already
+        new = build()
         shutil.copytree(PLUGINS, copy)
-    shutil.copy(build(), copy / NAME)
+        (copy / NAME).unlink(missing_ok=True)
+        shutil.copy(new, copy / NAME)
     return ["unshare", "--mount", "--propagation", "unchanged", "--", "sh", "-ec", BIND, copy, PLUGINS]
