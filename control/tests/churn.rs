@@ -28,6 +28,7 @@ use penstock_dataplane::esp::EspParts;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::PortId;
+use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::{Publisher, Subscriber};
 use penstock_dataplane::punt::{inject_queue, punt_queue};
@@ -175,7 +176,9 @@ fn worker(
         tx: vec![Some(tx)],
         pool: pool.clone(),
         fragmentation: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
+        strangers: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
         punt,
+        ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(stats),
         esp: EspParts::none().unwrap(),

@@ -110,6 +110,8 @@ pub(crate) enum Next {
     Open = 16,
     /// Into an ESP tunnel.
     Seal = 17,
+    /// IKE to an endpoint, for the kernel.
+    Ike = 18,
 }
 
 /// Slots that share what comes next: one bit each. Taking it apart gives them in the order they came in.

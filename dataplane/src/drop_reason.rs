@@ -63,8 +63,10 @@ drop_reasons! {
     RouteLoop, "route_loop", "The tables refer to each other in a circle.";
     ReassemblyFailed, "reassembly_failed", "Outer fragments that overlap, are malformed, exceed the limit of 8 pieces, or found the table full.";
     ReassemblyTimeout, "reassembly_timeout", "Outer fragments whose missing pieces did not come within a second.";
-    PuntRate, "punt_rate", "More packets for the kernel (ping, ARP, BGP, ...) than the punt budget allows.";
-    PuntQueueFull, "punt_queue_full", "The queue to the kernel twin is full: the control core is busy or the twin is down.";
+    PuntRate, "punt_rate", "More packets for the kernel (ping, ARP, BGP, ..., but IKE) than the punt budget allows.";
+    IkeRate, "ike_rate", "More IKE than ike.rate allows, in its sender's share: half is for tunnels' remotes, a quarter for negotiations under way, a quarter for first messages.";
+    IkeSourceRate, "ike_source_rate", "More IKE from one source than ike.source_rate allows.";
+    PuntQueueFull, "punt_queue_full", "A queue to the kernel twin is full: the control core is busy or the twin is down.";
     TxQueueFull, "tx_queue_full", "The port's transmit queue stayed full: the link is slower than what comes in.";
     TxPortMissing, "tx_port_missing", "The route leaves by a port on which this worker has no transmit queue.";
     NoHeadroom, "no_headroom", "No room in front of the packet for the outer header.";
@@ -82,6 +84,7 @@ drop_reasons! {
     EspDummy, "esp_dummy", "A dummy packet, which the peer sends to hide its traffic (RFC 4303 2.6): nothing is wrong.";
     EspNoSa, "esp_no_sa", "The tunnel has no security association to send under yet, or no more. See `penstock show sas`.";
     EspSequence, "esp_sequence", "The security association has used up its sequence numbers and stopped: a rekey did not come in time.";
+    EspLifetime, "esp_lifetime", "The security association has reached its hard lifetime, in time, bytes or packets, and stopped: a rekey did not come in time. See `penstock show sas` and the log.";
     EspNoLease, "esp_no_lease", "This worker has no sender ID, without which nothing may be encrypted. See `penstock show crypto` and the log.";
     EspIvExhausted, "esp_iv_exhausted", "The worker's sender ID has no initialization vectors left and no new one came. See `penstock show crypto` and the log.";
     NatTKeepalive, "natt_keepalive", "A NAT keepalive of a customer's router (RFC 3948 2.3): nothing is wrong.";

@@ -20,6 +20,7 @@ mod gre;
 pub mod handoff;
 pub mod icmp;
 pub mod ids;
+pub mod ike;
 mod inner;
 pub mod mss;
 mod outer;

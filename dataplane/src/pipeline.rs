@@ -19,6 +19,7 @@ use crate::esp::{Esp, EspParts};
 use crate::frame::{BURST, Buffer, Driver, Fragmentation, RxQueue, TxQueue};
 use crate::handoff::Peers;
 use crate::ids::{PortId, TunnelId};
+use crate::ike::{IkeBudget, IkeGate};
 use crate::punt::PuntSender;
 use crate::spread::Spread;
 use crate::stats::WorkerStats;
@@ -66,10 +67,12 @@ pub(crate) struct Context<D: Driver> {
     pub stats: Arc<WorkerStats>,
     pub pool: D::Pool,
     pub fragmentation: D::Fragmentation,
+    pub strangers: D::Fragmentation,
     pub punt: PuntSender<D::Buffer>,
     pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
     pub icmp_budget: Budget,
     pub punt_budget: Budget,
+    pub ike_budget: IkeBudget,
     pub pending: VecDeque<(D::Buffer, Meta, Next)>,
     /// Identification of outer IPv4 packets that may be fragmented.
     pub next_ip_id: u16,
@@ -105,16 +108,31 @@ struct Egress<D: Driver> {
     bytes: usize,
 }
 
+impl<D: Driver> Egress<D> {
+    /// Takes a frame; it comes back when there are as many as go at once.
+    #[inline(always)]
+    fn push(&mut self, frame: D::Buffer) -> Result<(), D::Buffer> {
+        let bytes = frame.total_len();
+        self.frames.try_push(frame).map_err(|full| full.element())?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
 /// What a pipeline is made of.
 pub struct Parts<D: Driver> {
     /// Transmit queues by port; `None` where this worker has none.
     pub tx: Vec<Option<D::Tx>>,
     /// Where new packets come from.
     pub pool: D::Pool,
-    /// Reassembly and fragmentation.
+    /// Fragmentation, and reassembly of what comes from tunnels' remotes.
     pub fragmentation: D::Fragmentation,
-    /// The queue to the kernel twins.
+    /// Reassembly of what comes from anybody else.
+    pub strangers: D::Fragmentation,
+    /// The queues to the kernel twins.
     pub punt: PuntSender<D::Buffer>,
+    /// What all workers together let pass of IKE.
+    pub ike: IkeGate,
     /// What this worker learns.
     pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
     /// Counters, sized for the ports.
@@ -154,10 +172,12 @@ impl<D: Driver> Pipeline<D> {
                 stats: parts.stats,
                 pool: parts.pool,
                 fragmentation: parts.fragmentation,
+                strangers: parts.strangers,
                 punt: parts.punt,
                 events: parts.events,
                 icmp_budget: Budget::new(limits.icmp_rate, limits.icmp_burst, parts.hz, now),
                 punt_budget: Budget::new(limits.punt_rate, limits.punt_burst, parts.hz, now),
+                ike_budget: IkeBudget::new(parts.ike, limits.ike, parts.hz),
                 pending: VecDeque::with_capacity(MAX_PENDING),
                 next_ip_id: now as u16,
                 now,
@@ -185,6 +205,7 @@ impl<D: Driver> Pipeline<D> {
         if limits != self.cx.limits {
             self.cx.icmp_budget = Budget::new(limits.icmp_rate, limits.icmp_burst, self.cx.hz, self.cx.now);
             self.cx.punt_budget = Budget::new(limits.punt_rate, limits.punt_burst, self.cx.hz, self.cx.now);
+            self.cx.ike_budget.set_limits(limits.ike);
             self.cx.limits = limits;
         }
     }
@@ -211,12 +232,13 @@ impl<D: Driver> Pipeline<D> {
     /// Frees fragments whose datagram did not complete in time.
     pub fn expire_fragments(&mut self) {
         self.cx.fragmentation.expire(self.cx.now);
+        self.cx.strangers.expire(self.cx.now);
         self.count_lost_fragments(DropReason::ReassemblyTimeout);
     }
 
     /// Fragments that were taken for merging and then freed are drops after all.
     pub(crate) fn count_lost_fragments(&mut self, reason: DropReason) {
-        let lost = self.cx.fragmentation.take_dropped();
+        let lost = self.cx.fragmentation.take_dropped() + self.cx.strangers.take_dropped();
         self.cx.stats.merged.sub(lost);
         self.cx.stats.drop_add(reason, lost);
     }
@@ -257,14 +279,15 @@ impl<D: Driver> Pipeline<D> {
         self.spread.note(most);
     }
 
-    /// Sends a frame of the kernel twin as it is.
+    /// Puts a frame of the kernel twin, as it is, to what the port sends next; between bursts.
     pub fn inject(&mut self, port: PortId, frame: D::Buffer) {
         if let Some(counters) = self.cx.stats.port(port) {
             counters.injected.add(1);
         }
+        // Every slot is free, but says what its last packet was.
+        self.meta[0] = Meta::EMPTY;
         self.transmit(0, frame, port);
         self.reap();
-        self.flush();
     }
 
     /// The stages, in order.
@@ -391,10 +414,22 @@ impl<D: Driver> Pipeline<D> {
         let Some(Some(egress)) = self.egress.get_mut(port.index()) else {
             return self.kill_taken(i, packet, DropReason::TxPortMissing);
         };
-        let bytes = packet.total_len();
-        match egress.frames.try_push(packet) {
-            Ok(()) => egress.bytes += bytes,
-            Err(full) => self.kill_taken(i, full.element(), DropReason::TxQueueFull),
+        if let Err(packet) = egress.push(packet) {
+            self.transmit_next(i, packet, port);
+        }
+    }
+
+    /// As `transmit`, once those before are on their way: frames of the kernel may come before a whole burst.
+    #[cold]
+    fn transmit_next(&mut self, i: usize, packet: D::Buffer, port: PortId) {
+        self.flush();
+        let egress = self.egress.get_mut(port.index()).and_then(Option::as_mut);
+        let refused = match egress {
+            Some(egress) => egress.push(packet).err(),
+            None => Some(packet),
+        };
+        if let Some(packet) = refused {
+            self.kill_taken(i, packet, DropReason::TxQueueFull);
         }
     }
 
@@ -416,8 +451,9 @@ impl<D: Driver> Pipeline<D> {
         }
     }
 
+    /// Gives the ports what is on its way to them.
     #[inline(always)]
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         for (port, egress) in self.egress.iter_mut().enumerate() {
             let Some(egress) = egress else { continue };
             if egress.frames.is_empty() {

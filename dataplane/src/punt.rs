@@ -1,5 +1,8 @@
 //! To the kernel twin and back: bounded queues between the workers and the twin's pump.
 //!
+//! IKE, which anybody may send, has a budget and a queue of its own: neither it nor anything else can take the other's
+//! place.
+//!
 //! The pump, on the control core, sees bytes, never packet buffers.
 
 use std::sync::Arc;
@@ -9,12 +12,13 @@ use crossbeam::queue::ArrayQueue;
 use crate::burst::Next;
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver, Pool};
-use crate::ids::{InterfaceId, PortId};
+use crate::ids::{EndpointId, InterfaceId, PortId};
+use crate::ike;
 use crate::pipeline::Pipeline;
 use crate::tables::Snapshot;
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
-/// Frames that wait for the pump, and for each worker.
+/// Frames that wait in each queue: two to the pump, one to each worker.
 const QUEUE_LEN: usize = 1024;
 /// Layer 2 source of frames made for the twin: locally administered, nobody's.
 const PUNT_SOURCE: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
@@ -26,45 +30,74 @@ struct Punted<B> {
     frame: B,
 }
 
-/// A worker's end of the queue to the kernel.
+/// What goes to the kernel by a queue of its own.
+#[derive(Clone, Copy)]
+enum Matter {
+    Ike,
+    Other,
+}
+
+const MATTERS: usize = 2;
+
+type Queues<B> = Arc<[ArrayQueue<Punted<B>>; MATTERS]>;
+
+/// A worker's end of the queues to the kernel.
 pub struct PuntSender<B> {
-    queue: Arc<ArrayQueue<Punted<B>>>,
+    queues: Queues<B>,
 }
 
 impl<B> Clone for PuntSender<B> {
     fn clone(&self) -> Self {
-        Self { queue: Arc::clone(&self.queue) }
+        Self { queues: Arc::clone(&self.queues) }
     }
 }
 
-/// The pump's end of the queue from all workers.
+/// The pump's end of the queues from all workers.
 pub struct PuntReceiver<B> {
-    queue: Arc<ArrayQueue<Punted<B>>>,
+    queues: Queues<B>,
     scratch: Vec<u8>,
 }
 
-/// A queue from the workers to the pump.
+/// Queues from the workers to the pump.
 pub fn punt_queue<B>() -> (PuntSender<B>, PuntReceiver<B>) {
-    let queue = Arc::new(ArrayQueue::new(QUEUE_LEN));
-    (PuntSender { queue: Arc::clone(&queue) }, PuntReceiver { queue, scratch: Vec::with_capacity(MAX_FRAME) })
+    let queues: Queues<B> = Arc::new(std::array::from_fn(|_| ArrayQueue::new(QUEUE_LEN)));
+    let scratch = Vec::with_capacity(MAX_FRAME);
+    (PuntSender { queues: Arc::clone(&queues) }, PuntReceiver { queues, scratch })
 }
 
 impl<B: Buffer> PuntReceiver<B> {
-    /// Hands up to `max` frames to `take`, with the interface they are for. Frames are as on the wire,
-    /// with their VLAN tag. Returns how many there were.
+    /// Hands up to `max` frames to `take`, with the interface they are for, from each queue in turn. Frames are as on
+    /// the wire, with their VLAN tag. Returns how many there were.
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(InterfaceId, &[u8])) -> usize {
-        for done in 0..max {
-            let Some(punted) = self.queue.pop() else { return done };
-            if punted.frame.is_contiguous() {
-                take(punted.interface, punted.frame.data());
-            } else {
-                self.scratch.clear();
-                punted.frame.segments().for_each(|segment| self.scratch.extend_from_slice(segment));
-                take(punted.interface, &self.scratch);
+        let mut done = 0;
+        loop {
+            let before = done;
+            for queue in &*self.queues {
+                if done < max
+                    && let Some(punted) = queue.pop()
+                {
+                    hand_over(&punted, &mut self.scratch, &mut take);
+                    done += 1;
+                }
+            }
+            if done == before {
+                return done;
             }
         }
-        max
     }
+}
+
+fn hand_over<B: Buffer>(
+    punted: &Punted<B>,
+    scratch: &mut Vec<u8>,
+    take: &mut impl FnMut(InterfaceId, &[u8]),
+) {
+    if punted.frame.is_contiguous() {
+        return take(punted.interface, punted.frame.data());
+    }
+    scratch.clear();
+    punted.frame.segments().for_each(|segment| scratch.extend_from_slice(segment));
+    take(punted.interface, scratch);
 }
 
 /// The pump's way to one worker, which sends the frames out of a port.
@@ -118,27 +151,31 @@ impl<B> InjectReceiver<B> {
 }
 
 impl<D: Driver> Pipeline<D> {
-    /// Empties the local and punt lanes into the queue to the kernel.
+    /// Empties the local, IKE and punt lanes into the queues to the kernel.
     #[inline(always)]
     pub(crate) fn punt_local(&mut self, tables: &Snapshot) {
-        if self.lanes.is_empty(Next::Local) && self.lanes.is_empty(Next::Punt) {
-            return;
+        const FOR_THE_KERNEL: [Next; 3] = [Next::Local, Next::Ike, Next::Punt];
+        if FOR_THE_KERNEL.iter().any(|lane| !self.lanes.is_empty(*lane)) {
+            self.punt_lanes(tables);
         }
-        self.punt_lanes(tables);
     }
 
     #[inline(never)]
     fn punt_lanes(&mut self, tables: &Snapshot) {
         let local = self.lanes.take(Next::Local);
         for i in local {
-            let meta = self.meta[i];
-            if meta.tunnel_in().is_some() {
+            let Some(packet) = &self.slots[i] else { continue };
+            if self.meta[i].tunnel_in().is_some() {
                 self.kill(i, DropReason::TunnelAddress);
-            } else if self.slot(i).is_some_and(|packet| packet.restore(usize::from(meta.l2_len))) {
+            } else if ike::message(packet.data(), self.meta[i].v6).is_some() {
+                self.punt_ike(i, None, tables);
+            } else if self.restore_frame(i) {
                 self.lanes.push(Next::Punt, i);
-            } else {
-                self.kill(i, DropReason::NoHeadroom);
             }
+        }
+        let to_endpoints = self.lanes.take(Next::Ike);
+        for i in to_endpoints {
+            self.punt_ike(i, Some(EndpointId(self.meta[i].slot as u16)), tables);
         }
         let whole = self.lanes.take(Next::Punt);
         for i in whole {
@@ -147,8 +184,30 @@ impl<D: Driver> Pipeline<D> {
                 continue;
             }
             let interface = InterfaceId(self.meta[i].interface);
-            self.punt_frame(i, interface, tables);
+            self.punt_frame(i, interface, Matter::Other, tables);
         }
+    }
+
+    /// IKE to an endpoint or to another address of ours.
+    fn punt_ike(&mut self, i: usize, to: Option<EndpointId>, tables: &Snapshot) {
+        let (Some(packet), meta) = (&self.slots[i], &self.meta[i]) else { return };
+        let (l3, interface) = (packet.data(), InterfaceId(meta.interface));
+        let message = ike::message(l3, meta.v6).unwrap_or_default();
+        match self.cx.ike_budget.admit(message, l3, meta.v6, to, tables, self.cx.now) {
+            Ok(()) if self.restore_frame(i) => self.punt_frame(i, interface, Matter::Ike, tables),
+            Ok(()) => {}
+            Err(reason) => self.kill(i, reason),
+        }
+    }
+
+    /// Gives a packet its layer 2 header back; without it the packet is dropped.
+    fn restore_frame(&mut self, i: usize) -> bool {
+        let l2_len = usize::from(self.meta[i].l2_len);
+        let restored = self.slot(i).is_some_and(|packet| packet.restore(l2_len));
+        if !restored {
+            self.kill(i, DropReason::NoHeadroom);
+        }
+        restored
     }
 
     /// Gives a packet without layer 2 header to the twin of `interface`, as if a neighbour had sent it.
@@ -169,16 +228,16 @@ impl<D: Driver> Pipeline<D> {
         }
         header[16..18].copy_from_slice(&ethertype.to_be_bytes());
         if packet.push_block(&header, len) {
-            self.punt_frame(i, interface, tables);
+            self.punt_frame(i, interface, Matter::Other, tables);
         } else {
             self.kill(i, DropReason::NoHeadroom);
         }
     }
 
-    fn punt_frame(&mut self, i: usize, interface: InterfaceId, tables: &Snapshot) {
+    fn punt_frame(&mut self, i: usize, interface: InterfaceId, matter: Matter, tables: &Snapshot) {
         let port = tables.interfaces.get(interface).map(|interface| interface.port);
         let Some(frame) = self.take(i) else { return };
-        match self.cx.punt.queue.push(Punted { interface, frame }) {
+        match self.cx.punt.queues[matter as usize].push(Punted { interface, frame }) {
             Ok(()) => {
                 if let Some(counters) = port.and_then(|port| self.cx.stats.port(port)) {
                     counters.punted.add(1);

@@ -1,7 +1,9 @@
 //! Packets to one of our endpoints: GRE is decapsulated, ESP opened, ICMP about our outer packets is taken note
 //! of, fragments are reassembled first, all else (ping, IKE, BGP) is the kernel's.
+//!
+//! Fragments of tunnels' remotes have a reassembly table of their own, which those of invented sources cannot fill.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::burst::{Meta, Next};
 use crate::classify::PULL_UP;
@@ -11,10 +13,12 @@ use crate::frame::{Buffer, Driver, Fragmentation, Reassembled};
 use crate::gre::decap;
 use crate::icmp::too_big::{Quoted, TooBig};
 use crate::ids::EndpointId;
+use crate::ike;
 use crate::pipeline::{Context, Event, Pipeline};
 use crate::tables::Snapshot;
 use crate::wire::ipv4::Ipv4Header;
-use crate::wire::{ipv6, protocol};
+use crate::wire::ipv6::{self, Ipv6Header};
+use crate::wire::protocol;
 
 impl<D: Driver> Pipeline<D> {
     /// Empties the endpoint lane; what was inside goes to the route lanes.
@@ -22,7 +26,7 @@ impl<D: Driver> Pipeline<D> {
     pub(crate) fn terminate(&mut self, tables: &Snapshot) {
         self.terminate_all(tables);
         if !self.lanes.is_empty(Next::Reassemble) {
-            self.reassemble();
+            self.reassemble(tables);
             self.terminate_all(tables);
         }
     }
@@ -65,9 +69,20 @@ impl<D: Driver> Pipeline<D> {
 
     /// Reassembled datagrams join the endpoint lane again.
     #[inline(never)]
-    fn reassemble(&mut self) {
+    fn reassemble(&mut self, tables: &Snapshot) {
         self.each_taken(Next::Reassemble, |this, i, fragment| {
-            match this.cx.fragmentation.reassemble(fragment, this.meta[i].v6, this.cx.now) {
+            let (cx, meta) = (&mut this.cx, &this.meta[i]);
+            let endpoint = EndpointId(meta.slot as u16);
+            // IKE has to stay within its budget before it may wait for the rest of it.
+            if let Some(message) = ike::message(fragment.data(), meta.v6)
+                && let Err(reason) =
+                    cx.ike_budget.admit(message, fragment.data(), meta.v6, Some(endpoint), tables, cx.now)
+            {
+                return this.kill_taken(i, fragment, reason);
+            }
+            let is_remote = is_from_remote(fragment.data(), meta.v6, endpoint, tables);
+            let table = if is_remote { &mut cx.fragmentation } else { &mut cx.strangers };
+            match table.reassemble(fragment, meta.v6, cx.now) {
                 Reassembled::Complete(datagram) => {
                     this.put(i, datagram);
                     this.lanes.push(Next::Endpoint, i);
@@ -136,6 +151,16 @@ fn terminate_v6<D: Driver>(
         protocol::ICMPV6 => note_too_big(packet, cx, associations, tables, endpoint),
         _ => Ok(Next::Local),
     }
+}
+
+/// Whether a packet to an endpoint says that it comes from the remote end of a tunnel there.
+pub(crate) fn is_from_remote(l3: &[u8], v6: bool, endpoint: EndpointId, tables: &Snapshot) -> bool {
+    let source = if v6 {
+        Ipv6Header::view(l3).map(|header| IpAddr::from(Ipv6Addr::from_bits(header.src.get())))
+    } else {
+        Ipv4Header::view(l3).map(|header| IpAddr::from(Ipv4Addr::from_bits(header.src.get())))
+    };
+    source.is_some_and(|source| tables.is_remote(endpoint, source))
 }
 
 /// ICMP "too big" that quotes a packet of one of our tunnels is for control; other ICMP is the kernel's.

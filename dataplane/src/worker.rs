@@ -10,7 +10,7 @@ use crate::punt::InjectReceiver;
 use crate::stats::WorkerStats;
 use crate::tables::Snapshot;
 
-/// Frames of the kernel sent in one turn.
+/// Frames of the kernel sent in one turn, however much else there is to do, or whatever the kernel sends.
 const INJECT_BURST: usize = 32;
 /// Turns between two looks at the reassembly table.
 const EXPIRE_EVERY: u64 = 4096;
@@ -54,6 +54,8 @@ impl<D: Driver> Worker<D> {
     #[inline]
     pub fn turn(&mut self) -> usize {
         let start = D::now();
+        // The kernel's frames are few, and first in line for the places that the ports had free.
+        let injected = self.inject();
         // What was handed on goes by the tables that it was looked up in.
         let mut work = self.pipeline.serve_handed(&self.tables);
         let mut most = work;
@@ -71,7 +73,10 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.pipeline.note_load(most);
-        work += self.inject();
+        if injected != 0 {
+            self.pipeline.flush();
+            work += injected;
+        }
         self.turns += 1;
         let stats = self.pipeline.stats();
         stats.loops.add(1);

@@ -3,10 +3,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use penstock_dataplane::drop_reason::DropReason;
-use penstock_dataplane::esp::sa::{InboundSpec, OutboundSpec, Spi};
+use penstock_dataplane::esp::sa::{InboundSpec, Numbering, OutboundSpec, Spi};
 use penstock_dataplane::esp::selector::{Selectors, TrafficSelector};
 use penstock_dataplane::esp::suite::Suite;
+use penstock_dataplane::frame::heap::Heap;
 use penstock_dataplane::pipeline::Event;
 use support::esp::*;
 use support::*;
@@ -138,6 +142,99 @@ fn the_soft_limit_is_told_once() {
     }
     assert_eq!(lab.events.pop(), Some(Event::SequenceSoftLimit { tunnel: TUNNEL, spi: SPI.0 }));
     assert_eq!(lab.events.pop(), None);
+}
+
+#[test]
+fn the_soft_limit_is_told_again_when_nobody_could_hear_it() {
+    let agreement = Agreement { hard_limit: 9, ..Agreement::default() };
+    let mut lab = Lab::with(&agreement.spec());
+    lab.feed.set_outbound(&OutboundSpec { soft_limit: 2, ..agreement.outbound() });
+    lab.feed.lease(0, lease(1));
+    let other = Event::PathMtu { tunnel: TUNNEL, mtu: 1400 };
+    while lab.events.push(other).is_ok() {}
+    for _ in 0..5 {
+        sealed(&mut lab, &request(1));
+    }
+    while lab.events.pop() == Some(other) {}
+    for _ in 0..4 {
+        sealed(&mut lab, &request(1));
+    }
+    assert_eq!(lab.events.pop(), Some(Event::SequenceSoftLimit { tunnel: TUNNEL, spi: SPI.0 }));
+    assert_eq!(lab.events.pop(), None);
+    lab.dies(&frame(&request(1)), DropReason::EspSequence);
+}
+
+#[test]
+fn a_stopped_association_carries_nothing_in_either_direction() {
+    for (window, in_udp) in [(None, false), (Some(64), true)] {
+        let agreement = Agreement { window, udp: in_udp, ..Agreement::default() };
+        for numbering in [
+            Numbering::PerCore,
+            Numbering::Shared(Arc::new(AtomicU64::new(0))),
+            Numbering::Pinned { worker: 0 },
+        ] {
+            let mut near = Lab::with(&agreement.spec());
+            let out = near.feed.set_outbound(&OutboundSpec { numbering, ..agreement.outbound() });
+            near.feed.lease(0, lease(1));
+            let mut far = agreement.deaf_with(&agreement.spec());
+            let into = far.feed.add_inbound(&agreement.inbound()).unwrap();
+            let outer = [(); 3].map(|()| frame(&sealed(&mut near, &request(60))));
+            far.leaves_by_edge(&outer[0]);
+            out.stop();
+            near.dies(&frame(&request(60)), DropReason::EspLifetime);
+            // Larger, with a SYN's options or IPv6: the ways through the code differ, the end does not.
+            near.dies(&frame(&request(1300)), DropReason::EspLifetime);
+            near.dies(
+                &frame(&ip6(17, 0, 64, "2001:db8:9::9", "2001:db8:100::5", &udp(30))),
+                DropReason::EspLifetime,
+            );
+            into.stop();
+            far.dies(&outer[1], DropReason::EspLifetime);
+            // Whatever its length, and authentic or not.
+            for len in 0..300 {
+                let mut esp = agreement.spi().0.to_be_bytes().to_vec();
+                esp.resize(12 + len, 0);
+                let payload = if in_udp { natt(&esp) } else { esp };
+                let protocol = if in_udp { 17 } else { 50 };
+                far.dies(
+                    &frame(&Ip4 { protocol, ..Ip4::default() }.build(ENDPOINT, REMOTE, &payload)),
+                    DropReason::EspLifetime,
+                );
+            }
+            assert_eq!(out.total(|counters| &counters.refused), 3);
+            assert_eq!(into.total(|counters| &counters.packets), 1);
+            assert_eq!(into.total(|counters| &counters.refused), 301);
+            near.assert_balanced();
+            far.assert_balanced();
+            // Only what was stopped is.
+            near.feed.set_outbound(&agreement.outbound());
+            far.feed.remove_inbound(&into);
+            far.feed.add_inbound(&agreement.inbound()).unwrap();
+            far.leaves_by_edge(&frame(&sealed(&mut near, &request(60))));
+        }
+    }
+}
+
+#[test]
+fn whatever_is_authentic_shows_that_the_peer_lives() {
+    let agreement = Agreement::default();
+    let mut peer = Forger::of(&agreement);
+    let mut lab = Lab::with(&agreement.spec());
+    let handle = lab.feed.add_inbound(&agreement.inbound()).unwrap();
+    let last_used = || handle.total(|counters| &counters.last_used);
+    Heap::advance(1000);
+    let mut forged = agreement.arriving(&peer.payload(1, &reply(9), 4));
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    lab.dies(&forged, DropReason::EspAuth);
+    assert_eq!(last_used(), 0);
+    let dummy = agreement.arriving(&peer.payload(2, &[0; 30], 59));
+    lab.dies(&dummy, DropReason::EspDummy);
+    assert_eq!(last_used(), 1000);
+    assert_eq!(handle.total(|counters| &counters.packets), 0);
+    Heap::advance(1000);
+    lab.leaves_by_edge(&agreement.arriving(&peer.payload(3, &reply(9), 4)));
+    assert_eq!((last_used(), handle.total(|counters| &counters.packets)), (2000, 1));
 }
 
 #[test]

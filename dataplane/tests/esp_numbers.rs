@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 
 use penstock_dataplane::drop_reason::DropReason;
+use penstock_dataplane::esp::replay::ReplayWindow;
 use penstock_dataplane::esp::sa::{InboundSpec, Numbering, OutboundSpec};
 use penstock_dataplane::esp::suite::Suite;
 use support::esp::*;
@@ -101,6 +102,50 @@ fn numbers_end_at_the_hard_limit_and_never_start_again() {
         assert_eq!(near.stats.drops(DropReason::EspSequence), 60 - left);
         near.assert_balanced();
     }
+}
+
+#[test]
+fn an_association_goes_on_at_the_number_it_is_told() {
+    let agreement = Agreement { hard_limit: 70_002, ..Agreement::default() };
+    for (numbering, first) in [
+        (Numbering::PerCore, 70_000),
+        (Numbering::Pinned { worker: 0 }, 70_000),
+        (Numbering::Shared(Arc::new(AtomicU64::new(0))), 70_000),
+        // The counter of an association that lives on is never turned back.
+        (Numbering::Shared(Arc::new(AtomicU64::new(69_999))), 1),
+    ] {
+        let mut near = Lab::with(&agreement.spec());
+        let handle = near.feed.set_outbound(&OutboundSpec { numbering, first, ..agreement.outbound() });
+        near.feed.lease(0, lease(1));
+        assert_eq!(handle.newest_sequence(), 69_999, "before the first packet");
+        for number in 70_000..=70_002u32 {
+            assert_eq!(sealed(&mut near, &request(9))[24..28], number.to_be_bytes());
+        }
+        assert_eq!(handle.newest_sequence(), 70_002);
+        near.dies(&frame(&request(9)), DropReason::EspSequence);
+    }
+}
+
+#[test]
+fn a_window_goes_on_where_another_one_was() {
+    let agreement = Agreement { window: Some(64), ..Agreement::default() };
+    let (mut near, mut far) = agreement.both();
+    let outer = [(); 40].map(|()| frame(&sealed(&mut near, &request(60))));
+    for outer in &outer[..30] {
+        far.leaves_by_edge(outer);
+    }
+    let mut again = agreement.deaf_with(&agreement.spec());
+    let window = Arc::new(ReplayWindow::resume(64, false, 30).unwrap());
+    let handle =
+        again.feed.add_inbound(&InboundSpec { replay: Some(window), ..agreement.inbound() }).unwrap();
+    assert_eq!(handle.newest_sequence(), 30);
+    for outer in &outer[..30] {
+        again.dies(outer, DropReason::EspReplay);
+    }
+    for outer in outer[30..].iter().rev() {
+        again.leaves_by_edge(outer);
+    }
+    assert_eq!(handle.newest_sequence(), 40);
 }
 
 #[test]

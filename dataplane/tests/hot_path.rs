@@ -22,6 +22,7 @@ use penstock_dataplane::esp::sa::{InboundSpec, OutboundSpec, Spi};
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::*;
+use penstock_dataplane::ike::{IkeGate, IkeLimits};
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{inject_queue, punt_queue};
@@ -81,8 +82,21 @@ fn mixed_frames() -> Vec<Vec<u8>> {
         frame(&Ip4::default().build(CLIENT, "192.0.2.200", &udp(4))),
         frame(&Ip4 { protocol: 1, ..Ip4::default() }.build(CLIENT, "192.0.2.1", &[8, 0, 0, 0])),
         frame(&cut),
+        // IKE: to an endpoint, over IPv6, behind a NAT, to another address, and the first part of a message.
+        frame(&Ip4::default().build(CLIENT, ENDPOINT, &ike(500))),
+        frame(&ip6(17, 0, 64, "2001:db8:9::9", "2001:db8:ffff::1", &ike(500))),
+        frame(&Ip4::default().build(REMOTE, ENDPOINT, &ike(4500))),
+        frame(&Ip4::default().build(CLIENT, "192.0.2.1", &ike(500))),
+        frame(&Ip4 { flags: 0x2000, ..Ip4::default() }.build(CLIENT, ENDPOINT, &ike(500))),
         vec![1, 2, 3],
     ]
+}
+
+fn ike(port: u16) -> Vec<u8> {
+    let mut datagram = udp(72);
+    datagram[2..4].copy_from_slice(&port.to_be_bytes());
+    datagram[8..].fill(0);
+    datagram
 }
 
 /// Both ways through a tunnel of each suite, and what dies there.
@@ -235,6 +249,8 @@ fn run_worker() {
     tables.limits.icmp_burst = 1_000_000;
     tables.limits.punt_rate = 1_000_000_000;
     tables.limits.punt_burst = 1_000_000;
+    // Some of it is refused.
+    tables.limits.ike = IkeLimits { rate: 10_000, source_rate: 10 };
     publisher.publish(&tables);
     let (punt, mut punted) = punt_queue();
     let (_injector, injected) = inject_queue(pool.clone());
@@ -244,7 +260,9 @@ fn run_worker() {
         tx: vec![edge.pop(), core.pop()],
         pool: pool.clone(),
         fragmentation: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
+        strangers: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
         punt,
+        ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(&stats),
         esp: esp_parts(receivers.remove(0)),
@@ -284,6 +302,7 @@ fn run_worker() {
         DropReason::TtlExpired,
         DropReason::TooBig,
         DropReason::GreKeyWrong,
+        DropReason::IkeSourceRate,
         DropReason::FrameTruncated,
         DropReason::EspAuth,
         DropReason::EspDummy,

@@ -36,6 +36,7 @@ fn outbound(suite: Suite, numbering: Numbering) -> OutboundSpec {
         cipher: cipher(suite),
         esn: false,
         numbering,
+        first: 1,
         selectors: Arc::new(Selectors::any()),
         remote: REMOTE.parse().unwrap(),
         soft_limit: u64::MAX,

@@ -77,6 +77,7 @@ pub fn install(mut feed: SaFeed, scenario: &Scenario, ciphers: &[Arc<Cipher>]) -
                 None => Numbering::PerCore,
                 Some(_) => Numbering::Shared(Arc::new(AtomicU64::new(0))),
             },
+            first: 1,
             selectors: Arc::clone(&selectors),
             remote,
             soft_limit: u64::MAX,

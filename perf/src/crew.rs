@@ -10,6 +10,7 @@ use penstock_dataplane::esp::cipher::{Cipher, Engine};
 use penstock_dataplane::esp::feed::{SaFeed, SaReceiver};
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::handoff::peers;
+use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::{Publisher, Subscriber};
 use penstock_dataplane::punt::{inject_queue, punt_queue};
@@ -86,7 +87,8 @@ fn worker(
     let (scenario, pool) = (setting.scenario, setting.pool);
     let hz = dpdk::cycles::tsc_hz();
     let limits = dpdk::ip_frag::Limits { datagrams: DATAGRAMS, timeout_cycles: hz, socket: None };
-    let reassembler = dpdk::Reassembler::new(limits)?;
+    let fragmentation =
+        || -> Result<IpFrag> { Ok(IpFrag::new(dpdk::Reassembler::new(limits)?, pool.clone())) };
     let esp = EspParts {
         receiver,
         engine: Engine::new(scenario.protection.backend)?,
@@ -98,8 +100,10 @@ fn worker(
     let parts = Parts {
         tx: vec![None, Some(tx)],
         pool: pool.clone(),
-        fragmentation: IpFrag::new(reassembler, pool.clone()),
+        fragmentation: fragmentation()?,
+        strangers: fragmentation()?,
         punt,
+        ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(EVENTS)),
         stats,
         esp,

@@ -101,6 +101,14 @@ impl TunnelEntry {
         if let Some((endpoint, remote, key)) = self.identity() {
             tables.unbind_tunnel(endpoint, remote, key);
         }
+        self.forget_remote(tables);
+    }
+
+    /// Takes back what [`Tunnels::compile`] made known of an IPsec tunnel's remote.
+    fn forget_remote(&self, tables: &mut Snapshot) {
+        if let Some(written) = self.written.filter(|_| self.config.gre().is_none()) {
+            tables.remove_remote(self.place.endpoint, written.remote);
+        }
     }
 }
 
@@ -318,6 +326,10 @@ impl Tunnels {
         match Tunnel::new(&spec) {
             Ok(tunnel) => tables.set_tunnel(id, tunnel),
             Err(error) => return Err((entry.tenant.clone(), entry.name.clone(), error)),
+        }
+        entry.forget_remote(tables);
+        if entry.config.gre().is_none() {
+            tables.add_remote(entry.place.endpoint, derived.remote);
         }
         entry.written = Some(derived);
         Ok(true)

@@ -16,6 +16,7 @@ use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::handoff::{self, Peers};
 use penstock_dataplane::ids::PortId;
+use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::{Event, Parts};
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{InjectReceiver, PuntSender, inject_queue, punt_queue};
@@ -36,8 +37,9 @@ const MBUFS_PER_WORKER: u32 = 4096;
 const MBUFS_WAITING: u32 = 8192;
 /// Buffers that stay with each core.
 const POOL_CACHE: u32 = 256;
-/// Datagrams of outer fragments that a worker puts together at the same time.
+/// Datagrams of outer fragments that a worker puts together at the same time: of tunnels' remotes, and of all others.
 const REASSEMBLIES: u32 = 1024;
+const REASSEMBLIES_OF_STRANGERS: u32 = 256;
 /// Inbound security associations that a worker has room for: two for each of all tunnels, as at a rekey.
 const MAX_ASSOCIATIONS: usize = 2 * MAX_TUNNELS;
 /// Notices of the workers that wait for control.
@@ -119,6 +121,7 @@ impl DataPlane {
         let backends = Backends::choose(config.crypto.backend)?;
         let peers = handoff::peers(all_stats.len());
         let (punt, punts) = punt_queue::<Mbuf>();
+        let ike = IkeGate::new();
         let events = Arc::new(ArrayQueue::new(EVENTS));
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
@@ -145,7 +148,7 @@ impl DataPlane {
                 tunnels: MAX_TUNNELS,
             };
             let spread = config.cores.spread == Spread::Auto;
-            let parts = parts(&pool, tx, punt.clone(), &events, &stats, esp, peers, spread)?;
+            let parts = parts(&pool, tx, punt.clone(), &ike, &events, &stats, esp, peers, spread)?;
             let thread = spawn(*core, parts, polled, injected, subscriber, &stop)?;
             workers.push(RunningWorker { core: *core, numa, queues, stats, pool, thread: Some(thread) });
         }
@@ -334,6 +337,7 @@ fn parts(
     pool: &Mempool,
     tx: Vec<Option<dpdk::TxQueue>>,
     punt: PuntSender<Mbuf>,
+    ike: &IkeGate,
     events: &Arc<ArrayQueue<Event>>,
     stats: &Arc<WorkerStats>,
     esp: EspParts,
@@ -341,12 +345,17 @@ fn parts(
     spread: bool,
 ) -> Result<Parts<Dpdk>, RuntimeError> {
     let hz = dpdk::cycles::tsc_hz();
-    let limits = Limits { datagrams: REASSEMBLIES, timeout_cycles: hz, socket: pool.socket() };
+    let fragmentation = |datagrams| -> Result<IpFrag, RuntimeError> {
+        let limits = Limits { datagrams, timeout_cycles: hz, socket: pool.socket() };
+        Ok(IpFrag::new(Reassembler::new(limits)?, pool.clone()))
+    };
     Ok(Parts {
         tx,
         pool: pool.clone(),
-        fragmentation: IpFrag::new(Reassembler::new(limits)?, pool.clone()),
+        fragmentation: fragmentation(REASSEMBLIES)?,
+        strangers: fragmentation(REASSEMBLIES_OF_STRANGERS)?,
         punt,
+        ike: ike.clone(),
         events: Arc::clone(events),
         stats: Arc::clone(stats),
         esp,

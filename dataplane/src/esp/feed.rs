@@ -90,9 +90,24 @@ impl SaHandle {
 
     /// The largest number that was given out or received.
     pub fn newest_sequence(&self) -> u64 {
-        match &self.shared {
-            Some(shared) => shared.load(std::sync::atomic::Ordering::Relaxed),
-            None => self.counters().map(|of_worker| of_worker.sequence.get()).max().unwrap_or(0),
+        let of_counters = || self.counters().map(|of_worker| of_worker.sequence.get()).max().unwrap_or(0);
+        match (&self.shared, &self.installed) {
+            (Some(shared), _) => shared.load(std::sync::atomic::Ordering::Relaxed),
+            (None, Installed::Inbound(all)) => {
+                let window = all.first().and_then(|sa| sa.replay.as_ref());
+                window.map_or_else(of_counters, |window| window.newest())
+            }
+            (None, Installed::Outbound(_)) => of_counters(),
+        }
+    }
+
+    /// Ends its life: from now on workers drop all of its packets as [`crate::drop_reason::DropReason::EspLifetime`].
+    /// Takes effect at once, without a change that travels, and stays so; it remains installed until it is removed or
+    /// replaced.
+    pub fn stop(&self) {
+        match &self.installed {
+            Installed::Inbound(all) => all.iter().for_each(|sa| sa.stop()),
+            Installed::Outbound(all) => all.iter().for_each(|sa| sa.stop()),
         }
     }
 }

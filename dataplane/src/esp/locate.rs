@@ -1,6 +1,6 @@
 //! Which security association does a packet to an endpoint belong to: ESP, or ESP in UDP (RFC 3948), and the SPI.
 //!
-//! What is not ESP at UDP 4500 (IKE, behind four zero bytes) is the kernel's; keepalives end here.
+//! IKE, at UDP 500 or behind four zero bytes at 4500, has a lane of its own; keepalives end here.
 
 use super::sa::Spi;
 use super::table::SaTable;
@@ -8,6 +8,7 @@ use crate::burst::{Lane, Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver};
 use crate::ids::EndpointId;
+use crate::ike;
 use crate::pipeline::Pipeline;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::protocol;
@@ -90,14 +91,15 @@ pub(crate) fn from_udp<B: Buffer>(
     at: usize,
 ) -> Result<Next, DropReason> {
     let l4 = packet.data().get(at..).unwrap_or_default();
+    if ike::in_udp(l4).is_some() {
+        return Ok(Next::Ike);
+    }
     let Some(header) = UdpHeader::view(l4) else { return Ok(Next::Local) };
     if header.dst_port.get() != NAT_T_PORT {
         return Ok(Next::Local);
     }
     match l4.get(UdpHeader::LEN..).unwrap_or_default() {
         [KEEPALIVE] => Err(DropReason::NatTKeepalive),
-        // The non-ESP marker.
-        [0, 0, 0, 0, ..] => Ok(Next::Local),
         _ => from_esp(packet, meta, table, endpoint, at + UdpHeader::LEN),
     }
 }

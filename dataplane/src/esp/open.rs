@@ -178,10 +178,7 @@ fn check<'p, B: Buffer>(
     let around = HEADER_LEN + usize::from(sa.lengths.iv) + usize::from(sa.lengths.icv);
     let esp = packet.data_mut().get_mut(usize::from(meta.esp_at)..).unwrap_or_default();
     let body_len = esp.len().wrapping_sub(around);
-    // Too short wraps to something too long.
-    if body_len > len || body_len < 2 || body_len & usize::from(sa.lengths.block_mask) != 0 {
-        return Err(DropReason::EspTruncated);
-    }
+    sa.fits(body_len, len)?;
     let low = esp.get(4..8).and_then(|bytes| bytes.first_chunk()).map_or(0, |low| u32::from_be_bytes(*low));
     let number = match &sa.replay {
         None => u64::from(low),
@@ -220,6 +217,8 @@ impl<'a> Run<'a> {
     fn end<D: Driver>(&self, cx: &Context<D>) {
         let Some((sa, tunnel)) = self.way else { return };
         sa.counters.sequence.set(self.newest);
+        // Whatever was inside, the peer has shown that it lives (RFC 7296 2.4).
+        sa.counters.last_used.set(cx.now);
         if sa.replay.is_none() && tunnel.is_some_and(|tunnel| tunnel.udp) {
             sa.newest.fetch_max(self.newest, Ordering::Relaxed);
         }

@@ -60,11 +60,34 @@ impl ReplayWindow {
     /// # Errors
     /// When the size is not a power of two from 64 to 65536.
     pub fn new(size: u32, esn: bool) -> Result<Self, ReplayWindowError> {
+        Self::resume(size, esn, 0)
+    }
+
+    /// A window that goes on where another one was: `newest` and all before it count as received.
+    ///
+    /// # Errors
+    /// When the size is not a power of two from 64 to 65536.
+    pub fn resume(size: u32, esn: bool, newest: u64) -> Result<Self, ReplayWindowError> {
         if !size.is_power_of_two() || !(64..=65536).contains(&size) {
             return Err(ReplayWindowError(size));
         }
         let blocks = size as usize / BLOCK as usize;
-        Ok(Self::with_words(u64::from(size), esn, (blocks + 1).next_power_of_two()))
+        let mut window = Self::with_words(u64::from(size), esn, (blocks + 1).next_power_of_two());
+        window.fill(newest);
+        Ok(window)
+    }
+
+    /// Marks everything up to a number. Words outside the window too: what they hold must be older than all that comes.
+    fn fill(&mut self, newest: u64) {
+        let last = newest / BLOCK;
+        let words = (self.ring.len() * LINE) as u64;
+        for number in last.saturating_sub(words - 1)..=last {
+            let first = number * BLOCK;
+            let seen = if number == last { u64::MAX >> (63 - (32 + newest % BLOCK)) } else { u64::MAX };
+            let word = seen & FLAGS | u64::from(block(first));
+            *self.place(first) = AtomicU64::new(word);
+        }
+        self.newest = AtomicU64::new(newest);
     }
 
     /// A power of two of words, which must be more than the window has.
@@ -205,6 +228,13 @@ impl ReplayWindow {
     fn word(&self, sequence: u64) -> &AtomicU64 {
         let place = (sequence / BLOCK) as usize;
         &self.ring[(place / LINE) & (self.ring.len() - 1)].0[place % LINE]
+    }
+
+    /// As `word`, before anybody shares the window.
+    fn place(&mut self, sequence: u64) -> &mut AtomicU64 {
+        let place = (sequence / BLOCK) as usize;
+        let lines = self.ring.len();
+        &mut self.ring[(place / LINE) & (lines - 1)].0[place % LINE]
     }
 }
 

@@ -6,11 +6,12 @@
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cipher::Cipher;
 use super::replay::ReplayWindow;
 use super::selector::Selectors;
+use crate::drop_reason::DropReason;
 use crate::ids::{EndpointId, TunnelId};
 use crate::stats::Counter;
 
@@ -37,7 +38,8 @@ pub struct SaCounters {
     pub packets: Counter,
     /// Their inner bytes.
     pub bytes: Counter,
-    /// When the last one came by, in cycles of the driver's clock.
+    /// When the last one came by, in cycles of the driver's clock; of those that were opened any authentic one, though it
+    /// was refused for what was inside.
     pub last_used: Counter,
     /// The last number given out, or the largest received.
     pub sequence: Counter,
@@ -105,11 +107,14 @@ pub struct OutboundSpec {
     pub esn: bool,
     /// Who numbers the packets.
     pub numbering: Numbering,
+    /// The first number to give out: 1, or what follows those that may have been sent before. A shared counter that is
+    /// further goes on from where it is.
+    pub first: u64,
     /// What may be put in.
     pub selectors: Arc<Selectors>,
     /// Where the packets go, to recognise what a router on the way quotes of them.
     pub remote: IpAddr,
-    /// At this number control is told, so that a rekey comes in time.
+    /// At this number control is told ([`crate::pipeline::Event::SequenceSoftLimit`]), so that a rekey comes in time.
     pub soft_limit: u64,
     /// The last number that may be used: at most 2^32 - 1 without ESN (RFC 4303 3.3.3).
     pub hard_limit: u64,
@@ -146,6 +151,8 @@ pub(crate) struct Inbound {
     pub tunnel: u32,
     pub incarnation: u32,
     pub spi: u32,
+    /// [`Lengths::block_mask`] of what comes, or [`Inbound::STOPPED`].
+    body_mask: AtomicU32,
     pub endpoint: u16,
     pub esn: bool,
     pub lengths: Lengths,
@@ -154,6 +161,9 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    /// A mask that no body fits: to stop an association costs a packet of another no look.
+    const STOPPED: u32 = u32::MAX;
+
     pub fn new(spec: &InboundSpec, newest: Arc<AtomicU64>) -> Self {
         Self {
             cipher: Cipher::clone(&spec.cipher),
@@ -164,16 +174,41 @@ impl Inbound {
             tunnel: spec.tunnel.0,
             incarnation: spec.incarnation,
             spi: spec.spi.0,
+            body_mask: AtomicU32::new(u32::from(Lengths::of(&spec.cipher).block_mask)),
             endpoint: spec.endpoint.0,
             esn: spec.esn,
             lengths: Lengths::of(&spec.cipher),
         }
     }
 
+    /// Whether so many bytes between IV and ICV can be what the peer has encrypted.
+    ///
+    /// # Errors
+    /// When they cannot, or the association was stopped.
+    #[inline(always)]
+    pub fn fits(&self, body_len: usize, len: usize) -> Result<(), DropReason> {
+        let mask = self.body_mask.load(Ordering::Relaxed);
+        // Too short wraps to something too long.
+        if body_len > len || body_len < 2 || body_len & mask as usize != 0 {
+            return Err(unfit(mask));
+        }
+        Ok(())
+    }
+
+    /// Has all further packets refused, by any thread.
+    pub fn stop(&self) {
+        self.body_mask.store(Self::STOPPED, Ordering::Relaxed);
+    }
+
     /// What the table finds it by.
     pub fn key(&self) -> u64 {
         inbound_key(self.endpoint, self.spi)
     }
+}
+
+#[cold]
+fn unfit(mask: u32) -> DropReason {
+    if mask == Inbound::STOPPED { DropReason::EspLifetime } else { DropReason::EspTruncated }
 }
 
 /// Endpoint and SPI in one word.
@@ -187,8 +222,9 @@ pub(crate) fn inbound_key(endpoint: u16, spi: u32) -> u64 {
 pub(crate) struct Outbound {
     /// The last number given out of those that this worker has taken.
     last: Counter,
-    /// From this number on there is something to do: the soft limit, or what follows the hard one.
-    attention: Counter,
+    /// From this number on there is something to do: the soft limit, what follows the hard one, or
+    /// [`Outbound::STOPPED`].
+    attention: AtomicU64,
     /// Packets of this burst that need a number from the shared counter.
     pending: Counter,
     shared: Option<Arc<AtomicU64>>,
@@ -205,7 +241,6 @@ pub(crate) struct Outbound {
     pub counters: SaCounters,
     pub selectors: Arc<Selectors>,
     pub remote: IpAddr,
-    soft_limit: u64,
     hard_limit: u64,
 }
 
@@ -217,6 +252,8 @@ const _: () = assert!(offset_of!(Outbound, counters) < HOT_LINES * 64);
 
 impl Outbound {
     pub const ANY_WORKER: u16 = u16::MAX;
+    /// Every number needs attention, and gets none.
+    const STOPPED: u64 = 0;
     /// The largest number without ESN.
     const LAST_SHORT: u64 = u32::MAX as u64;
     /// The largest number with ESN: what workers take beyond it in one burst each must not bring the counter to 0.
@@ -229,9 +266,15 @@ impl Outbound {
             Numbering::Pinned { worker } => (None, *worker),
         };
         let hard_limit = spec.hard_limit.min(if spec.esn { Self::LAST_LONG } else { Self::LAST_SHORT });
+        // Numbers beyond the hard limit are not given out; nor may taking them bring a counter to 0.
+        let before_first = spec.first.saturating_sub(1).min(hard_limit);
+        if let Some(shared) = &shared {
+            shared.fetch_max(before_first, Ordering::Relaxed);
+        }
+        let counters = SaCounters { sequence: Counter::new(before_first), ..SaCounters::default() };
         Self {
             cipher: Cipher::clone(&spec.cipher),
-            counters: SaCounters::default(),
+            counters,
             selectors: Arc::clone(&spec.selectors),
             shared,
             tunnel: spec.tunnel.0,
@@ -243,9 +286,8 @@ impl Outbound {
             plain: spec.cipher.suite().is_aead() && !spec.esn && spec.selectors.is_any(false),
             lengths: Lengths::of(&spec.cipher),
             pending: Counter::default(),
-            last: Counter::default(),
-            attention: Counter::new(spec.soft_limit.min(hard_limit + 1)),
-            soft_limit: spec.soft_limit,
+            last: Counter::new(before_first),
+            attention: AtomicU64::new(spec.soft_limit.clamp(1, hard_limit + 1)),
             hard_limit,
         }
     }
@@ -287,33 +329,72 @@ impl Outbound {
         }
     }
 
-    /// The next number, never 0 and never one that was given out before; `None` beyond the hard limit. As many calls
-    /// may follow as packets were announced and taken. `notify` is called once, when numbers begin to run out.
+    /// The next number, never 0 and never one that was given out before. As many calls may follow as packets were
+    /// announced and taken. `notify` is called when numbers begin to run out, until it says that it was heard.
+    ///
+    /// # Errors
+    /// Beyond the hard limit, and once the association was stopped.
     #[inline(always)]
-    pub fn next_sequence(&self, notify: impl FnOnce()) -> Option<u64> {
+    pub fn next_sequence(&self, notify: impl FnOnce() -> bool) -> Result<u64, DropReason> {
         let next = self.last.get() + 1;
-        if next >= self.attention.get() && !self.is_within_limits(next, notify) {
-            return None;
+        if next >= self.attention.load(Ordering::Relaxed) {
+            self.attend(next, notify)?;
         }
         self.last.set(next);
-        Some(next)
+        Ok(next)
     }
 
     #[cold]
-    fn is_within_limits(&self, next: u64, notify: impl FnOnce()) -> bool {
+    fn attend(&self, next: u64, notify: impl FnOnce() -> bool) -> Result<(), DropReason> {
+        let attention = self.attention.load(Ordering::Relaxed);
+        if attention == Self::STOPPED {
+            return Err(DropReason::EspLifetime);
+        }
         if next > self.hard_limit {
-            return false;
+            return Err(DropReason::EspSequence);
         }
-        if next >= self.soft_limit && self.attention.get() <= self.hard_limit {
-            notify();
-            self.attention.set(self.hard_limit + 1);
+        if attention <= self.hard_limit && notify() {
+            // Not in place of a stop that came meanwhile.
+            let rest = self.hard_limit + 1;
+            let _ = self.attention.compare_exchange(attention, rest, Ordering::Relaxed, Ordering::Relaxed);
         }
-        true
+        Ok(())
+    }
+
+    /// Has all further packets refused, by any thread.
+    pub fn stop(&self) {
+        self.attention.store(Self::STOPPED, Ordering::Relaxed);
     }
 
     /// Counts packets that were sealed.
     pub fn count(&self, packets: u64, bytes: u64, now: u64) {
         self.counters.count(packets, bytes, now);
         self.counters.sequence.set(self.last.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::esp::Agreement;
+
+    #[test]
+    fn a_stop_at_the_soft_limit_is_not_lost() {
+        let agreement = Agreement::default();
+        let sa = Outbound::new(&OutboundSpec {
+            numbering: Numbering::PerCore,
+            soft_limit: 2,
+            ..agreement.outbound()
+        });
+        assert_eq!(sa.next_sequence(|| true), Ok(1));
+        // Control stops it while the worker writes down that the limit was told.
+        let stop_meanwhile = || {
+            sa.stop();
+            true
+        };
+        assert_eq!(sa.next_sequence(stop_meanwhile), Ok(2));
+        for _ in 0..3 {
+            assert_eq!(sa.next_sequence(|| true), Err(DropReason::EspLifetime));
+        }
     }
 }

@@ -257,12 +257,10 @@ fn numbers<D: Driver>(
     tunnel: TunnelId,
     cx: &Context<D>,
 ) -> Result<(u64, Iv), DropReason> {
-    let notify = || {
-        // A full queue loses the notice; the hard limit is still kept.
-        let _ = cx.events.push(Event::SequenceSoftLimit { tunnel, spi: sa.spi });
-    };
+    // Where the queue is full, the next packet tries again.
+    let notify = || cx.events.push(Event::SequenceSoftLimit { tunnel, spi: sa.spi }).is_ok();
     let sender = sender.as_mut().ok_or(DropReason::EspNoLease)?;
-    let sequence = sa.next_sequence(notify).ok_or(DropReason::EspSequence)?;
+    let sequence = sa.next_sequence(notify)?;
     let iv = sender.next_iv().ok_or(DropReason::EspIvExhausted)?;
     Ok((sequence, iv))
 }

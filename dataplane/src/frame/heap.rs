@@ -93,24 +93,38 @@ impl Buffer for HeapBuffer {
 }
 
 /// A queue that several owners share: what one side sends the other receives.
-#[derive(Clone, Debug, Default)]
-pub struct HeapQueue(Rc<RefCell<VecDeque<HeapBuffer>>>);
+#[derive(Clone, Debug)]
+pub struct HeapQueue {
+    frames: Rc<RefCell<VecDeque<HeapBuffer>>>,
+    room: Rc<Cell<usize>>,
+}
+
+impl Default for HeapQueue {
+    fn default() -> Self {
+        Self { frames: Rc::default(), room: Rc::new(Cell::new(usize::MAX)) }
+    }
+}
 
 impl HeapQueue {
+    /// Lets no sender add to this many frames.
+    pub fn limit(&self, room: usize) {
+        self.room.set(room);
+    }
+
     /// Adds a frame.
     pub fn push(&self, frame: &[u8]) {
-        self.0.borrow_mut().push_back(HeapBuffer::new(frame));
+        self.frames.borrow_mut().push_back(HeapBuffer::new(frame));
     }
 
     /// Takes the oldest frame.
     pub fn pop(&self) -> Option<Vec<u8>> {
-        self.0.borrow_mut().pop_front().map(|frame| frame.data().to_vec())
+        self.frames.borrow_mut().pop_front().map(|frame| frame.data().to_vec())
     }
 }
 
 impl RxQueue<HeapBuffer> for HeapQueue {
     fn receive(&mut self, slots: &mut [Option<HeapBuffer>; BURST]) -> usize {
-        let mut queue = self.0.borrow_mut();
+        let mut queue = self.frames.borrow_mut();
         let count = queue.len().min(BURST);
         for (slot, frame) in slots.iter_mut().zip(queue.drain(..count)) {
             *slot = Some(frame);
@@ -121,8 +135,9 @@ impl RxQueue<HeapBuffer> for HeapQueue {
 
 impl TxQueue<HeapBuffer> for HeapQueue {
     fn send(&mut self, frames: &mut ArrayVec<HeapBuffer, BURST>) -> usize {
-        let sent = frames.len();
-        self.0.borrow_mut().extend(frames.drain(..));
+        let mut queue = self.frames.borrow_mut();
+        let sent = frames.len().min(self.room.get().saturating_sub(queue.len()));
+        queue.extend(frames.drain(..sent));
         sent
     }
 }

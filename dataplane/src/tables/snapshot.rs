@@ -12,6 +12,7 @@ use super::paged::Paged;
 use super::tunnel::Tunnel;
 use super::tunnel_index::TunnelIndex;
 use crate::ids::{AdjacencyId, EndpointId, FilterId, GroupId, TunnelId, VrfId};
+use crate::ike::IkeLimits;
 
 /// Routes of both families. As a VRF the values are [`super::Hop`] bits; as a source filter any
 /// value but 0 means "accepted".
@@ -23,22 +24,30 @@ pub struct RouteTable {
     pub v6: Arc<Fib6>,
 }
 
-/// Budgets of each worker for what is not forwarding, packets per second and burst.
+/// Budgets for what is not forwarding: of each worker, packets per second and burst, but for IKE's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// ICMP errors a second.
     pub icmp_rate: u32,
     /// ICMP errors at once.
     pub icmp_burst: u32,
-    /// Packets to the kernel twin a second.
+    /// Packets to the kernel twin a second, but IKE.
     pub punt_rate: u32,
-    /// Packets to the kernel twin at once.
+    /// Packets to the kernel twin at once, but IKE.
     pub punt_burst: u32,
+    /// IKE to the kernel twin, of all workers together.
+    pub ike: IkeLimits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { icmp_rate: 1000, icmp_burst: 100, punt_rate: 20_000, punt_burst: 1000 }
+        Self {
+            icmp_rate: 1000,
+            icmp_burst: 100,
+            punt_rate: 20_000,
+            punt_burst: 1000,
+            ike: IkeLimits::default(),
+        }
     }
 }
 
@@ -47,7 +56,7 @@ impl Default for Limits {
 pub struct Snapshot {
     /// Counts publications; set by the publisher.
     pub generation: u64,
-    /// Budgets of each worker.
+    /// Budgets.
     pub limits: Limits,
     /// Interfaces by port and VLAN.
     pub interfaces: Arc<Interfaces>,
@@ -118,6 +127,21 @@ impl Snapshot {
     /// Forgets an identity; false when it was not bound.
     pub fn unbind_tunnel(&mut self, endpoint: EndpointId, remote: IpAddr, key: Option<u32>) -> bool {
         self.tunnel_index.remove(endpoint, remote, key)
+    }
+
+    /// Makes an address known as the remote end of an IPsec tunnel at an endpoint; once for each such tunnel.
+    pub fn add_remote(&mut self, endpoint: EndpointId, remote: IpAddr) {
+        self.tunnel_index.add_remote(endpoint, remote);
+    }
+
+    /// Takes back one [`Snapshot::add_remote`].
+    pub fn remove_remote(&mut self, endpoint: EndpointId, remote: IpAddr) {
+        self.tunnel_index.remove_remote(endpoint, remote);
+    }
+
+    /// Whether an address is the remote end of any tunnel at an endpoint.
+    pub fn is_remote(&self, endpoint: EndpointId, address: IpAddr) -> bool {
+        self.tunnel_index.is_remote(endpoint, address)
     }
 
     /// How many tunnel identities are bound.

@@ -1,4 +1,5 @@
-//! Finds the tunnel of a received outer packet by endpoint, remote address and GRE key.
+//! Finds the tunnel of a received outer packet by endpoint, remote address and GRE key; and whether an address is the
+//! remote end of any tunnel.
 //!
 //! Sharded so that control copies a few hundred entries, not all, to change one. IPv4 remotes, which nearly all
 //! tunnels have, are in arrays made for them; IPv6 remotes, and what is only asked when a packet is dropped, are in
@@ -36,9 +37,14 @@ impl Identity {
         Self { remote, rest: Self::rest(endpoint, key) }
     }
 
-    /// The mark that some tunnel joins this endpoint and remote.
+    /// The mark that some GRE tunnel joins this endpoint and remote.
     fn pair(self) -> Self {
-        Self { rest: (self.rest >> 48 << 48) | (1 << 33), ..self }
+        Self { rest: (self.rest >> 48 << 48) | PAIR, ..self }
+    }
+
+    /// The mark that some IPsec tunnel does.
+    fn ipsec_pair(self) -> Self {
+        Self { rest: (self.rest >> 48 << 48) | IPSEC_PAIR, ..self }
     }
 
     #[inline(always)]
@@ -57,6 +63,10 @@ impl Identity {
         fold(low ^ (self.remote >> 64) as u64, 0xa076_1d64_78bd_642f)
     }
 }
+
+/// Beside the endpoint, in place of a key.
+const PAIR: u64 = 1 << 33;
+const IPSEC_PAIR: u64 = 1 << 34;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -110,7 +120,7 @@ impl TunnelIndex {
         self.find(Identity::v6(endpoint, remote, key)).map(TunnelId)
     }
 
-    /// Whether any tunnel, with whatever key, joins these two: for naming the reason of a drop.
+    /// Whether any GRE tunnel, with whatever key, joins these two: for naming the reason of a drop.
     pub fn any_between(&self, endpoint: EndpointId, remote: IpAddr) -> bool {
         self.find(identity(endpoint, remote, None).pair()).is_some()
     }
@@ -128,8 +138,40 @@ impl TunnelIndex {
                 is_new
             }
         };
-        if is_new && self.entry(identity.pair(), |count| *count += 1).is_none() {
-            self.insert_new(identity.pair(), 1);
+        if is_new {
+            self.count_up(identity.pair());
+        }
+    }
+
+    /// Whether an address is the remote end of any tunnel at this endpoint, of either kind.
+    pub fn is_remote(&self, endpoint: EndpointId, address: IpAddr) -> bool {
+        let identity = identity(endpoint, address, None);
+        self.find(identity.ipsec_pair()).is_some() || self.find(identity.pair()).is_some()
+    }
+
+    /// Takes note of an IPsec tunnel; its packets are found by their association.
+    pub fn add_remote(&mut self, endpoint: EndpointId, remote: IpAddr) {
+        self.count_up(identity(endpoint, remote, None).ipsec_pair());
+    }
+
+    /// Takes back one [`TunnelIndex::add_remote`].
+    pub fn remove_remote(&mut self, endpoint: EndpointId, remote: IpAddr) {
+        self.count_down(identity(endpoint, remote, None).ipsec_pair());
+    }
+
+    fn count_up(&mut self, pair: Identity) {
+        if self.entry(pair, |count| *count += 1).is_none() {
+            self.insert_new(pair, 1);
+        }
+    }
+
+    fn count_down(&mut self, pair: Identity) {
+        let left = self.entry(pair, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == Some(0) {
+            self.remove_entry(pair);
         }
     }
 
@@ -151,13 +193,7 @@ impl TunnelIndex {
         if !found {
             return false;
         }
-        let left = self.entry(identity.pair(), |count| {
-            *count -= 1;
-            *count
-        });
-        if left == Some(0) {
-            self.remove_entry(identity.pair());
-        }
+        self.count_down(identity.pair());
         true
     }
 
@@ -180,10 +216,11 @@ impl TunnelIndex {
         Arc::make_mut(shard).find_entry(hash, |e| e.identity == identity).map(|e| e.remove()).is_ok()
     }
 
-    /// How many tunnels there are.
+    /// How many GRE tunnels there are.
     pub fn len(&self) -> usize {
         let v4: usize = self.v4.iter().map(Flat::len).sum();
-        v4 + self.shards.iter().flat_map(|s| s.iter()).filter(|e| e.identity.rest & (1 << 33) == 0).count()
+        let is_tunnel = |entry: &&Entry| entry.identity.rest & (PAIR | IPSEC_PAIR) == 0;
+        v4 + self.shards.iter().flat_map(|s| s.iter()).filter(is_tunnel).count()
     }
 
     /// Whether there are none.
@@ -254,6 +291,29 @@ mod tests {
             assert!(!index.any_between(EndpointId(1), remote));
         }
         assert!(index.is_empty());
+    }
+
+    #[test]
+    fn remotes_are_known_as_long_as_a_tunnel_leads_there() {
+        let mut index = TunnelIndex::default();
+        let remotes: [IpAddr; 2] = [Ipv4Addr::new(192, 0, 2, 7).into(), Ipv6Addr::LOCALHOST.into()];
+        for remote in remotes {
+            let is_known = |index: &TunnelIndex| index.is_remote(EndpointId(1), remote);
+            assert!(!is_known(&index));
+            index.add_remote(EndpointId(1), remote);
+            index.add_remote(EndpointId(1), remote);
+            assert!(is_known(&index) && !index.any_between(EndpointId(1), remote));
+            assert!(!index.is_remote(EndpointId(2), remote));
+            index.remove_remote(EndpointId(1), remote);
+            assert!(is_known(&index));
+            index.remove_remote(EndpointId(1), remote);
+            index.remove_remote(EndpointId(1), remote);
+            assert!(!is_known(&index));
+            index.insert(EndpointId(1), remote, Some(7), TunnelId(1));
+            assert!(is_known(&index), "GRE, with a key");
+            assert!(index.remove(EndpointId(1), remote, Some(7)) && !is_known(&index));
+        }
+        assert!(index.is_empty() && index.shards.iter().all(|shard| shard.is_empty()));
     }
 
     #[test]

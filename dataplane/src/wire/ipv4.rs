@@ -163,6 +163,12 @@ impl Ipv4Header {
         self.flags_fragment.get() & (MORE_FRAGMENTS | OFFSET_MASK) != 0
     }
 
+    /// Not the first part of a larger datagram.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        self.flags_fragment.get() & OFFSET_MASK != 0
+    }
+
     /// Lowers the TTL by one and mends the checksum. The caller has checked that it is not zero.
     #[inline(always)]
     pub fn decrement_ttl(&mut self) {

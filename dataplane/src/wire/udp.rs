@@ -3,8 +3,12 @@
 use super::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// The port of IKE (RFC 7296 2).
+pub const IKE_PORT: u16 = 500;
 /// Our port for ESP in UDP, and IKE behind the non-ESP marker (RFC 3948, RFC 7296 2.23).
 pub const NAT_T_PORT: u16 = 4500;
+/// In front of IKE at that port, where ESP has its SPI (RFC 3948 2.2).
+pub const NON_ESP_MARKER: [u8; 4] = [0; 4];
 
 /// The eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Unaligned, KnownLayout, Immutable)]

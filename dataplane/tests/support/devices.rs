@@ -13,6 +13,7 @@ use penstock_dataplane::esp::feed::SaFeed;
 use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::PortId;
+use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{inject_queue, punt_queue};
@@ -76,7 +77,9 @@ pub fn gateway(pool: &Mempool, tables: &Snapshot, rx: Option<RxQueue>, tx: Vec<O
         tx,
         pool: pool.clone(),
         fragmentation: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
+        strangers: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
         punt,
+        ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(&stats),
         esp: esp_parts(receivers.remove(0)),

@@ -15,6 +15,7 @@ use penstock_dataplane::esp::iv::{Lease, LeaseStore, SenderId};
 use penstock_dataplane::frame::heap::{Heap, HeapBuffer, HeapPool, HeapQueue, NoFragmentation};
 use penstock_dataplane::handoff::{Peers, peers};
 use penstock_dataplane::ids::*;
+use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::{Event, Parts};
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{InjectReceiver, Injector, PuntReceiver, inject_queue, punt_queue};
@@ -151,7 +152,7 @@ impl Lab {
     pub fn unpublished() -> Self {
         let stats = Arc::new(WorkerStats::new(2, 16));
         let (feed, mut receivers) = SaFeed::new([Arc::clone(&stats)], ASSOCIATIONS);
-        Self::assemble(stats, feed, receivers.remove(0), peers(1).remove(0), false)
+        Self::assemble(stats, feed, receivers.remove(0), peers(1).remove(0), None)
     }
 
     /// Two workers of one gateway, each with queues of its own; the first one's feed serves both. They spread.
@@ -160,9 +161,9 @@ impl Lab {
         let (one, two) = (stats(), stats());
         let (feed, mut receivers) = SaFeed::new([Arc::clone(&one), Arc::clone(&two)], ASSOCIATIONS);
         let (nothing, _) = SaFeed::new([], 0);
-        let mut peers = peers(2);
-        let mut second = Self::assemble(two, nothing, receivers.remove(1), peers.remove(1), true);
-        let mut first = Self::assemble(one, feed, receivers.remove(0), peers.remove(0), true);
+        let (mut peers, ike) = (peers(2), IkeGate::new());
+        let mut second = Self::assemble(two, nothing, receivers.remove(1), peers.remove(1), Some(&ike));
+        let mut first = Self::assemble(one, feed, receivers.remove(0), peers.remove(0), Some(&ike));
         for lab in [&mut first, &mut second] {
             lab.tables = tables(tunnel);
             lab.publisher.publish(&lab.tables);
@@ -175,7 +176,7 @@ impl Lab {
         feed: SaFeed,
         receiver: SaReceiver,
         peers: Peers<HeapBuffer>,
-        spread: bool,
+        others: Option<&IkeGate>,
     ) -> Self {
         let (rx, edge, core) = (HeapQueue::default(), HeapQueue::default(), HeapQueue::default());
         let (publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
@@ -186,12 +187,14 @@ impl Lab {
             tx: vec![Some(edge.clone()), Some(core.clone())],
             pool: HeapPool,
             fragmentation: NoFragmentation::default(),
+            strangers: NoFragmentation::default(),
             punt,
+            ike: others.cloned().unwrap_or_default(),
             events: Arc::clone(&events),
             stats: Arc::clone(&stats),
             esp: esp_parts(receiver),
             peers,
-            spread,
+            spread: others.is_some(),
             hz: HZ,
         };
         // Nothing comes by the second port.

@@ -1,5 +1,6 @@
 //! IPsec tunnels: sizes by suite, UDP, and a peer that moves.
 
+use penstock_dataplane::ids::EndpointId;
 use penstock_dataplane::tables::UdpPorts;
 
 use super::lab::{Lab, SMALL};
@@ -104,6 +105,34 @@ fn a_peer_that_moves_takes_its_packets_along() {
     lab.configure(&ipsec().replace("192.0.2.77", "192.0.2.78"));
     assert_eq!(way(&lab), "edge0 via 192.0.2.78 unresolved");
     assert_eq!(lab.compiler.tunnels().next().unwrap().peer, None);
+}
+
+#[test]
+fn workers_know_where_the_peers_are() {
+    let mut lab = Lab::new(&ipsec());
+    lab.wire_up();
+    let known = |lab: &Lab| -> Vec<&str> {
+        let addresses = ["192.0.2.77", "192.0.2.78", "100.64.0.9"];
+        let tables = lab.compiler.tables();
+        let is_known = |address: &&str| tables.is_remote(EndpointId(0), address.parse().unwrap());
+        addresses.into_iter().filter(is_known).collect()
+    };
+    assert_eq!(known(&lab), ["192.0.2.77"]);
+    set(&mut lab, &form(&["aes128-sha256"], true));
+    assert_eq!(known(&lab), ["192.0.2.77"]);
+    let id = lab.compiler.tunnel_id(&name("acme"), &name("dc1")).unwrap();
+    let peer = Peer { address: "100.64.0.9".parse().unwrap(), port: 31_000 };
+    assert!(lab.compiler.learn_peer(id, peer));
+    lab.settle();
+    assert_eq!(known(&lab), ["100.64.0.9"]);
+    lab.configure(&ipsec().replace("192.0.2.77", "192.0.2.78"));
+    assert_eq!(known(&lab), ["192.0.2.78"]);
+    // As GRE, it is the remote of a tunnel as well; and as IPsec once more.
+    for text in [SMALL.to_owned(), ipsec(), SMALL.replace("192.0.2.77", "192.0.2.78"), ipsec()] {
+        lab.configure(&text);
+        let remote = if text.contains("192.0.2.78") { "192.0.2.78" } else { "192.0.2.77" };
+        assert_eq!(known(&lab), [remote]);
+    }
 }
 
 #[test]

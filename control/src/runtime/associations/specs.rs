@@ -78,6 +78,7 @@ pub(super) fn outbound(
             Numbers::Shared => Numbering::Shared(Arc::new(AtomicU64::new(0))),
             Numbers::Pinned(worker) => Numbering::Pinned { worker },
         },
+        first: 1,
         selectors: Arc::new(runtime_selectors(selectors)),
         remote: place.remote,
         soft_limit: sa.soft_packets.unwrap_or(hard_limit - hard_limit / 4),

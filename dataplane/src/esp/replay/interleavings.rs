@@ -65,6 +65,18 @@ fn a_word_that_was_taken_over_is_not_taken_back() {
 }
 
 #[test]
+fn a_resumed_window_lets_nothing_in_again() {
+    every(|| {
+        let window = Arc::new(ReplayWindow::resume(64, true, 40).unwrap());
+        let accepted = cores(&window, [&[40, 41], &[41, 30], &[296]]);
+        assert!(!accepted[0][0] && !accepted[1][1], "they were received before");
+        assert!(!(accepted[0][1] && accepted[1][0]), "the number was accepted twice");
+        assert!(accepted[2][0]);
+        assert_eq!(window.newest(), 296);
+    });
+}
+
+#[test]
 fn the_newest_number_never_goes_back() {
     every(|| {
         let window = window();

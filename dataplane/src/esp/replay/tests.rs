@@ -9,12 +9,18 @@ struct Naive {
     size: u64,
     esn: bool,
     newest: u64,
+    /// All numbers up to this one are marked.
+    resumed_at: u64,
     marked: HashSet<u64>,
 }
 
 impl Naive {
     fn new(size: u32, esn: bool) -> Self {
-        Self { size: u64::from(size), esn, newest: 0, marked: HashSet::new() }
+        Self::resume(size, esn, 0)
+    }
+
+    fn resume(size: u32, esn: bool, newest: u64) -> Self {
+        Self { size: u64::from(size), esn, newest, resumed_at: newest, marked: HashSet::new() }
     }
 
     /// Appendix A2.2, case by case. The high half is never below zero: no sender was there.
@@ -37,7 +43,7 @@ impl Naive {
     fn verdict(&self, sequence: u64) -> Result<(), ReplayError> {
         if sequence == 0 || sequence + self.size <= self.newest {
             Err(ReplayError::TooOld)
-        } else if self.marked.contains(&sequence) {
+        } else if sequence <= self.resumed_at || self.marked.contains(&sequence) {
             Err(ReplayError::Duplicate)
         } else {
             Ok(())
@@ -152,6 +158,18 @@ fn the_edges_of_the_window() {
 }
 
 #[test]
+fn a_resumed_window_takes_nothing_again() {
+    for newest in [1, 31, 32, 63, 64, 1000, u64::from(u32::MAX) - 1] {
+        let window = ReplayWindow::resume(64, false, newest).unwrap();
+        for sequence in newest.saturating_sub(200)..=newest {
+            assert!(window.check(sequence as u32).is_err() && window.mark(sequence).is_err(), "{sequence}");
+        }
+        assert_eq!(window.check(newest as u32 + 1), Ok(newest + 1));
+        assert_eq!(window.mark(newest + 1), Ok(()));
+    }
+}
+
+#[test]
 fn an_unauthentic_packet_moves_nothing() {
     let window = ReplayWindow::new(64, false).unwrap();
     assert_eq!(window.check(4_000_000), Ok(4_000_000));
@@ -196,6 +214,30 @@ proptest! {
                 prop_assert_eq!(window.mark(whole), naive.mark(whole));
             }
             prop_assert_eq!(window.mark(sequence), naive.mark(sequence));
+            prop_assert_eq!(window.newest(), naive.newest);
+        }
+    }
+
+    #[test]
+    fn a_resumed_window_has_seen_everything_before(
+        (size, esn, start, steps) in cases(),
+        // With ESN there is no end to how far a window may have come.
+        far in prop_oneof![Just(0u64), (1..40u32).prop_map(|bits| 1 << (20 + bits))],
+    ) {
+        let start = if esn { start + far } else { start };
+        let window = ReplayWindow::resume(size, esn, start).unwrap();
+        let mut naive = Naive::resume(size, esn, start);
+        prop_assert_eq!(window.newest(), start);
+        for by in steps {
+            let sequence = step(naive.newest, by, esn);
+            let whole = window.check(sequence as u32);
+            if naive.newest - start > FAR {
+                break;
+            }
+            prop_assert_eq!(whole, naive.check(sequence as u32));
+            if let Ok(whole) = whole {
+                prop_assert_eq!(window.mark(whole), naive.mark(whole));
+            }
             prop_assert_eq!(window.newest(), naive.newest);
         }
     }
