@@ -17,7 +17,7 @@ from zlib import crc32
 from lab.image import AGENT_PORT, RELAY_PORT, image
 from lab.netns import CommandFailed
 
-BOOT_LIMIT_S = 60
+BOOT_LIMIT_S = 120
 LIFE_LIMIT_S = 6 * 3600
 READY_LINE = "guest ready"
 # No offloads: checksums and segments on the wire must be what the guest's kernel really wrote.
