@@ -7,13 +7,14 @@ import sys
 from lab import plan
 from lab.counters import account
 from lab.esp import NATT_PORT, SUITES, EspTunnel
-from lab.gateway import base_config, tenant_config
+from lab.gateway import base_config, ike_config, tenant_config
+from lab.ike import IkeTunnel
 from lab.state import names
 from lab.topology import Lab
 from lab.traffic import MIB, tcp_copy
 
-FIRST_ESP = 30  # the first ESP tunnel's number
-PLACES = "client, server, router, twin (the gateway's kernel side), ports (its links) or switch"
+FIRST_ESP, FIRST_IKE = 30, 90  # the first ESP tunnel's number, and the first customer's that speaks IKE
+PLACES = f"client, server, router, ike{FIRST_IKE} and so on (customers), twin (the gateway's kernel side), ports (its links) or switch"
 
 
 def main():
@@ -24,8 +25,11 @@ def main():
     up = commands.add_parser("up", help="make client, switch, router and server, and start penstock between them")
     up.add_argument("--tunnels", type=int, default=1, help="GRE tunnels to the router (default: 1)")
     up.add_argument("--esp", type=int, default=0, help=f"ESP tunnels to the router, from number {FIRST_ESP} on (default: 0)")
+    up.add_argument("--ike", type=int, default=0,
+                    help=f"customers with strongSwan, which negotiate tunnels from number {FIRST_IKE} on (default: 0)")
+    up.add_argument("--nat", action="store_true", help="each of these behind a NAT of its own")
     up.add_argument("--cipher", choices=SUITES, default="aes128gcm16", help="of the ESP tunnels (default: aes128gcm16)")
-    up.add_argument("--udp", action="store_true", help="ESP in UDP 4500, as behind a NAT")
+    up.add_argument("--udp", action="store_true", help="these ESP tunnels in UDP 4500, as behind a NAT")
     up.add_argument("--outer", type=int, choices=(4, 6), default=4, help="outer IP version (default: 4)")
     up.add_argument("--no-gateway", action="store_true", help="leave the gateway to you; its configuration is written")
     commands.add_parser("down", help="remove the lab")
@@ -39,7 +43,7 @@ def main():
     ask.add_argument("words", nargs=argparse.REMAINDER)
     copy = commands.add_parser("copy", help="copy random bytes over TCP and compare checksums")
     copy.add_argument("source", choices=("client", "server"))
-    copy.add_argument("--tunnel", type=int, default=0, help=f"its number; the first ESP tunnel is {FIRST_ESP} (default: 0)")
+    copy.add_argument("--tunnel", type=int, default=0, help=f"its number; the first ESP tunnel is {FIRST_ESP}, the first of IKE {FIRST_IKE} (default: 0)")
     copy.add_argument("--mib", type=int, default=100, help="how much (default: 100)")
     copy.add_argument("--family", type=int, choices=(4, 6), default=4, help="IP version (default: 4)")
     commands.add_parser("counters", help="what the gateway counted; fails if a packet is unaccounted for")
@@ -62,16 +66,26 @@ def command_up(lab, arguments):
     tunnels = [plan.Tunnel(number, outer=arguments.outer) for number in range(arguments.tunnels)]
     tunnels += [EspTunnel(FIRST_ESP + number, arguments.outer, SUITES[arguments.cipher],
                           NATT_PORT if arguments.udp else None) for number in range(arguments.esp)]
-    if not tunnels:
-        sys.exit("a lab without any tunnel leads nowhere: --tunnels or --esp must be at least 1")
+    customers = [IkeTunnel(FIRST_IKE + number, outer=arguments.outer, nat=arguments.nat, remote_any=arguments.nat,
+                           identity=f"ike{FIRST_IKE + number}.example.net" if arguments.nat else None)
+                 for number in range(arguments.ike)]
+    if not tunnels and not customers:
+        sys.exit("a lab without any tunnel leads nowhere: --tunnels, --esp or --ike must be at least 1")
     try:
-        lab.up(tunnels)
+        lab.up(tunnels, ike=bool(customers))
         config = base_config(lab.directory, lab.twin.name)
-        config["tenants"]["acme"] = tenant_config(tunnels)
+        config["tenants"]["acme"] = tenant_config([*tunnels, *customers], lab.directory)
+        if customers:
+            config["ike"] = ike_config(lab.directory)
+            lab.gateway.write_credentials(customers)
         if arguments.no_gateway:
             lab.gateway.write(config, lab.associations)
         else:
             lab.gateway.start(config, lab.associations)
+        for tunnel in customers:
+            customer = lab.add_customer(tunnel)
+            if not arguments.no_gateway:
+                customer.charon.initiate()
     except BaseException:
         lab.down()
         raise
@@ -93,13 +107,15 @@ def command_status(lab, _):
     if gateway.static_sas.exists():
         first = EspTunnel(FIRST_ESP)
         print(f"  first server behind ESP {first.server(4)} {first.server(6)}   SAs {gateway.static_sas}")
+    for name, customer in lab.customers.items():
+        print(f"  customer {name}, its server {customer.tunnel.server(4)} {customer.tunnel.server(6)}")
     print(f"  configuration {gateway.config_file}   log {gateway.log}   all labs: {', '.join(names())}")
 
 
 def command_exec(lab, arguments):
     """Runs a command in a namespace (with this terminal) or on the router."""
     place = _place(lab, arguments.place)
-    if getattr(place, "guest", None):
+    if getattr(place, "guest", None) or arguments.place in lab.customers:
         done = place.sh(" ".join(arguments.words), check=False, timeout=3600)
         print(done.stdout, end="")
         return done.returncode
@@ -110,8 +126,8 @@ def command_exec(lab, arguments):
 def command_shell(lab, arguments):
     """An interactive shell; for a guest, the shell of its management namespace and how to go on."""
     place = _place(lab, arguments.place)
-    if getattr(place, "guest", None):
-        sys.exit(f"the router is a guest without a terminal; use: scripts/lab --name {lab.name} exec router COMMAND")
+    if getattr(place, "guest", None) or arguments.place in lab.customers:
+        sys.exit(f"{arguments.place} has no terminal; use: scripts/lab --name {lab.name} exec {arguments.place} COMMAND")
     words = getattr(place, "space", place).command([os.environ.get("SHELL", "/bin/sh")])
     os.execvp(words[0], words)
 

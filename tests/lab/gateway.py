@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from lab import plugin
 from lab.netns import CommandFailed, run
 from lab.plan import CORE4, CORE6, CORE_MAC, EDGE4, EDGE6, EDGE_MAC, ENDPOINT4, ENDPOINT6
 
@@ -45,6 +46,11 @@ def base_config(directory, twin):
     }
 
 
+def ike_config(directory):
+    """`ike:` of the gateway: a charon of its own, with its files in the lab's directory."""
+    return {"mode": "managed", "run": str(directory / "ike")}
+
+
 def port(link, number, mac, addresses):
     """A port on a link of the gateway's namespace.
 
@@ -54,16 +60,16 @@ def port(link, number, mac, addresses):
     return {"device": f"net_pcap{number},rx_iface_in={link},tx_iface={link}", "mac": mac, "addresses": addresses}
 
 
-def tenant_config(tunnels):
-    """A tenant that owns these tunnels and the prefixes they lead to."""
+def tenant_config(tunnels, directory=None):
+    """A tenant that owns these tunnels and the prefixes they lead to; IKE's need the lab's directory for their keys."""
     prefixes = [tunnel.prefix(family) for tunnel in tunnels for family in (4, 6)]
     routes = [{"prefix": tunnel.prefix(family), "via": tunnel.name} for tunnel in tunnels for family in (4, 6)]
     routes += [{"prefix": "0.0.0.0/0", "via": "internet"}, {"prefix": "::/0", "via": "internet"}]
-    return {"prefixes": prefixes, "tunnels": {tunnel.name: tunnel_config(tunnel) for tunnel in tunnels},
+    return {"prefixes": prefixes, "tunnels": {tunnel.name: tunnel_config(tunnel, directory) for tunnel in tunnels},
             "routes": routes}
 
 
-def tunnel_config(tunnel):
+def tunnel_config(tunnel, directory=None):
     """One tunnel as the configuration file has it."""
     config = {
         "type": "gre" if tunnel.kind == "gre" else "ipsec",
@@ -71,6 +77,10 @@ def tunnel_config(tunnel):
         "remote": tunnel.remote,
         "address": [f"{tunnel.gateway_address(4)}/31", f"{tunnel.gateway_address(6)}/127"],
     }
+    if tunnel.kind == "ike":
+        config["ike"] = tunnel.gateway_block(directory / "credentials")
+        if tunnel.remote_any:
+            config["remote"] = "any"
     if tunnel.kind != "gre":
         return config
     if tunnel.key is not None:
@@ -92,6 +102,7 @@ class Gateway:
         self.log = self.directory / "penstock.txt"
         self.pid_file = self.directory / "penstock.pid"
         self.socket = self.directory / "api.sock"
+        self.ike = self.directory / "ike"  # charon's and the journal's directory
         self.process = None
 
     @property
@@ -108,10 +119,21 @@ class Gateway:
                 yaml.safe_dump(associations.file(), file, sort_keys=False)
             new.replace(self.static_sas)
 
+    def write_credentials(self, tunnels):
+        """Puts the keys and certificates of these IKE tunnels where `tenant_config` says they are."""
+        place = self.directory / "credentials"
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for tunnel in tunnels:
+            for name, text in tunnel.gateway_files().items():
+                (place / name).touch(0o600)
+                (place / name).write_text(text)
+
     def start(self, config, associations=None):
         """Starts penstock and waits until it answers."""
         self.write(config, associations)
         command = [binary(), "run", "-c", self.config_file]
+        if "ike" in config:
+            command = [*plugin.seen_by_charon(self.directory), *command]
         if self.static_sas.exists():
             command += ["--static-sas", self.static_sas]
         with open(self.log, "a", encoding="utf-8") as log:

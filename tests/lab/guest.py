@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from zlib import crc32
 
-from lab.image import AGENT_PORT, image
+from lab.image import AGENT_PORT, RELAY_PORT, image
 from lab.netns import CommandFailed
 
-BOOT_LIMIT_S = 60
+BOOT_LIMIT_S = 120
 LIFE_LIMIT_S = 6 * 3600
 READY_LINE = "guest ready"
 # No offloads: checksums and segments on the wire must be what the guest's kernel really wrote.
@@ -27,8 +27,8 @@ NO_OFFLOADS = ",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,ho
 class Guest:
     """One running guest; `space` is the namespace that holds its management link."""
 
-    def __init__(self, space, directory):
-        self.space = space
+    def __init__(self, space, directory, ike=False, memory_mib=192):
+        self.space, self.ike, self.memory_mib = space, ike, memory_mib
         self.directory = Path(directory)
         self.console = self.directory / "console.txt"
         self.pid_file = self.directory / "qemu.pid"
@@ -36,16 +36,17 @@ class Guest:
     def boot(self, wan_space, wan_name, lan_space, lan_name):
         """Starts qemu and waits until the guest takes commands."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        picture = image()
+        picture = image(self.ike)
+        initrd = self._initrd(picture)
         taps = [self.space.tap("mgmt"), wan_space.tap(wan_name), lan_space.tap(lan_name)]
         self.space.sh("ip address add 169.254.1.1/30 dev mgmt")
         accelerator = ["-accel", "kvm", "-cpu", "host"] if os.environ.get("LAB_ACCEL") == "kvm" else [
             "-accel", "tcg", "-cpu", "max"]
         command = [
             "timeout", "-k", "5", str(LIFE_LIMIT_S),
-            "qemu-system-x86_64", "-M", "q35", *accelerator, "-m", "192M", "-nodefaults", "-no-user-config",
+            "qemu-system-x86_64", "-M", "q35", *accelerator, "-m", f"{self.memory_mib}M", "-nodefaults", "-no-user-config",
             "-nographic", "-serial", f"file:{self.console}", "-no-reboot",
-            "-kernel", str(picture.kernel), "-initrd", str(picture.initrd),
+            "-kernel", str(picture.kernel), "-initrd", str(initrd),
             "-append", "console=ttyS0 quiet reboot=t panic=-1 net.ifnames=0 mitigations=off cryptomgr.notests",
         ]
         serial = os.getpid() & 0xFFFF
@@ -60,6 +61,13 @@ class Guest:
             os.close(descriptor)
         self.pid_file.write_text(str(process.pid))
         self._wait_ready(process)
+
+    def _initrd(self, picture):
+        if len(picture.layers) == 1:
+            return picture.layers[0]
+        joined = self.directory / "initrd"
+        joined.write_bytes(b"".join(layer.read_bytes() for layer in picture.layers))
+        return joined
 
     def _wait_ready(self, process):
         limit = time.monotonic() + BOOT_LIMIT_S
@@ -87,34 +95,42 @@ class Guest:
         return subprocess.CompletedProcess(text, code, body)
 
     def _ask(self, text, timeout):
+        with self._connect(AGENT_PORT, timeout) as link:
+            link.sendall(text.encode())
+            link.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: link.recv(65536), b"")).decode(errors="replace")
+
+    def connect_unix(self, path, timeout=60):
+        """A socket that is connected to a unix socket in the guest."""
+        link = self._connect(RELAY_PORT, timeout)
+        link.sendall(f"{path}\n".encode())
+        return link
+
+    def _connect(self, port, timeout):
         limit = time.monotonic() + 10
         while True:  # the agent may need a moment after the boot
             with self.space.entered():
                 link = socket.socket()
             link.settimeout(timeout)
             try:
-                link.connect(("169.254.1.2", AGENT_PORT))
-                break
+                link.connect(("169.254.1.2", port))
+                return link
             except OSError:
                 link.close()
                 if time.monotonic() > limit:
                     raise
                 time.sleep(0.1)
-        with link:
-            link.sendall(text.encode())
-            link.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: link.recv(65536), b"")).decode(errors="replace")
 
 
 def stop_process(pid, word, patience_s=10):
-    """Sends TERM, then KILL, to a process we started; its command line must hold `word` (pids are reused)."""
+    """Sends TERM, then KILL, to a process we started; its command line or environment must hold `word` (pids are reused)."""
     def ours():
         try:
             os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             pass
         try:
-            return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return any(word.encode() in Path(f"/proc/{pid}/{what}").read_bytes() for what in ("cmdline", "environ"))
         except OSError:
             return False
 

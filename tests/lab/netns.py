@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import socket
 import struct
 import subprocess
 from pathlib import Path
@@ -80,6 +81,14 @@ class Namespace:
     def sh(self, command, check=True, timeout=60, **options):
         """Runs a command (list or shell text) here and returns its output."""
         return run(self.command(command), check=check, timeout=timeout, **options)
+
+    @staticmethod
+    def connect_unix(path, timeout=60):
+        """A socket that is connected to a unix socket: these are not a network's."""
+        link = socket.socket(socket.AF_UNIX)
+        link.settimeout(timeout)
+        link.connect(str(path))
+        return link
 
     def spawn(self, command, **options):
         """Starts a long-running command here, in a session of its own."""

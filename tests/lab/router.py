@@ -1,6 +1,8 @@
 """The customer's router: a Linux kernel with GRE and ESP, in a namespace or in a guest.
 
-Both kinds take the same shell text, so a test cannot tell them apart.
+Both kinds take the same shell text, so a test cannot tell them apart. With
+`ike` it is also where customers live that have a charon of their own
+(lab.customer): both its links are then bridges with room for theirs.
 """
 
 import re
@@ -20,6 +22,7 @@ PROBES = (
       f"aead 'rfc4106(gcm(aes))' 0x{'00' * 20} 128"
       for source, target in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"))),
 )
+IKE_GUEST_MIB = 512  # some twenty charons
 BATCH = 200  # lines of `ip -batch` at once: a guest takes them as one argument
 
 
@@ -35,10 +38,12 @@ def kernel_has_tunnels(scratch):
 class Router:
     """A kernel peer with two links: `wan` on the lab's switch, `lan` to the server."""
 
-    def __init__(self, lab_name, name, directory, in_guest):
+    def __init__(self, lab_name, name, directory, in_guest, ike=False):
         self.space = Namespace(f"{lab_name}-{name}")
-        self.guest = Guest(self.space, directory / name) if in_guest else None
-        self.name = name
+        self.guest = None
+        if in_guest:
+            self.guest = Guest(self.space, directory / name, *((True, IKE_GUEST_MIB) if ike else ()))
+        self.lab_name, self.name, self.ike = lab_name, name, ike
         self.directory = directory / name
 
     def start(self, wan, server):
@@ -51,10 +56,25 @@ class Router:
             veth(wan, self.name, self.space, "wan")
             veth(self.space, "lan", server, "eth0")
         wan.sh(f"ip link set {self.name} master switch")
+        if self.ike:
+            self._make_room()
+
+    def _make_room(self):
+        """Puts a bridge in the place of each link, so that customers' links can join."""
+        self.sh("".join(
+            f"/sbin/ip link set {link} down; /sbin/ip link set {link} name {link}0\n"
+            f"/sbin/ip link add {link} type bridge forward_delay 0 mcast_snooping 0\n"
+            # Else it changes with the ports that join.
+            f"/sbin/ip link set {link} address $(cat /sys/class/net/{link}0/address)\n"
+            f"/sbin/ip link set {link}0 master {link} up; /sbin/ip link set {link} up\n" for link in ("wan", "lan")))
 
     def sh(self, text, check=True, timeout=60):
         """Runs shell text on the router."""
         return (self.guest or self.space).sh(text, check=check, timeout=timeout)
+
+    def connect_unix(self, path, timeout=60):
+        """A socket that is connected to a unix socket on the router."""
+        return (self.guest or self.space).connect_unix(path, timeout)
 
     def batch(self, lines):
         """Lines for `ip`, each without that word: one process for many is what a slow guest needs.

@@ -27,7 +27,8 @@ def remove(name):
     directory = directory_of(name)
     for pid_file, word in ((directory / "penstock.pid", str(directory)),
                            *((each, str(each.parent)) for each in directory.glob("*/qemu.pid")),
-                           *((each, str(each)) for each in directory.glob("*/udp-encapsulation-*.pid"))):
+                           *((each, str(each)) for each in directory.glob("*/udp-encapsulation-*.pid")),
+                           *((each, str(directory)) for each in directory.glob("**/charon.pid"))):
         if pid_file.exists():
             stop_process(int(pid_file.read_text()), word)
     for path in RUN_NETNS.glob(f"{name}-*"):
