@@ -43,7 +43,8 @@ impl From<Period> for Duration {
 impl fmt::Display for Period {
     /// In the largest unit that it is a whole number of.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = UNITS.iter().find(|(_, factor)| self.seconds >= *factor && self.seconds % factor == 0);
+        let whole =
+            UNITS.iter().find(|(_, factor)| self.seconds >= *factor && self.seconds.is_multiple_of(*factor));
         let (letter, factor) = whole.unwrap_or(&('s', 1));
         write!(f, "{}{letter}", self.seconds / factor)
     }

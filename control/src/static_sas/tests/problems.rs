@@ -162,7 +162,11 @@ fn what_does_not_fit_the_configuration() {
          it here",
     );
     let left_out = FILE.split("  acme/dc3").next().unwrap();
-    assert_eq!(valid(FILE).warnings().len() + 1, valid(left_out).warnings().len(), "one that negotiates lacks nothing");
+    assert_eq!(
+        valid(FILE).warnings().len() + 1,
+        valid(left_out).warnings().len(),
+        "one that negotiates lacks nothing"
+    );
     assert!(
         words(valid(left_out).warnings())[0]
             .contains("acme/dc3 is an ipsec tunnel without security associations")
