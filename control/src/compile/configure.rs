@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use penstock_dataplane::ids::{EndpointId, InterfaceId, VrfId};
+use penstock_dataplane::ike::IkeLimits;
 use penstock_dataplane::tables::{Limits, RouteTable};
 
 use super::error::CompileError;
@@ -64,8 +65,12 @@ impl Compiler {
             .filter_map(|(name, ip)| Some((*ip, *self.endpoints.get(name)?)))
             .collect();
         self.underlay.set_config(public, endpoints);
-        let limits =
-            Limits { icmp_rate: config.icmp.rate, icmp_burst: config.icmp.burst, ..Limits::default() };
+        let limits = Limits {
+            icmp_rate: config.icmp.rate,
+            icmp_burst: config.icmp.burst,
+            ike: IkeLimits { rate: config.ike.rate, source_rate: config.ike.source_rate },
+            ..Limits::default()
+        };
         self.changed |= limits != self.tables.limits;
         self.tables.limits = limits;
     }

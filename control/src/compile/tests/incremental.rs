@@ -156,3 +156,12 @@ fn a_change_among_a_thousand_tunnels_is_quick() {
         assert!(cost.as_millis() < 100, "{cost:?}");
     }
 }
+
+#[test]
+fn limits_follow_the_configuration() {
+    let mut lab = Lab::new(SMALL);
+    lab.configure(&format!("{SMALL}\nike: {{rate: 1234, source_rate: 56}}\nicmp: {{rate: 7, burst: 8}}\n"));
+    let limits = lab.compiler.tables().limits;
+    assert_eq!((limits.ike.rate, limits.ike.source_rate), (1234, 56));
+    assert_eq!((limits.icmp_rate, limits.icmp_burst), (7, 8));
+}

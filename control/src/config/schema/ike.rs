@@ -20,7 +20,7 @@ pub struct IkeConfig {
     pub run: PathBuf,
     /// The unix socket where our plugin in charon finds us.
     pub plugin_socket: PathBuf,
-    /// Most IKE packets that one worker hands to the kernel, in a second.
+    /// Most IKE packets that all workers together hand to the kernel, in a second.
     pub rate: u32,
     /// Most of them that come from one source, in a second.
     pub source_rate: u32,
