@@ -7,6 +7,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
+use super::refill::Progress;
 use super::sa::{Direction, Sa, Serial, Stage};
 use super::workers::{Kinds, Usage, Workers};
 use super::{Notice, STOPPED_STAYS, Sad};
@@ -81,37 +82,30 @@ impl<K: Kinds> Sa<K> {
     }
 
     /// What it has come to the end of.
-    fn over(&self, usage: impl Fn() -> Usage, now: Moment) -> Option<Limit> {
-        let reached = |limit: Option<NonZeroU64>, used: u64| limit.is_some_and(|limit| used >= limit.get());
+    fn over(&self, used: Usage, now: Moment) -> Option<Limit> {
         if now.since(self.born) >= MAX_KEY_LIFE {
             Some(Limit::KeyAge)
         } else if now.uptime.saturating_sub(self.born.uptime) >= self.hard_time() {
             Some(Limit::Time)
+        } else if is_reached(self.lifetimes.bytes.hard, used.bytes) {
+            Some(Limit::Bytes)
+        } else if is_reached(self.lifetimes.packets.hard, used.packets) {
+            Some(Limit::Packets)
         } else {
-            let used = usage();
-            if reached(self.lifetimes.bytes.hard, used.bytes) {
-                Some(Limit::Bytes)
-            } else if reached(self.lifetimes.packets.hard, used.packets) {
-                Some(Limit::Packets)
-            } else {
-                used.exhausted.then_some(Limit::Numbers)
-            }
+            used.exhausted.then_some(Limit::Numbers)
         }
     }
 
-    fn wants_rekey(&self, usage: impl Fn() -> Usage, now: Moment) -> bool {
-        let reached = |limit: Option<NonZeroU64>, used: u64| limit.is_some_and(|limit| used >= limit.get());
+    fn wants_rekey(&self, used: Usage, now: Moment) -> bool {
         let age = now.uptime.saturating_sub(self.born.uptime);
-        self.soft_time().is_some_and(|soft| age >= soft) || {
-            let used = usage();
-            reached(self.lifetimes.bytes.soft, used.bytes)
-                || reached(self.lifetimes.packets.soft, used.packets)
-        }
+        self.soft_time().is_some_and(|soft| age >= soft)
+            || is_reached(self.lifetimes.bytes.soft, used.bytes)
+            || is_reached(self.lifetimes.packets.soft, used.packets)
     }
 
     /// Whether its life is over, as far as is known without the workers.
     pub(super) fn is_over(&self, now: Moment) -> bool {
-        self.over(|| self.earlier, now).is_some()
+        self.over(self.earlier, now).is_some()
     }
 
     /// When to look at it next, whatever goes through it.
@@ -135,6 +129,10 @@ impl<K: Kinds> Sa<K> {
     }
 }
 
+fn is_reached(limit: Option<NonZeroU64>, used: u64) -> bool {
+    limit.is_some_and(|limit| used >= limit.get())
+}
+
 fn seconds(limit: NonZeroU64) -> Duration {
     Duration::from_secs(limit.get())
 }
@@ -145,18 +143,35 @@ impl<K: Kinds> Sad<K> {
         self.switch_to_what_peers_use(workers, now);
         let due = self.deadlines.range(..=(now.uptime, Serial(u64::MAX)));
         for (_, serial) in due.copied().collect::<Vec<_>>() {
-            self.look_at(serial, workers, now);
+            let used = self.sas.get(&serial).map(|sa| sa.usage(workers)).unwrap_or_default();
+            self.judge(serial, used, workers, now);
             self.watch(serial, now);
         }
     }
 
-    /// Once a second: what is used up. Looks at all SAs.
-    pub fn check(&mut self, workers: &mut impl Workers<K>, now: Moment) {
+    /// Once a second, for all SAs: what is used up. Returned is what the journal has to know; `has_window` is whether
+    /// numbers that are received under a key are looked at.
+    pub fn check(
+        &mut self,
+        workers: &mut impl Workers<K>,
+        now: Moment,
+        has_window: impl Fn(&K::Key) -> bool,
+    ) -> Vec<(Serial, Progress)> {
+        let mut moved = Vec::new();
         let mut serials: Vec<Serial> = self.sas.keys().copied().collect();
         serials.sort_unstable();
         for serial in serials {
-            self.look_at(serial, workers, now);
+            let Some(sa) = self.sas.get_mut(&serial) else { continue };
+            let has_window = has_window(&sa.key);
+            let mut used = Usage::default();
+            // The counters of many workers are far apart in memory.
+            if sa.is_counted(has_window) {
+                used = sa.usage(workers);
+                moved.extend(sa.advance(used, has_window).map(|progress| (serial, progress)));
+            }
+            self.judge(serial, used, workers, now);
         }
+        moved
     }
 
     /// The sequence numbers of a tunnel's outbound SA run out.
@@ -180,9 +195,9 @@ impl<K: Kinds> Sad<K> {
         self.deadlines.insert((at, serial));
     }
 
-    fn look_at(&mut self, serial: Serial, workers: &mut impl Workers<K>, now: Moment) {
+    fn judge(&mut self, serial: Serial, used: Usage, workers: &mut impl Workers<K>, now: Moment) {
         let Some(sa) = self.sas.get(&serial) else { return };
-        let over = sa.over(|| sa.usage(workers), now);
+        let over = sa.over(used, now);
         match sa.stage {
             Stage::Stopped { until } => {
                 if until <= now.uptime || over == Some(Limit::KeyAge) {
@@ -196,7 +211,7 @@ impl<K: Kinds> Sad<K> {
             }
             Stage::Live => match over {
                 Some(limit) => self.end(serial, limit, workers, now),
-                None if !sa.told && sa.wants_rekey(|| sa.usage(workers), now) => self.ask_for_rekey(serial),
+                None if !sa.told && sa.wants_rekey(used, now) => self.ask_for_rekey(serial),
                 None => {}
             },
         }

@@ -92,6 +92,32 @@ pub(super) fn beyond(newest: u64, packets_of_last_second: u64) -> u64 {
 }
 
 impl<K: Kinds> Sa<K> {
+    /// Whether there is anything to look at its counters for: its numbers, or a limit.
+    pub(super) fn is_counted(&self, has_window: bool) -> bool {
+        let Lifetimes { bytes, packets, .. } = self.lifetimes;
+        let is_limited = [bytes.soft, bytes.hard, packets.soft, packets.hard].iter().any(Option::is_some);
+        self.direction == Direction::Outbound || has_window || is_limited
+    }
+
+    /// Once a second: what the journal has to know. Mostly that is nothing: the numbers of an outbound SA were allowed for
+    /// long before, those of an inbound one matter only with a window, and bytes and packets only if there is a limit.
+    pub(super) fn advance(&mut self, used: Usage, has_window: bool) -> Option<Progress> {
+        let last_second = used.packets.saturating_sub(self.packets_before);
+        self.packets_before = used.packets;
+        let (sequence, is_needed) = match self.direction {
+            Direction::Inbound => (used.newest, has_window && used.newest != self.progress.sequence),
+            Direction::Outbound => {
+                let sequence = beyond(used.newest, last_second);
+                let half = (sequence - used.newest) / 2;
+                (sequence, used.newest.saturating_add(half) >= self.progress.sequence)
+            }
+        };
+        (is_needed || self.has_used_much(used)).then(|| {
+            self.progress = Progress { bytes: used.bytes, packets: used.packets, sequence };
+            self.progress
+        })
+    }
+
     /// Whether a limit in bytes or packets has come nearer by a part of it, since the journal heard of it.
     fn has_used_much(&self, used: Usage) -> bool {
         let much = |limit: Option<NonZeroU64>, used: u64, known: u64| {
@@ -127,37 +153,6 @@ impl<K: Kinds> Sad<K> {
             retiring_until,
             progress: sa.progress,
         })
-    }
-
-    /// Once a second: what the journal has to know. Of most SAs that is nothing: the numbers of an outbound one were
-    /// allowed for long before, those of an inbound one matter only if it `has_window`, and bytes and packets only if there
-    /// is a limit.
-    pub fn take_progress(
-        &mut self,
-        workers: &impl Workers<K>,
-        has_window: impl Fn(&K::Key) -> bool,
-    ) -> Vec<(Serial, Progress)> {
-        let mut moved = Vec::new();
-        for (serial, sa) in &mut self.sas {
-            let used = sa.usage(workers);
-            let last_second = used.packets.saturating_sub(sa.packets_before);
-            sa.packets_before = used.packets;
-            let (sequence, is_needed) = match sa.direction {
-                Direction::Inbound => {
-                    (used.newest, has_window(&sa.key) && used.newest != sa.progress.sequence)
-                }
-                Direction::Outbound => {
-                    let sequence = beyond(used.newest, last_second);
-                    let half = (sequence - used.newest) / 2;
-                    (sequence, used.newest.saturating_add(half) >= sa.progress.sequence)
-                }
-            };
-            if is_needed || sa.has_used_much(used) {
-                sa.progress = Progress { bytes: used.bytes, packets: used.packets, sequence };
-                moved.push((*serial, sa.progress));
-            }
-        }
-        moved
     }
 
     /// Before a stop that was asked for: all that the journal does not know exactly.

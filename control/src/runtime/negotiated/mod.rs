@@ -202,10 +202,9 @@ impl Negotiated {
 
     /// Once a second.
     pub(super) fn check(&mut self, gear: &mut Gear<'_>, now: Moment) {
-        let workers = &mut OnFeed(gear.feed);
-        self.sad.check(workers, now);
+        let moved = self.sad.check(&mut OnFeed(gear.feed), now, |agreed| agreed.window > 0);
         if let Some(opened) = &self.opened {
-            for (serial, progress) in self.sad.take_progress(workers, |agreed| agreed.window > 0) {
+            for (serial, progress) in moved {
                 opened.store.progress(serial, progress);
             }
         }

@@ -188,7 +188,8 @@ fn bytes_and_packets_run_out() {
     assert!(lab.sad.take_events().contains(&expire(inbound(1, 0x1001), true)));
     assert_eq!(lab.receives(), [] as [u32; 0]);
     assert_eq!(lab.sends(1), Some(0x2001));
-    assert_eq!(lab.sad.query(CHARON, &outbound(1, 0x2001), &lab.fake).unwrap().packets, 60);
+    let known = lab.sad.query(CHARON, &outbound(1, 0x2001), &lab.fake).unwrap().packets;
+    assert!((58..=60).contains(&known), "a hundredth of the limit may be forgotten: {known}");
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn no_key_is_older_than_any_may_be() {
     assert_eq!(lab.sends(1), Some(0x2001));
     // By the date, whatever the other clock says.
     lab.now.date += SECOND;
-    lab.sad.check(&mut lab.fake, lab.now);
+    lab.check();
     assert!(lab.sad.is_empty() && lab.sends(1).is_none());
     assert!(lab.sad.take_events().contains(&expire(outbound(1, 0x2001), true)));
 }

@@ -238,7 +238,7 @@ impl Lab {
         self.now.uptime += time;
         self.now.date += time;
         self.turn();
-        self.sad.check(&mut self.fake, self.now);
+        self.check();
     }
 
     pub(super) fn sends(&self, reqid: u32) -> Option<u32> {
@@ -258,14 +258,14 @@ impl Lab {
 
     /// Control is killed, and starts again with what the journal has.
     pub(super) fn restart_control(&mut self) -> Vec<Serial> {
-        self.take_progress();
+        self.check();
         let saved = self.saved();
         self.restart_with(saved)
     }
 
-    /// Half of the keys are used with a window.
-    pub(super) fn take_progress(&mut self) {
-        self.sad.take_progress(&self.fake, |key| key % 2 == 1);
+    /// What happens every second. Half of the keys are used with a window.
+    pub(super) fn check(&mut self) {
+        self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1);
     }
 
     pub(super) fn saved(&self) -> Vec<(Saved, u64)> {

@@ -272,7 +272,6 @@ impl Model {
 
     fn second(&mut self, time: Duration) {
         self.lab.wait(time);
-        self.lab.take_progress();
         // At a hard limit charon gives a child up, and deletes it.
         let expired = |event: &Event| matches!(event, Event::Expire { hard: true, .. });
         let events = self.lab.sad.take_events();
