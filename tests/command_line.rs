@@ -376,12 +376,12 @@ fn check_passes_the_examples_of_the_documentation() {
     for example in std::fs::read_dir(examples).unwrap() {
         let example = example.unwrap().path();
         let output = check(&[example.to_str().unwrap()]);
-        assert_eq!(
-            (output.status.code(), stderr(&output)),
-            (Some(0), String::new()),
-            "{}",
-            example.display()
-        );
+        // Keys and certificates are elsewhere.
+        let said = stderr(&output);
+        let other: Vec<&str> =
+            said.lines().filter(|line| !line.contains(" cannot be read: No such file")).collect();
+        assert_eq!((output.status.code(), other), (Some(0), vec![]), "{}", example.display());
+        assert!(said.lines().all(|line| line.ends_with("(warning)")), "{said}");
         count += 1;
     }
     assert!(count >= 2, "examples are missing");

@@ -77,6 +77,14 @@ impl Problems {
         self.list.push(Problem { file, at, path: path.into(), message: message.into(), fix: fix.into() });
     }
 
+    /// Problems found elsewhere, as a list like all others: in the order of the text, and not without end.
+    pub(crate) fn listed(found: Vec<Problem>) -> Vec<Problem> {
+        let file = found.first().map(|first| first.file.clone()).unwrap_or_default();
+        let unlisted = found.len().saturating_sub(MAX_PROBLEMS);
+        let list = found.into_iter().take(MAX_PROBLEMS).collect();
+        Self { file, list, unlisted }.into_list()
+    }
+
     /// How many there are so far.
     pub(crate) fn count(&self) -> usize {
         self.list.len() + self.unlisted

@@ -3,6 +3,7 @@
 
 mod any_text;
 mod differences;
+mod identities;
 mod ike;
 mod problems;
 

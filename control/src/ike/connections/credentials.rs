@@ -10,6 +10,7 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
 use super::pem;
+use crate::config::problem::Problems;
 use crate::config::{FileKind, NamedFile, Problem, ValidConfig};
 use crate::secret_file::{self, Refusal};
 
@@ -47,7 +48,7 @@ impl Credentials {
                 problems.push(named.problem(&refusal.message, refusal.fix));
             }
         }
-        if problems.is_empty() { Ok(credentials) } else { Err(problems) }
+        if problems.is_empty() { Ok(credentials) } else { Err(Problems::listed(problems)) }
     }
 
     /// The same, for a configuration of another machine: what is wrong with the files, and nothing of what they hold.
