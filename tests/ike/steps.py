@@ -1,5 +1,6 @@
 """What many IKE tests do."""
 
+from lab.counters import drops
 from lab.plan import CLIENT4, CLIENT6
 from lab.traffic import ANSWERED, LOST, Stream, Sweep
 from lab.wait import eventually
@@ -41,9 +42,10 @@ def silence(lab, tunnel, family=4):
     return all(what[0] == LOST for what in sweep.run().values())
 
 
-def sas(gateway, tunnel):
-    """The gateway's SAs of a tunnel: {(direction, SPI): row}."""
-    return {(row["direction"], int(row["spi"], 16)): row for row in gateway.show("sas")["rows"] if row["tunnel"] == tunnel.name}
+def sas(gateway, tunnel, ended=False):
+    """The gateway's SAs of a tunnel, {(direction, SPI): row}, without those that have ended and only wait for stragglers."""
+    rows = [row for row in gateway.show("sas")["rows"] if row["tunnel"] == tunnel.name]
+    return {(row["direction"], int(row["spi"], 16)): row for row in rows if ended or row["state"] != "retiring"}
 
 
 def shown(gateway, tunnel):
@@ -55,6 +57,11 @@ def failed_with(gateway, tunnel, words):
     """True if the newest failure of a tunnel is fresh and is told in these words."""
     failure = shown(gateway, tunnel).get("last_failure") or {}
     return failure.get("age_s", 99) < 10 and all(word in failure["reason"] for word in words)
+
+
+def real_drops(gateway):
+    """Drops by reason, without those that are no loss: keepalives of customers behind a NAT."""
+    return {reason: count for reason, count in drops(gateway).items() if reason != "natt_keepalive"}
 
 
 def streams(lab, customer, per_second=100):

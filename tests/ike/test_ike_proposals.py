@@ -78,7 +78,8 @@ def test_what_we_do_not_offer_is_not_agreed_to(lab, gateway, customer, changes):
     place.charon.initiate(check=False)
     for child in place.charon.children():
         assert child["mode"] == "TUNNEL" and child.get("esn", "no") != "yes" and "cpi-in" not in child
-        assert pings(lab, tunnel) == {}
+        if "0.0.0.0/0" in child["local-ts"]:  # who wants transport mode wants it for its own address only
+            assert pings(lab, tunnel) == {}
     if not place.charon.children():
         assert ANY_CIPHER.name in log_since(gateway, since)
     place.charon.terminate(check=False)
