@@ -273,10 +273,10 @@ fn every_table_is_printed() {
     contains(&["show", "routes"], &["acme    10.0.0.0/8  tunnel  dc1   100       1  yes     config"]);
     contains(
         &["show", "sas"],
-        &["acme    dc1     inbound    0x00001001  aes128gcm16  rustcrypto  window 64"],
+        &["acme    dc1     inbound    current  0x00001001  aes128gcm16  rustcrypto  window 64"],
     );
     contains(&["show", "ike"], &["charon: not needed, external\n", "down", "5s ago: wrong pre-shared key\n"]);
-    contains(&["show", "ike", "--detail"], &["failures         2\n"]);
+    contains(&["show", "ike", "--detail"], &["failures      2\n"]);
     contains(&["show", "ike", "--tunnel", "dc9"], &["no negotiated tunnels\n"]);
     contains(&["show", "sas", "--detail"], &["last packet      1s ago\n"]);
     contains(&["show", "sas", "--tunnel", "dc9"], &["no security associations\n"]);

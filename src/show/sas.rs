@@ -196,9 +196,9 @@ mod tests {
     fn an_association_is_one_line() {
         assert_eq!(
             text(&Page::all(vec![row()]), None),
-            "TENANT  TUNNEL  DIRECTION  STATE    SPI         CIPHER       BACKEND   NUMBERS          LEFT   AGE  REKEY IN  \
+            "TENANT  TUNNEL  DIRECTION  STATE    SPI         CIPHER       BACKEND   NUMBERS          LEFT  AGE  REKEY IN  \
              PACKETS  BYTES  DROPS  LAST  CORES\n\
-             acme    dc1     outbound   pending  0x00002001  aes128gcm16  ipsec-mb  on core 3, esn  4.29G  1m0s     50m0s  \
+             acme    dc1     outbound   pending  0x00002001  aes128gcm16  ipsec-mb  on core 3, esn  4.29G   1m       50m  \
              \x20    12   1200      0  3s    3:12\n"
         );
         assert_eq!(text(&Page::all(vec![]), None).lines().last(), Some("no security associations"));
@@ -226,7 +226,7 @@ mod tests {
             "none",
             "3s ago",
             "192.0.2.77:4500",
-            "59m0s, 50m0s to a rekey",
+            "59m, 50m to a rekey",
             "unlimited",
             "core 3           12 packets, 1200 bytes, 0 dropped",
         ] {

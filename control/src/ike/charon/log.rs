@@ -74,6 +74,11 @@ pub(super) fn explain(log: &str) -> Option<String> {
             "another program has the IKE ports in the namespace ({line}): ip netns exec NAMESPACE ss -ulpn"
         ));
     }
+    if let Some(line) = line("binding socket 'unix:") {
+        return Some(format!(
+            "its control socket cannot be made ({line}); name another, shorter directory in ike.run"
+        ));
+    }
     if let Some(line) = line("plugin 'vici'").filter(|line| line.contains("failed to load")) {
         return Some(format!("its vici plugin was not loaded ({line}): apt-get install charon-systemd"));
     }

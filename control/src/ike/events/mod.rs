@@ -83,6 +83,8 @@ impl Watcher {
     pub fn take(&mut self, now: Instant, event: &str, message: &Section, wanted: &Wanted) -> Vec<Line> {
         match event {
             "log" => self.log(now, message, wanted),
+            // That one ended before it stood has been said with its reason.
+            "ike-updown" if !message.is("up") && self.negotiations.is_unfinished(message) => Vec::new(),
             _ => change(event, message, wanted).into_iter().map(Line::good).collect(),
         }
     }

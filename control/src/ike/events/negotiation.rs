@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::Cause;
 use super::saying::{Peers, Saying};
+use crate::ike::vici::Section;
 use crate::ike::wanted::Wanted;
 
 /// IKE SAs that something is remembered of. The oldest are forgotten: their failure is told with less detail.
@@ -87,6 +88,12 @@ impl Negotiations {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether the IKE SA of an event is one that is known not to have been established.
+    pub(super) fn is_unfinished(&self, event: &Section) -> bool {
+        let id = event.sections().find_map(|(_, sa)| sa.number("uniqueid"));
+        id.and_then(|id| self.0.get(&id)).is_some_and(|known| !known.established)
     }
 
     fn make_room(&mut self, now: Instant, id: u64) {

@@ -369,6 +369,19 @@ fn tunnels_that_come_and_go() {
 }
 
 #[test]
+fn the_end_of_what_never_stood_is_not_said_again() {
+    let mut watcher = Watcher::default();
+    hear(&mut watcher, SECRET, "7");
+    hear(&mut watcher, SELECTORS, "8");
+    let mut down = |id: &str| {
+        let message = Message::new().section("acme/dc1", &Message::new().value("uniqueid", id));
+        let message = Section::decode(message.encoded().unwrap()).unwrap();
+        watcher.take(Instant::now(), "ike-updown", &message, &wanted()).len()
+    };
+    assert_eq!((down("7"), down("8"), down("9")), (0, 1, 1));
+}
+
+#[test]
 fn what_was_kept_back_is_told_later() {
     let mut watcher = Watcher::default();
     let now = Instant::now();

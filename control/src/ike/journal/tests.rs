@@ -217,7 +217,7 @@ fn what_a_crash_leaves_is_finished() {
     // Between wiping and removing, and in the midst of wiping.
     let bytes = fs::read(place.path().join(&first)).unwrap();
     fs::write(place.path().join("00000000000000aa.acme.dc1.in.00000aaa"), vec![0; bytes.len()]).unwrap();
-    let half = [&[0; 40], &bytes[40..]].concat();
+    let half = [&[0; 40][..], &bytes[40..]].concat();
     fs::write(place.path().join("00000000000000bb.acme.dc1.in.00000bbb"), half).unwrap();
     let link = place.link("00000000000000bb.acme.dc1.in.00000bbb");
     let (mut journal, found) = place.open();
