@@ -16,8 +16,8 @@ from test_ike_rekey import lost_in_the_lab, settled, turn
 
 
 def charon_pid(gateway):
-    """The gateway's charon."""
-    return int((gateway.ike / "charon.pid").read_text())
+    """The gateway's charon: the file has its number, and when it began."""
+    return int((gateway.ike / "charon.pid").read_text().split()[0])
 
 
 def is_there(pid):
@@ -33,7 +33,7 @@ def kill_charon(gateway, charon):
     def answers():
         try:
             return charon_pid(gateway) != pid and is_there(charon_pid(gateway)) and charon.sas() == []
-        except (OSError, ValueError):
+        except (OSError, ValueError, IndexError):
             return False
 
     assert eventually(answers, 20), gateway.log_tail()
@@ -68,7 +68,7 @@ def test_packets_flow_while_charon_dies(lab, gateway, customer, charon):
 def test_charon_dies_in_the_middle_of_a_rekey(lab, gateway, customer, charon):
     place = customer(PLAIN)
     establish(place)
-    for delay_s in (0, 0.02, 0.1, 0.3):
+    for delay_s in (0, 0.05, 0.3):
         begun = threading.Thread(target=place.charon.rekey_child, kwargs={"check": False})
         begun.start()
         time.sleep(delay_s)

@@ -8,7 +8,7 @@ import time
 
 from lab.image import CHARON, CHARON_PLUGINS, SWANCTL
 from lab.netns import CommandFailed
-from lab.vici import ask
+from lab.vici import Events, ask
 
 START_LIMIT_S = 20
 NEGOTIATION_LIMIT_S = 20
@@ -114,6 +114,10 @@ class Charon:
         link = self.place.connect_unix(f"{self.directory}/charon.vici")
         _, seen = ask(link, "list-sas", events="list-sa")
         return [sa for message in seen for sa in message.values()]
+
+    def events(self, *names):
+        """A context manager that gives events of these names as they come."""
+        return Events(self.place.connect_unix(f"{self.directory}/charon.vici"), *names)
 
     def children(self, state="INSTALLED"):
         """The child SAs in this state, oldest first."""

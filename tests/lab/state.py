@@ -30,7 +30,7 @@ def remove(name):
                            *((each, str(each)) for each in directory.glob("*/udp-encapsulation-*.pid")),
                            *((each, str(directory)) for each in directory.glob("**/charon.pid"))):
         if pid_file.exists():
-            stop_process(int(pid_file.read_text()), word)
+            stop_process(int(pid_file.read_text().split()[0]), word)
     for path in RUN_NETNS.glob(f"{name}-*"):
         Namespace(path.name).delete()
     shutil.rmtree(directory, ignore_errors=True)

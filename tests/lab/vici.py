@@ -33,6 +33,40 @@ def ask(link, command, message=None, events=""):
                 raise Refused(f"charon does not know the command {command!r} ({kind})")
 
 
+class Events:
+    """Events as they come, over a connection of their own. Use as a context manager."""
+
+    def __init__(self, link, *names):
+        self.link, self.names = link, names
+
+    def __enter__(self):
+        for name in self.names:
+            _send(self.link, _REGISTER, name)
+            while (kind := _receive(self.link)[0]) != _CONFIRM:
+                if kind != _EVENT:
+                    raise Refused(f"no event {name!r} ({kind})")
+        return self
+
+    def __exit__(self, *_):
+        self.link.close()
+
+    def next(self, limit_s):
+        """The next one, as (name, message); None when none comes in time."""
+        self.link.settimeout(limit_s)
+        try:
+            kind, body = _receive(self.link)
+        except TimeoutError:
+            return None
+        if kind != _EVENT:
+            raise Refused(f"not an event ({kind})")
+        return body[1:1 + body[0]].decode(), decode(body[1 + body[0]:])
+
+    def forget(self):
+        """Drops what has come so far."""
+        while self.next(0.001):
+            pass
+
+
 def _send(link, kind, name, body=b""):
     packet = bytes([kind, len(name)]) + name.encode() + body
     link.sendall(struct.pack("!I", len(packet)) + packet)
