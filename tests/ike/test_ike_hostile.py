@@ -101,7 +101,8 @@ def test_damaged_messages(lab, gateway, customer, charon, genuine, stranger):
 
 def test_a_message_in_pieces(lab, gateway, customer, genuine, stranger):
     """IP fragments: of a whole message charon gets it, of half of one nobody gets anything."""
-    port, payload = genuine[0]
+    port, payload = next(each for each in genuine if each[0] == 500)
+    payload = os.urandom(8) + payload[8:]  # a negotiation of its own
     whole = IP(src=STRANGER, dst=ENDPOINT4, id=4711) / UDP(sport=500, dport=port) / Raw(payload)
     pieces = [bytes(Ether(src="02:00:00:00:00:99", dst=CORE_MAC) / piece) for piece in fragment(whole, 120)]
     assert len(pieces) > 2

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from customers import PLAIN
+from lab.negotiations import Negotiations
 from lab.plan import CLIENT4, CORE4, ENDPOINT4
 from lab.stock import StockCharon
 from lab.traffic import Stream
@@ -77,14 +78,15 @@ def test_a_hundred_at_once(lab, gateway, customer, charon, storm):
     establish(steady)
     lost, reasons = lost_in_the_lab(lab, steady), real_drops(gateway)
     up, down = streams(lab, steady, 100)
-    with up, down:
+    with Negotiations(lab) as negotiations, up, down:
         time.sleep(0.5)
         begun = time.monotonic()
         for number in range(AT_ONCE):
             storm.tell("initiate", {"child": name(number), "timeout": -1}, check=False)
         assert eventually(lambda: established(storm) == AT_ONCE, 60), f"{established(storm)} are up"
         seconds = time.monotonic() - begun
-    print(f"{AT_ONCE} negotiations in {seconds:.1f} s; sent {up.sent} and {down.sent}, lost {up.lost} and {down.lost}")
+    print(f"{AT_ONCE} negotiations in {seconds:.1f} s, each {1000 * negotiations.percentile(0.5):.0f} ms (p50), "
+          f"{1000 * negotiations.percentile(0.99):.0f} ms (p99); sent {up.sent} and {down.sent}, lost {up.lost} and {down.lost}")
     assert up.lost + down.lost <= lost_in_the_lab(lab, steady) - lost
     assert {reason: count for reason, count in real_drops(gateway).items() if reason.startswith("esp_")} == {
         reason: count for reason, count in reasons.items() if reason.startswith("esp_")}
