@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from lab import plugin
+from lab import plugin, ring
 from lab.netns import CommandFailed, run
 from lab.plan import CORE4, CORE6, CORE_MAC, EDGE4, EDGE6, EDGE_MAC, ENDPOINT4, ENDPOINT6
 
@@ -131,7 +131,7 @@ class Gateway:
     def start(self, config, associations=None):
         """Starts penstock and waits until it answers."""
         self.write(config, associations)
-        command = [binary(), "run", "-c", self.config_file]
+        command = ["env", f"LD_PRELOAD={ring.library()}", binary(), "run", "-c", self.config_file]
         if "ike" in config:
             command = [*plugin.seen_by_charon(self.directory), *command]
         if self.static_sas.exists():
