@@ -251,10 +251,13 @@ status_t penstock_request(penstock_control_t *this, penstock_message_t type, bio
 	if (!answered)
 		return OUTCOME_UNKNOWN;
 	status = penstock_verdict(type, &frame);
-	if (status == SUCCESS && answer)
+	if (status == SUCCESS && answer) {
 		*answer = frame.payload;
-	else
-		chunk_free(&frame.payload);
+		return SUCCESS;
+	}
+	if (status == SUCCESS && frame.payload.len)
+		status = OUTCOME_UNKNOWN; /* an answer that makes no sense is none */
+	chunk_free(&frame.payload);
 	return status;
 }
 

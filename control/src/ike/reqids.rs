@@ -46,8 +46,8 @@ impl Reqids {
                         "{} cannot be read ({reason}): it is set aside, and tunnels may get other reqids than charon knows",
                         path.display()
                     );
-                    reqids =
-                        Self { path: path.clone(), by_tunnel: BTreeMap::new(), by_reqid: BTreeMap::new() };
+                    reqids.by_tunnel.clear();
+                    reqids.by_reqid.clear();
                     fs::rename(&path, path.with_extension("unreadable"))
                         .map_err(failed("set aside", &path))?;
                 }

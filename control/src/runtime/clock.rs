@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::time::{ClockId, clock_gettime};
-
+use crate::ike::boot_time::BootTime;
 use crate::ike::sad::Moment;
 
 /// A moment.
@@ -30,9 +29,7 @@ impl Now {
 
 /// This moment, as the life of a negotiated SA is counted.
 pub(super) fn moment() -> Moment {
-    // It cannot fail for this clock; Linux has it since 2.6.39.
-    let since_start = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    Moment { uptime: since_start.unwrap_or_default(), date: SystemTime::now() }
+    Moment { uptime: BootTime::read().0, date: SystemTime::now() }
 }
 
 #[cfg(test)]

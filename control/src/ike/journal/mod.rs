@@ -6,8 +6,9 @@
 //!
 //! 1. A record is replaced in one step, so a crash leaves the old or the new; only the numbers that change all the time
 //!    are written in place, in one call.
-//! 2. What goes is overwritten with zeros first: a record that is replaced as well as one that is removed. A removal
-//!    that was cut short is finished at the next start.
+//! 2. What goes is overwritten with zeros: a record that is removed before its name goes, one that is replaced right
+//!    after (a crash in between leaves its memory to the kernel). A removal that was cut short is finished at the next
+//!    start.
 //! 3. Nothing in the directory keeps us from starting. What cannot be read is named, counted and set aside; at the next
 //!    start it is wiped.
 
@@ -94,7 +95,7 @@ impl Journal {
     /// Replaces a record.
     ///
     /// # Errors
-    /// When it cannot be written. The old one stays then.
+    /// When it cannot be written (the old one stays then), or the old one cannot be wiped.
     pub fn replace(&self, entry: &Entry, record: &Record) -> Result<(), RunDirectoryError> {
         let path = self.path.join(&entry.0);
         let bytes = record.encode(self.boot.as_str()).map_err(io::Error::other);

@@ -1,16 +1,12 @@
 //! charon comes, comes back, or is another one.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::life::Moment;
 use super::sa::{Direction, Sa, Serial, Stage};
 use super::workers::{Kinds, Workers};
 use super::{Notice, Sad};
 use crate::ike::protocol::{Installed, Instance, Refused, SaId};
-
-/// A younger SA may be missing in charon's list because it was made while the list was.
-const TOO_YOUNG: Duration = Duration::from_secs(10);
 
 impl<K: Kinds> Sad<K> {
     /// A charon is there. SAs of another one become orphans.
@@ -23,7 +19,8 @@ impl<K: Kinds> Sad<K> {
         }
     }
 
-    /// Compares with what charon believes installed: what it does not have goes; returned is what is not here.
+    /// Compares with what charon believes installed: what it does not have goes, however new, for charon makes the list
+    /// while none of its requests is under way; returned is what is not here.
     ///
     /// # Errors
     /// When another charon is there.
@@ -48,10 +45,7 @@ impl<K: Kinds> Sad<K> {
             }
         }
         let gone = |sa: &&Sa<K>| {
-            sa.charon == charon
-                && !known.contains(&sa.serial)
-                && !matches!(sa.stage, Stage::Retiring { .. })
-                && now.since(sa.born) >= TOO_YOUNG
+            sa.charon == charon && !known.contains(&sa.serial) && !matches!(sa.stage, Stage::Retiring { .. })
         };
         let mut gone: Vec<Serial> = self.sas.values().filter(gone).map(|sa| sa.serial).collect();
         // What is sent under goes last, so that what takes its place is something that charon has.

@@ -143,13 +143,16 @@ impl<K: Kernel> Served<K> {
                 kernel.update_sa(charon, change).await?;
                 events.moved(charon, &change);
             }
+            // After it: from then on nothing is said of them any more.
             Request::DelSa(id) => {
+                let deleted = kernel.del_sa(charon, id).await;
                 events.forget(charon, &id);
-                kernel.del_sa(charon, id).await?;
+                deleted?;
             }
             Request::FlushSas => {
+                let flushed = kernel.flush_sas(charon).await;
                 events.forget_all(charon);
-                kernel.flush_sas(charon).await?;
+                flushed?;
             }
             Request::AddPolicy(policy) => kernel.add_policy(charon, policy).await?,
             Request::DelPolicy(policy) => kernel.del_policy(charon, policy).await?,

@@ -48,7 +48,6 @@ impl Frames {
         if self.payload.is_none() {
             match header.check() {
                 Ok((kind, _)) if !may_come(kind) => {
-                    self.header_len = 0;
                     return Ok(Some(Received { header, payload: Err(DecodeError::Kind(header.kind)) }));
                 }
                 Ok((kind, len)) => self.payload = Some((kind, Zeroizing::new(vec![0; len]))),

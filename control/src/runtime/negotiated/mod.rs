@@ -227,7 +227,8 @@ impl Negotiated {
         let reqid = self.by_number.get(&tunnel);
         let mut sas = reqid.into_iter().flat_map(|reqid| self.sad.of_tunnel(*reqid));
         let showed = sas.find(|sa| sa.direction == Direction::Inbound && sa.id.spi == Spi(spi));
-        if let Some(sa) = showed.filter(|sa| !self.sad.is_orphan(sa)) {
+        // One that is going charon has deleted already.
+        if let Some(sa) = showed.filter(|sa| self.sad.state(sa) == State::Current) {
             let remote = SocketAddr::new(peer.address, peer.port);
             self.tell(sa.charon, Event::Mapping { id: sa.id, remote });
         }

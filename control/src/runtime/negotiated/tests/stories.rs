@@ -99,7 +99,8 @@ async fn a_restart_brings_all_back() {
     // The same charon goes on; what it has is here, what was deleted meanwhile goes.
     lab.ask(Request::QuerySa(id(false, 0x2001))).await.unwrap();
     let there = |inbound, spi| Installed { inbound, id: id(inbound, spi) };
-    let list = vec![there(true, second.0), there(false, 0x2002), there(true, 0x0140_0001)];
+    let list =
+        vec![there(true, second.0), there(false, 0x2001), there(false, 0x2002), there(true, 0x0140_0001)];
     let (_presence, unknown) = lab.hello(CHARON, list).await;
     assert_eq!(unknown, [id(true, 0x0140_0001)]);
     lab.ask(policy(Looks::Out, 0x2002)).await.unwrap();
@@ -114,8 +115,9 @@ async fn a_restart_brings_all_back() {
 async fn charon_is_asked_for_a_rekey_and_told_of_the_end() {
     let lab = Lab::start();
     let spi = lab.child(0x2001).await;
-    let (mut presence, unknown) =
-        lab.hello(CHARON, vec![Installed { inbound: true, id: id(true, spi.0) }]).await;
+    let list = [(true, spi.0), (false, 0x2001)];
+    let list = list.map(|(inbound, spi)| Installed { inbound, id: id(inbound, spi) });
+    let (mut presence, unknown) = lab.hello(CHARON, list.to_vec()).await;
     assert!(unknown.is_empty());
     lab.count(spi.0, 10, 900_000);
     lab.turn();
@@ -132,8 +134,8 @@ async fn charon_is_asked_for_a_rekey_and_told_of_the_end() {
 #[tokio::test]
 async fn a_peer_moves_by_its_packets_or_by_charon() {
     let lab = Lab::start();
-    let spi = lab.child(0x2001).await;
     let (mut presence, _) = lab.hello(CHARON, vec![]).await;
+    let spi = lab.child(0x2001).await;
     let peer = Peer { address: "198.51.100.9".parse().unwrap(), port: 31_000 };
     let number = lab.gateway.parts().compiler.tunnel_id(&name("dc1").0, &name("dc1").1).unwrap();
     assert!(lab.gateway.with(|negotiated, gear| negotiated.peer_moved(number, spi.0, peer, gear)));
@@ -208,8 +210,8 @@ async fn a_new_charon_takes_over_when_it_has_negotiated() {
 #[tokio::test]
 async fn a_tunnel_that_goes_takes_its_sas_along() {
     let lab = Lab::start();
-    let spi = lab.child(0x2001).await;
     let (mut presence, _) = lab.hello(CHARON, vec![]).await;
+    let spi = lab.child(0x2001).await;
     let without =
         super::lab::CONFIG.lines().filter(|line| !line.contains("dc1")).collect::<Vec<_>>().join("\n");
     lab.gateway.with(|negotiated, gear| {
