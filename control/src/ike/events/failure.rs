@@ -37,6 +37,7 @@ pub(super) enum Cause {
     NoAnswer { established: bool },
     HalfOpen,
     PeerRefuses,
+    RekeyRefused(String),
     Overload(String),
     NoIke(String),
     Undecryptable,
@@ -60,6 +61,7 @@ impl Cause {
             Self::NoAnswer { .. } => "answer",
             Self::HalfOpen => "half-open",
             Self::PeerRefuses => "refused",
+            Self::RekeyRefused(_) => "rekey",
             Self::Overload(_) => "overload",
             Self::NoIke(_) => "no-ike",
             Self::Undecryptable => "decrypt",
@@ -128,6 +130,10 @@ fn plain(cause: &Cause, tunnel: Option<&Connection>) -> String {
             "the router refuses us: it does not accept our identity ({}), pre-shared key or certificate; its log has \
              the reason",
             tunnel.map_or("?", |tunnel| &tunnel.local_id)
+        ),
+        Cause::RekeyRefused(notify) => format!(
+            "the router refuses our rekey ({notify}): compare ike.esp_proposals (a group asks for PFS), ike.proposals and \
+             ike.selectors with what it has; the tunnel ends with its keys"
         ),
         Cause::Overload(why) => format!(
             "not answered: {why}; it is one router that tries again and again, or a flood. Established tunnels go on"

@@ -8,7 +8,8 @@ use super::saying::{Peers, Saying};
 use crate::ike::vici::Section;
 use crate::ike::wanted::Wanted;
 
-/// IKE SAs that something is remembered of. The oldest are forgotten: their failure is told with less detail.
+/// IKE SAs that something is remembered of. When more are under way, all are forgotten: their failures are told with
+/// less detail.
 const MAX: usize = 10_000;
 /// A negotiation that takes longer has ended long ago.
 const MAX_AGE: Duration = Duration::from_secs(120);
@@ -172,6 +173,7 @@ impl Negotiation {
             Saying::NoAnswer => return Some(Cause::NoAnswer { established: self.established }),
             Saying::HalfOpen => return Some(Cause::HalfOpen),
             Saying::PeerRefuses => return Some(Cause::PeerRefuses),
+            Saying::RekeyRefused(notify) => return Some(Cause::RekeyRefused(keep(notify))),
             Saying::Received(_) | Saying::Overload { .. } | Saying::NoIke { .. } => {}
         }
         None

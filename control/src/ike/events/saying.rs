@@ -64,6 +64,8 @@ pub(super) enum Saying<'a> {
     Refusing(&'a str),
     /// The peer refuses us.
     PeerRefuses,
+    /// The peer refuses a rekey that we began: its notify.
+    RekeyRefused(&'a str),
     /// Too many at once.
     Overload { from: IpAddr, why: &'a str },
     /// No IKE at all, or of another version.
@@ -156,6 +158,13 @@ impl<'a> Saying<'a> {
         if let Some(rest) = after("ignoring IKE_SA setup from ") {
             let (from, why) = rest.split_once(", ")?;
             return Some(Self::Overload { from: from.parse().ok()?, why });
+        }
+        // Nothing but a rekey is begun by us.
+        if let Some(rest) = after("received ")
+            && let Some(notify) =
+                rest.strip_suffix(" notify, no CHILD_SA built").or_else(|| rest.strip_suffix(" notify error"))
+        {
+            return Some(Self::RekeyRefused(notify));
         }
         if text.starts_with("received invalid IKE header ") || text.starts_with("received unsupported IKE ") {
             let (text, from) = text.split_once(" from ")?;

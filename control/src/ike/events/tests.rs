@@ -283,6 +283,29 @@ fn a_peer_that_does_not_answer_or_go_on() {
 }
 
 #[test]
+fn a_rekey_of_ours_that_the_router_refuses() {
+    for (refused, end) in [
+        (
+            "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built",
+            "CHILD_SA rekeying failed, trying again in 13 seconds",
+        ),
+        ("received NO_PROPOSAL_CHOSEN notify error", "IKE_SA rekeying failed, trying again in 13 seconds"),
+    ] {
+        let mut watcher = Watcher::default();
+        hear(&mut watcher, GROUP_RETRY, "1");
+        let lines = hear(&mut watcher, &format!("04 {refused}\n04 {end}"), "1");
+        assert_eq!(
+            lines,
+            [
+                "tunnel acme/dc1, router 192.0.2.77: the router refuses our rekey (NO_PROPOSAL_CHOSEN): compare \
+                 ike.esp_proposals (a group asks for PFS), ike.proposals and ike.selectors with what it has; the tunnel \
+                 ends with its keys"
+            ]
+        );
+    }
+}
+
+#[test]
 fn strangers_are_named_by_their_address() {
     let log = "02 received packet: from 203.0.113.9[500] to 192.0.2.1[500] (264 bytes)\n\
                02 no IKE config found for 192.0.2.1...203.0.113.9, sending NO_PROPOSAL_CHOSEN\n\
