@@ -1,0 +1,1 @@
+//! The names of keys in the store.

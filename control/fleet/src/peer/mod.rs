@@ -1,0 +1,1 @@
+//! Datagrams from node to node.

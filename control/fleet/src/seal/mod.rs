@@ -1,0 +1,1 @@
+//! Records that only nodes of the fleet can read, and that nobody else can make.

@@ -1,0 +1,1 @@
+//! The store: one interface, an embedded engine and etcd.
