@@ -8,6 +8,7 @@ use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::frame::BURST;
 
 use crate::associations::MOST_WITH_WINDOWS;
+use crate::fleet::FleetOptions;
 use crate::scenario::{Case, Machine, Protection, Scenario, Size};
 use crate::tables;
 
@@ -32,6 +33,8 @@ pub enum Command {
     Run(RunOptions),
     /// Measure the whole table: every case at every size, then more tunnels and more routes
     All(AllOptions),
+    /// Reckon what the store of a fleet carries, and how long negotiations wait for all nodes; measures nothing
+    Fleet(FleetOptions),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -13,6 +13,7 @@ mod capture;
 mod crew;
 mod devices;
 mod esp;
+mod fleet;
 mod hugepages;
 mod matrix;
 mod measure;
@@ -38,5 +39,6 @@ fn main() -> Result<()> {
             report::results(&[result], options.json)
         }
         Command::All(options) => matrix::run(&options),
+        Command::Fleet(options) => fleet::run(&options),
     }
 }
