@@ -38,6 +38,17 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Show what the running gateway does.
     Show(ShowArgs),
+    /// Make and rotate the keys of a fleet.
+    Fleet(FleetArgs),
+    /// Say whether this node may be sent traffic: exit code 0 if so, 1 if not. For whatever announces its addresses.
+    Ready(ReadyArgs),
+    /// Change tenants of the fleet: every node takes them from the store.
+    #[command(after_help = APPLY_EXAMPLE)]
+    Apply(ApplyArgs),
+    /// Print tenants of the fleet, as YAML that `apply` takes.
+    Get(GetArgs),
+    /// Remove a tenant, or a tunnel, from the fleet.
+    Delete(DeleteArgs),
     /// Print a shell's completion script.
     #[command(after_help = "Example:\n  penstock completions bash > /etc/bash_completion.d/penstock")]
     Completions {
@@ -45,6 +56,13 @@ pub enum Command {
         shell: Shell,
     },
 }
+
+const APPLY_EXAMPLE: &str = "\
+Example:
+  penstock get tenants acme > acme.yaml
+  $EDITOR acme.yaml
+  penstock apply -f acme.yaml --dry-run
+  penstock apply -f acme.yaml";
 
 /// How to reach the running gateway.
 #[derive(Debug, ClapArgs)]
@@ -96,6 +114,112 @@ pub struct ReloadArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct FleetArgs {
+    #[command(subcommand)]
+    pub command: FleetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FleetCommand {
+    /// Make a file with a new key, for all nodes.
+    NewKey {
+        /// The file; it must not be there yet.
+        file: PathBuf,
+    },
+    /// Make one step from the old key to a new one. After each, copy the file to all nodes and reload them.
+    RotateKey {
+        /// The file.
+        file: PathBuf,
+        /// Which step.
+        step: RotationStep,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RotationStep {
+    /// A new key, with which nobody seals yet.
+    Add,
+    /// The new key seals.
+    Use,
+    /// The old key goes.
+    Drop,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ReadyArgs {
+    /// Print nothing.
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ApplyArgs {
+    /// YAML with `tenants:`. Tenants of the fleet that it does not name stay as they are.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print the difference and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct GetArgs {
+    #[command(subcommand)]
+    pub what: Gettable,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Gettable {
+    /// Tenants, whole.
+    Tenants {
+        /// Only these.
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DeleteArgs {
+    #[command(subcommand)]
+    pub what: Deletable,
+    /// Print the difference and change nothing.
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Deletable {
+    /// A tenant, with its tunnels and routes.
+    Tenant {
+        /// Its name.
+        name: String,
+    },
+    /// One tunnel of a tenant. Routes by it have to go first.
+    Tunnel {
+        /// The tenant.
+        tenant: String,
+        /// The tunnel.
+        name: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct ShowArgs {
     #[command(subcommand)]
     pub table: Table,
@@ -124,6 +248,8 @@ pub enum Table {
     Sas(SaArgs),
     /// Tunnels that are negotiated: state, peer, identities, why it failed; and the IKE daemon.
     Ike(IkeArgs),
+    /// The fleet: its store, its nodes, how far each has come, and whether this one may be sent traffic.
+    Fleet,
     /// What encrypts, and which workers may.
     Crypto,
     /// Routes of all tenants and of the underlay.

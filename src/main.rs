@@ -7,6 +7,9 @@ mod ask;
 mod check;
 mod completions;
 mod exit;
+mod fleet;
+mod objects;
+mod ready;
 mod reload;
 mod run;
 mod show;
@@ -25,6 +28,11 @@ fn main() -> ExitCode {
         Command::Check(options) => check::check(&options),
         Command::Reload(options) => reload::reload(&options),
         Command::Show(options) => show::show(&options),
+        Command::Fleet(options) => fleet::fleet(&options),
+        Command::Ready(options) => ready::ready(&options),
+        Command::Apply(options) => objects::apply(&options),
+        Command::Get(options) => objects::get(&options),
+        Command::Delete(options) => objects::delete(&options),
         Command::Completions { shell } => completions::print(shell),
     };
     exit::code(done)

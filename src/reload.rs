@@ -33,7 +33,7 @@ pub fn reload(args: &ReloadArgs) -> anyhow::Result<()> {
 }
 
 /// The text travels, not the path: the daemon may see other files, and must not read what the caller may not.
-fn read(file: &Path) -> anyhow::Result<ConfigText> {
+pub fn read(file: &Path) -> anyhow::Result<ConfigText> {
     let yaml = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let source = absolute(file).unwrap_or_else(|_| file.to_owned());
     Ok(ConfigText { source: source.display().to_string(), yaml })
@@ -61,7 +61,8 @@ fn text(report: &ReloadReport) -> String {
     text
 }
 
-fn line(change: &Change) -> String {
+/// One difference.
+pub fn line(change: &Change) -> String {
     let Change { kind, path, old, new, needs_restart } = change;
     let sign = match kind {
         ChangeKind::Added => '+',

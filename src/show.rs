@@ -3,6 +3,7 @@
 mod cores;
 mod crypto;
 mod drops;
+mod fleet;
 mod ike;
 mod neighbors;
 mod ports;
@@ -67,6 +68,10 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<()> {
             };
             let page = ask(socket, async |gateway| gateway.ike(&filter).await)?;
             print(args, &page, |page| if which.detail { ike::detail(page) } else { ike::text(page, width) })
+        }
+        Table::Fleet => {
+            let fleet = ask(socket, async |gateway| gateway.fleet().await)?;
+            print(args, &fleet, |fleet| fleet::text(fleet, width))
         }
         Table::Crypto => {
             let crypto = ask(socket, async |gateway| gateway.crypto().await)?;

@@ -16,8 +16,9 @@ use tokio::net::UnixStream;
 use super::error::{ApiError, ErrorBody, MAX_BODY_BYTES};
 use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::types::{
-    CoreRow, Crypto, DropRow, Ike, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
-    RunningConfig, SaRow, Status, TunnelRow,
+    ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike, NeighborRow, Page,
+    PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow, Status, TenantObject,
+    TunnelRow,
 };
 
 /// A million routes as JSON take a few seconds.
@@ -122,6 +123,16 @@ impl Client {
         self.show("ike", filter).await
     }
 
+    /// Whether the node may be sent traffic.
+    pub async fn ready(&self) -> Result<Readiness, ClientError> {
+        self.show("ready", &()).await
+    }
+
+    /// The fleet as the node sees it.
+    pub async fn fleet(&self) -> Result<Fleet, ClientError> {
+        self.show("fleet", &()).await
+    }
+
     /// What encrypts, and who may.
     pub async fn crypto(&self) -> Result<Crypto, ClientError> {
         self.show("crypto", &()).await
@@ -149,12 +160,35 @@ impl Client {
 
     /// Makes another configuration the running one, or says what that would change.
     pub async fn reload(&self, request: &ReloadRequest) -> Result<ReloadReport, ClientError> {
+        self.post("/v1/reload", request).await
+    }
+
+    /// The tenants of the fleet's store.
+    pub async fn tenants(&self) -> Result<Page<TenantObject>, ClientError> {
+        self.ask(Method::GET, "/v1/fleet/tenants", Bytes::new(), SHOW_TIMEOUT).await
+    }
+
+    /// Changes tenants of the fleet's store, or says what that would change.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, ClientError> {
+        self.post("/v1/fleet/apply", request).await
+    }
+
+    /// Takes a tenant or a tunnel out of the fleet's store, or says what that would change.
+    pub async fn delete(&self, request: &DeleteRequest) -> Result<ApplyReport, ClientError> {
+        self.post("/v1/fleet/delete", request).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.protocol(error))?;
         // The server would refuse it too, but closes the connection while we still write.
         if body.len() > MAX_BODY_BYTES {
             return Err(ApiError::too_large().into());
         }
-        self.ask(Method::POST, "/v1/reload", body.into(), RELOAD_TIMEOUT).await
+        self.ask(Method::POST, path, body.into(), RELOAD_TIMEOUT).await
     }
 
     async fn show<T: DeserializeOwned>(&self, what: &str, filter: &impl Serialize) -> Result<T, ClientError> {

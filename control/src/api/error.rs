@@ -35,6 +35,10 @@ pub enum ErrorCode {
     NeedsRestart,
     /// The configuration is valid but could not be applied.
     ReloadFailed,
+    /// Somebody else has changed the same meanwhile; nothing was changed.
+    Conflict,
+    /// There is no fleet, or its store is away; nothing was changed.
+    NoStore,
     /// A bug, or a code that this client is too old to know.
     #[serde(other)]
     Internal,
@@ -50,7 +54,8 @@ impl ErrorCode {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NeedsRestart | Self::ReloadFailed => StatusCode::CONFLICT,
+            Self::NeedsRestart | Self::ReloadFailed | Self::Conflict => StatusCode::CONFLICT,
+            Self::NoStore => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -5,8 +5,9 @@ use futures_util::future::BoxFuture;
 use super::error::ApiError;
 use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::types::{
-    CoreRow, Crypto, DropRow, Ike, NeighborRow, Page, PortRow, ReloadReport, ReloadRequest, RouteRow,
-    RunningConfig, SaRow, Status, TunnelRow,
+    ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike, NeighborRow, Page,
+    PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow, Status, TenantObject,
+    TunnelRow,
 };
 
 /// The running gateway, as the API sees it.
@@ -32,6 +33,12 @@ pub trait Gateway: Send + Sync + 'static {
     /// The IKE daemon, and negotiated tunnels that match, by tenant and name.
     fn ike(&self, filter: &IkeFilter) -> Ike;
 
+    /// Whether this node may be sent traffic.
+    fn ready(&self) -> Readiness;
+
+    /// The fleet as this node sees it.
+    fn fleet(&self) -> Fleet;
+
     /// What encrypts, and who may.
     fn crypto(&self) -> Crypto;
 
@@ -46,6 +53,16 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// The running configuration.
     fn config(&self) -> RunningConfig;
+
+    /// The tenants of the fleet's store, by name.
+    fn tenants(&self) -> Vec<TenantObject>;
+
+    /// Validates tenants joined with this node's configuration and, unless it is a dry run, writes them to the fleet's
+    /// store, all or none.
+    fn apply(&self, request: ApplyRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>>;
+
+    /// Takes a tenant or a tunnel out of the fleet's store.
+    fn delete(&self, request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>>;
 
     /// Validates, compares and, unless it is a dry run, applies a configuration.
     ///

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use super::attention::attention;
 use super::error::{ApiError, ErrorCode, MAX_BODY_BYTES};
 use super::gateway::Gateway;
-use super::types::{Page, ReloadReport, ReloadRequest, Status};
+use super::types::{ApplyReport, ApplyRequest, DeleteRequest, Page, ReloadReport, ReloadRequest, Status};
 use crate::local_socket::{LocalSocket, is_trusted};
 
 /// A local client has its body ready; one that does not send it is stuck.
@@ -73,6 +73,8 @@ fn router(gateway: Arc<dyn Gateway>) -> Router {
         .route("/v1/show/cores", get(|api| show(api, |gateway| Page::all(gateway.cores()))))
         .route("/v1/show/drops", get(|api| show(api, |gateway| Page::all(gateway.drops()))))
         .route("/v1/show/crypto", get(|api| show(api, |gateway| gateway.crypto())))
+        .route("/v1/show/ready", get(|api| show(api, |gateway| gateway.ready())))
+        .route("/v1/show/fleet", get(|api| show(api, |gateway| gateway.fleet())))
         .route("/v1/show/sas", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.sas(filter))))
         .route("/v1/show/ike", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.ike(filter))))
         .route("/v1/show/config", get(|api| show(api, |gateway| gateway.config())))
@@ -88,6 +90,9 @@ fn router(gateway: Arc<dyn Gateway>) -> Router {
             "/v1/show/neighbors",
             get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.neighbors(filter))),
         )
+        .route("/v1/fleet/tenants", get(|api| show(api, |gateway| Page::all(gateway.tenants()))))
+        .route("/v1/fleet/apply", post(apply))
+        .route("/v1/fleet/delete", post(delete))
         .route("/v1/reload", post(reload))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
@@ -144,15 +149,27 @@ async fn read<T: Serialize>(
         .map_err(|failed| internal("reading the tables", &failed))
 }
 
+async fn apply(State(api): State<Api>, body: Body) -> Result<Json<ApplyReport>, ApiError> {
+    let request: ApplyRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a change of tenants")?;
+    let task = tokio::spawn(async move { api.gateway.apply(request).await });
+    task.await.map_err(|failed| internal("the change", &failed))?.map(Json)
+}
+
+async fn delete(State(api): State<Api>, body: Body) -> Result<Json<ApplyReport>, ApiError> {
+    let request: DeleteRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a removal")?;
+    let task = tokio::spawn(async move { api.gateway.delete(request).await });
+    task.await.map_err(|failed| internal("the removal", &failed))?.map(Json)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(ErrorCode::BadRequest, format!("the request is not {what}: {error}")))
+}
+
 async fn reload(State(api): State<Api>, body: Body) -> Result<Json<ReloadReport>, ApiError> {
     let body = receive(body, MAX_BODY_BYTES).await?;
-    let request: ReloadRequest = if body.is_empty() {
-        ReloadRequest::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            ApiError::new(ErrorCode::BadRequest, format!("the request is not a reload: {error}"))
-        })?
-    };
+    let request: ReloadRequest =
+        if body.is_empty() { ReloadRequest::default() } else { parse(&body, "a reload")? };
     let task = tokio::spawn(async move {
         let _alone = api.reloading.lock().await;
         api.gateway.reload(request).await

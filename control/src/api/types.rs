@@ -6,7 +6,9 @@
 
 mod core;
 mod crypto;
+mod fleet;
 mod ike;
+mod objects;
 mod port;
 mod reload;
 mod route;
@@ -16,7 +18,9 @@ mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
+pub use fleet::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
 pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
+pub use objects::{ApplyReport, ApplyRequest, DeleteRequest, TenantObject};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};

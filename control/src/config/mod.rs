@@ -14,6 +14,7 @@ pub(crate) mod proposal;
 mod read;
 pub(crate) mod reader;
 mod schema;
+mod shared;
 pub(crate) mod tree;
 mod validate;
 pub(crate) mod value;
@@ -34,6 +35,7 @@ pub use placement::{PortPlacement, place_queues};
 pub use problem::{Location, Problem};
 pub use proposal::{Proposal, Proposals};
 pub use schema::*;
+pub use shared::{SharedTenants, tenants_in};
 pub use tree::MAX_TEXT_BYTES;
 pub use validate::{MAX_PORTS, MAX_TENANTS, MAX_TUNNELS};
 
@@ -109,7 +111,7 @@ pub fn load(path: &Path) -> Result<ValidConfig, Vec<Problem>> {
             "check the path, its permissions, and that it is UTF-8 text",
         )
     })?;
-    parse(&file, &text)
+    parse(&file, &text, &SharedTenants::default())
 }
 
 /// Reads and checks a text.
@@ -117,12 +119,21 @@ pub fn load(path: &Path) -> Result<ValidConfig, Vec<Problem>> {
 /// # Errors
 /// All problems, in the order of the text.
 pub fn parse_str(text: &str) -> Result<ValidConfig, Vec<Problem>> {
-    parse("", text)
+    parse("", text, &SharedTenants::default())
 }
 
-fn parse(file: &str, text: &str) -> Result<ValidConfig, Vec<Problem>> {
+/// Reads and checks a text joined with the tenants of the fleet's store. `file` is named in problems, never opened.
+///
+/// # Errors
+/// All problems, those of the store's tenants first.
+pub fn parse_joined(file: &str, text: &str, shared: &SharedTenants) -> Result<ValidConfig, Vec<Problem>> {
+    parse(file, text, shared)
+}
+
+fn parse(file: &str, text: &str, shared: &SharedTenants) -> Result<ValidConfig, Vec<Problem>> {
     let mut problems = Problems::new(file);
-    let Some(root) = tree::parse(text, &mut problems) else { return Err(problems.into_list()) };
+    let Some(mut root) = tree::parse(text, &mut problems) else { return Err(problems.into_list()) };
+    shared.join(&mut root, &mut problems);
     let mut reader = Reader::new(problems);
     let config = read::gateway(&mut reader, &root);
     let Reader { mut problems, left_out, .. } = reader;

@@ -13,10 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
-    ApiError, CharonState, CoreCount, CoreRow, Crypto, DropRow, ErrorCode, Gateway, HopKind, HopRow, Ike,
-    IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page,
-    PathMtu, PortCounters, PortRow, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource,
-    RunningConfig, SaFilter, SaRow, Status, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
+    ApiError, ApplyReport, ApplyRequest, CharonState, CoreCount, CoreRow, Crypto, DeleteRequest, DropRow,
+    ErrorCode, Fleet, Gateway, HopKind, HopRow, Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link,
+    NeighborFilter, NeighborRow, NeighborState, Page, PathMtu, PortCounters, PortRow, Readiness,
+    ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig, SaFilter, SaRow, Status,
+    TenantObject, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
@@ -145,6 +146,26 @@ impl Gateway for View {
 
     fn sas(&self, filter: &SaFilter) -> Page<SaRow> {
         sas::sas(&self.state(), filter)
+    }
+
+    fn ready(&self) -> Readiness {
+        Readiness::default()
+    }
+
+    fn fleet(&self) -> Fleet {
+        Fleet::default()
+    }
+
+    fn tenants(&self) -> Vec<TenantObject> {
+        Vec::new()
+    }
+
+    fn apply(&self, _request: ApplyRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        Box::pin(async { Err(ApiError::new(ErrorCode::NoStore, "")) })
+    }
+
+    fn delete(&self, _request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        Box::pin(async { Err(ApiError::new(ErrorCode::NoStore, "")) })
     }
 
     fn ike(&self, filter: &IkeFilter) -> Ike {

@@ -137,6 +137,16 @@ pub(super) fn ike() -> Ike {
     Ike { charon: Some(Charon::default()), total: 2, rows: vec![row, other] }
 }
 
+pub(super) fn fleet() -> Fleet {
+    let node = FleetNode { name: "gw1".into(), number: 1, here: true, ready: true, ..FleetNode::default() };
+    Fleet { name: Some("edge".into()), node: "gw1".into(), nodes: vec![node], ..Fleet::default() }
+}
+
+pub(super) fn tenants() -> Vec<TenantObject> {
+    let tenant = serde_json::json!({"prefixes": ["198.51.100.0/24"], "tunnels": {}});
+    vec![TenantObject { name: "acme".into(), version: 4, tenant }]
+}
+
 pub(super) fn crypto() -> Crypto {
     Crypto {
         configured: "auto".into(),
@@ -226,6 +236,33 @@ impl Gateway for Fake {
         let rows = all.rows.into_iter().filter(|row| filter.selects(&row.tenant, &row.tunnel));
         let page = Page::take(rows, filter.limit, |row| row);
         Ike { charon: all.charon, total: page.total, rows: page.rows }
+    }
+
+    fn ready(&self) -> Readiness {
+        Readiness { ready: false, reasons: vec!["the store is away".into()] }
+    }
+
+    fn fleet(&self) -> Fleet {
+        fleet()
+    }
+
+    fn tenants(&self) -> Vec<TenantObject> {
+        tenants()
+    }
+
+    fn apply(&self, request: ApplyRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        let refused = ApiError::new(ErrorCode::Conflict, "tenant acme has version 4 and not 3");
+        let revision = (!request.dry_run).then_some(12);
+        let report = ApplyReport { dry_run: request.dry_run, revision, changes: Vec::new() };
+        let is_stale = request.versions.get("acme").is_some_and(|version| *version != 4);
+        async move { if is_stale { Err(refused) } else { Ok(report) } }.boxed()
+    }
+
+    fn delete(&self, request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        let report = ApplyReport { dry_run: request.dry_run, revision: Some(13), changes: Vec::new() };
+        let missing =
+            ApiError::new(ErrorCode::NotFound, format!("the store has no tenant {}", request.tenant));
+        async move { if request.tenant == "acme" { Ok(report) } else { Err(missing) } }.boxed()
     }
 
     fn crypto(&self) -> Crypto {

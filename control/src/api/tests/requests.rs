@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::Running;
-use super::fake::{Fake, RUNNING, crypto, ike, sas, tunnels};
+use super::fake::{Fake, RUNNING, crypto, fleet, ike, sas, tenants, tunnels};
 use crate::api::*;
 
 #[tokio::test]
@@ -24,6 +24,8 @@ async fn every_table_crosses_the_socket_unchanged() {
     assert_eq!(client.tunnels(&TunnelFilter::default()).await.unwrap(), Page::all(tunnels()));
     assert_eq!(client.sas(&SaFilter::default()).await.unwrap(), Page::all(sas()));
     assert_eq!(client.ike(&IkeFilter::default()).await.unwrap(), ike());
+    assert_eq!(client.ready().await.unwrap().reasons, ["the store is away"]);
+    assert_eq!(client.fleet().await.unwrap(), fleet());
     assert_eq!(client.crypto().await.unwrap(), crypto());
     assert_eq!(client.routes(&RouteFilter::default()).await.unwrap(), fake.routes(&RouteFilter::default()));
     let neighbors = client.neighbors(&NeighborFilter::default()).await.unwrap();
@@ -248,4 +250,27 @@ fn a_code_from_a_newer_daemon_is_understood_as_an_error() {
     let error: ApiError =
         serde_json::from_str(r#"{"code": "teapot", "message": "short and stout"}"#).unwrap();
     assert_eq!(error.code, ErrorCode::Internal);
+}
+
+#[tokio::test]
+async fn tenants_of_the_store_are_shown_changed_and_removed() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let client = Client::new(running.socket());
+    assert_eq!(client.tenants().await.unwrap().rows, tenants());
+    let config = ConfigText { source: "x.yaml".into(), yaml: "tenants: {acme: {}}".into() };
+    let mut request = ApplyRequest { dry_run: true, config, versions: [("acme".to_owned(), 3)].into() };
+    let ClientError::Refused(refused) = client.apply(&request).await.unwrap_err() else {
+        panic!("not refused")
+    };
+    assert_eq!(refused.code, ErrorCode::Conflict);
+    request.versions.insert("acme".into(), 4);
+    let report = client.apply(&request).await.unwrap();
+    assert!(report.dry_run && report.revision.is_none());
+    let mut removal = DeleteRequest { dry_run: false, tenant: "acme".into(), tunnel: None };
+    assert_eq!(client.delete(&removal).await.unwrap().revision, Some(13));
+    removal.tenant = "nobody".into();
+    let ClientError::Refused(refused) = client.delete(&removal).await.unwrap_err() else {
+        panic!("not refused")
+    };
+    assert_eq!(refused.code, ErrorCode::NotFound);
 }

@@ -6,6 +6,7 @@ mod differences;
 mod identities;
 mod ike;
 mod problems;
+mod shared;
 
 use super::{ValidConfig, parse_str};
 
