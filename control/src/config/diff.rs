@@ -1,8 +1,8 @@
 //! What a reload would change, object by object, and whether it can be changed without a restart.
 //!
 //! Tenants, tunnels, routes, endpoints, addresses, VLANs and ICMP limits change live. Cores, memory, the
-//! encrypting library, the node itself and what a port gives to DPDK (device, MAC, MTU, queues) are fixed while the
-//! process runs.
+//! encrypting library, the node itself, its fleet and what a port gives to DPDK (device, MAC, MTU, queues) are fixed
+//! while the process runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -199,7 +199,7 @@ fn value(of: &impl Serialize) -> Value {
 fn needs_restart(path: &str) -> bool {
     let mut parts = path.split('.');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some("node" | "memory" | "cores" | "crypto"), _, _) => true,
+        (Some("node" | "memory" | "cores" | "crypto" | "fleet"), _, _) => true,
         (Some("ike"), Some(key), _) => !matches!(key, "rate" | "source_rate"),
         (Some("ports"), _, None) => true,
         (Some("ports"), _, Some(key)) => {
@@ -222,6 +222,11 @@ pub fn diff(old: &ValidConfig, new: &ValidConfig) -> Difference {
         .each("endpoints", &old.endpoints, &new.endpoints, |d, path, old, new| d.section(path, old, new));
     difference.section("icmp", &old.icmp, &new.icmp);
     difference.section("ike", &old.ike, &new.ike);
+    match (&old.fleet, &new.fleet) {
+        (Some(old), Some(new)) => difference.section("fleet", old, new),
+        (None, None) => {}
+        (old, new) => difference.add("fleet", old.as_ref().map(value), new.as_ref().map(value)),
+    }
     difference.each("tenants", &old.tenants, &new.tenants, |d, path, old, new| d.tenant(path, old, new));
     difference
 }

@@ -1,4 +1,4 @@
-//! Spans of time as the operator writes them: `30s`, `10m`, `4h`, `7d`.
+//! Spans of time as the operator writes them: `250ms`, `30s`, `10m`, `4h`, `7d`.
 
 use std::fmt;
 use std::time::Duration;
@@ -56,9 +56,74 @@ impl Serialize for Period {
     }
 }
 
+/// A span of whole milliseconds, for what is too short for a [`Period`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wait {
+    /// Milliseconds.
+    pub milliseconds: u32,
+}
+
+impl Wait {
+    /// So many milliseconds.
+    pub const fn from_millis(milliseconds: u32) -> Self {
+        Self { milliseconds }
+    }
+
+    /// The span that a text means: `250ms`, or what a [`Period`] may be. `None`: it means none, or more than 49 days.
+    pub fn parse(text: &str) -> Option<Self> {
+        let milliseconds = match text.strip_suffix("ms") {
+            Some(number) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                number.parse().ok()?
+            }
+            Some(_) => return None,
+            None => Period::parse(text)?.seconds.checked_mul(1000)?,
+        };
+        Some(Self { milliseconds })
+    }
+}
+
+impl From<Wait> for Duration {
+    fn from(wait: Wait) -> Self {
+        Self::from_millis(wait.milliseconds.into())
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.milliseconds.is_multiple_of(1000) {
+            true => Period::from_secs(self.milliseconds / 1000).fmt(f),
+            false => write!(f, "{}ms", self.milliseconds),
+        }
+    }
+}
+
+impl Serialize for Wait {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Period;
+    use super::{Period, Wait};
+
+    #[test]
+    fn a_wait_may_be_shorter_than_a_second() {
+        for (text, milliseconds, written) in [
+            ("50ms", 50, "50ms"),
+            ("1s", 1000, "1s"),
+            ("1500ms", 1500, "1500ms"),
+            ("2000ms", 2000, "2s"),
+            ("1m", 60_000, "1m"),
+        ] {
+            let wait = Wait::parse(text).expect("a span of time");
+            assert_eq!((wait.milliseconds, wait.to_string().as_str()), (milliseconds, written));
+            assert_eq!(Wait::parse(written), Some(wait));
+        }
+        for text in ["", "ms", "1", "-1ms", "+1ms", "0.5s", "1 ms", "4294967296ms", "50d", "1us"] {
+            assert_eq!(Wait::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn what_is_written_is_read() {

@@ -1,4 +1,5 @@
-//! The files that a configuration names, and where it does: what `ike` needs to show who we are and to know the peer.
+//! The files that a configuration names, and where it does: what `ike` needs to show who we are and to know the peer,
+//! and `fleet` to read what the nodes share.
 //!
 //! They are not opened here: a configuration can be checked on a machine that has none of them.
 
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::{Location, Problem};
-use super::schema::{GatewayConfig, IkeAuth};
+use super::schema::{FleetStore, GatewayConfig, IkeAuth};
 use super::tree::{Kind, Node};
 
 /// What a file is to hold.
@@ -21,6 +22,10 @@ pub enum FileKind {
     Certificate,
     /// Certificates of authorities.
     Authorities,
+    /// The fleet's keys.
+    FleetKeys,
+    /// A password for the store.
+    StorePassword,
 }
 
 /// A file that the configuration names.
@@ -48,7 +53,7 @@ impl NamedFile {
     }
 }
 
-/// All files that a configuration names.
+/// All files that the tunnels' `ike` names.
 pub(super) fn named(name: &str, config: &GatewayConfig, root: &Node) -> Vec<NamedFile> {
     let name: Arc<str> = name.into();
     let mut files = Vec::new();
@@ -75,6 +80,32 @@ pub(super) fn named(name: &str, config: &GatewayConfig, root: &Node) -> Vec<Name
                     ca.iter().for_each(|file| add(FileKind::Authorities, "ca", file));
                 }
             }
+        }
+    }
+    files
+}
+
+/// All files that `fleet` names.
+pub(super) fn of_fleet(name: &str, config: &GatewayConfig, root: &Node) -> Vec<NamedFile> {
+    let Some(fleet) = &config.fleet else { return Vec::new() };
+    let name: Arc<str> = name.into();
+    let mut files = Vec::new();
+    let mut add = |kind, key: &str, file: &PathBuf| {
+        let key = format!("fleet.{key}");
+        let at = root.locate(&key);
+        files.push(NamedFile { kind, file: file.clone(), config: name.clone(), key, at });
+    };
+    add(FileKind::FleetKeys, "key_file", &fleet.key_file);
+    if let FleetStore::Etcd { etcd } = &fleet.store {
+        if let Some(ca) = &etcd.ca {
+            add(FileKind::Authorities, "store.etcd.ca", ca);
+        }
+        if let Some(identity) = &etcd.identity {
+            add(FileKind::Certificate, "store.etcd.certificate", &identity.certificate);
+            add(FileKind::PrivateKey, "store.etcd.private_key", &identity.private_key);
+        }
+        if let Some(user) = &etcd.user {
+            add(FileKind::StorePassword, "store.etcd.password_file", &user.password_file);
         }
     }
     files

@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use diff::{Change, ChangeKind, Difference, NeedsRestart, diff};
-pub use duration::Period;
+pub use duration::{Period, Wait};
 pub use files::{FileKind, NamedFile};
 pub use identity::Identity;
 pub use name::Name;
@@ -49,6 +49,7 @@ pub struct ValidConfig {
     config: Arc<GatewayConfig>,
     warnings: Arc<[Problem]>,
     files: Arc<[NamedFile]>,
+    fleet_files: Arc<[NamedFile]>,
 }
 
 impl ValidConfig {
@@ -57,9 +58,14 @@ impl ValidConfig {
         &self.warnings
     }
 
-    /// The files that it names, which nobody has looked at yet.
+    /// The files that its tunnels' `ike` names, which nobody has looked at yet.
     pub fn files(&self) -> &[NamedFile] {
         &self.files
+    }
+
+    /// The files that `fleet` names, likewise.
+    pub fn fleet_files(&self) -> &[NamedFile] {
+        &self.fleet_files
     }
 
     /// The configuration with every default written out, as YAML that reads back as the same configuration.
@@ -144,7 +150,9 @@ fn parse(file: &str, text: &str, shared: &SharedTenants) -> Result<ValidConfig, 
     match config {
         Some(config) if problems.is_empty() => {
             let files = files::named(file, &config, &root).into();
-            Ok(ValidConfig { config: Arc::new(config), warnings: warnings.into_list().into(), files })
+            let fleet_files = files::of_fleet(file, &config, &root).into();
+            let warnings = warnings.into_list().into();
+            Ok(ValidConfig { config: Arc::new(config), warnings, files, fleet_files })
         }
         _ => Err(problems.into_list()),
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use super::duration::Period;
 use super::name::Name;
 use super::problem::Location;
 use super::reader::Reader;
@@ -88,6 +89,26 @@ pub(crate) fn word_or<T: Copy>(
             return reader.unfit(node, &format!("{list} or a number"), &format!("write {list} or a number"));
         }
         other(reader, node)
+    }
+}
+
+/// A span of time within bounds.
+pub(crate) fn period(
+    r: &mut Reader,
+    node: &Node,
+    least: Period,
+    most: Period,
+    example: &str,
+) -> Option<Period> {
+    let text = text(r, node)?;
+    let fix = format!("write a time from {least} to {most} with its unit (s, m, h or d), such as {example}");
+    match Period::parse(&text) {
+        Some(period) if (least..=most).contains(&period) => Some(period),
+        Some(period) => {
+            r.problem(node.at, format!("{period} is out of range"), fix);
+            None
+        }
+        None => r.unfit(node, "a span of time", &fix),
     }
 }
 

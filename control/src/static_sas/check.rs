@@ -34,6 +34,7 @@ pub(super) fn check(
     warnings: &mut Problems,
 ) {
     let mut check = Check { tunnels, config, root, left_out, problems, warnings };
+    check.alone();
     check.known();
     check.numbers();
     check.keys();
@@ -78,6 +79,16 @@ impl Check<'_> {
     /// The tunnel of the configuration.
     fn tunnel(&self, name: &TunnelName) -> Option<&TunnelConfig> {
         self.config.tenants.get(&name.0)?.tunnels.get(&name.1)
+    }
+
+    /// Sender IDs come round too soon in a fleet for keys that nobody changes.
+    fn alone(&mut self) {
+        if self.config.fleet.is_some() {
+            let message =
+                "security associations from a file cannot be used in a fleet: keys live 24 h there at most";
+            let fix = "start without --static-sas, or remove fleet from the configuration";
+            self.problems.add(Default::default(), "", message, fix);
+        }
     }
 
     /// Every tunnel is there, and is an ipsec tunnel.

@@ -91,7 +91,7 @@ const MAX_REKEY: Period = Period::from_secs(7 * 86_400);
 const MIN_REKEY: Period = Period::from_secs(10);
 
 /// `tenants.NAME.tunnels.NAME.ike`.
-pub(super) fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelIke> {
+pub(super) fn tunnel(r: &mut Reader, node: &Node, in_fleet: bool) -> Option<TunnelIke> {
     let mut f = r.fields(node)?;
     let auth = auth(r, &mut f, node);
     let local_id = f.optional(r, "local_id", identity);
@@ -107,7 +107,9 @@ pub(super) fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelIke> {
     let nat_t = f.or(r, "nat_t", NatT::Auto, value::word(&[("auto", NatT::Auto), ("always", NatT::Always)]));
     let dpd = f.or(r, "dpd", Dpd::After(Period::from_secs(30)), dpd);
     let replay_window = f.or(r, "replay_window", 0, value::replay_window);
-    let peer_replay_window = f.or(r, "peer_replay_window", 32, value::number(0..=value::MAX_WINDOW));
+    // Many nodes send under one security association: the router must not expect an order.
+    let peer_window = if in_fleet { 0 } else { 32 };
+    let peer_replay_window = f.or(r, "peer_replay_window", peer_window, value::number(0..=value::MAX_WINDOW));
     let esn = f.or(r, "esn", false, value::boolean);
     f.finish(r);
     Some(TunnelIke {
@@ -230,31 +232,18 @@ fn proposal_list(r: &mut Reader, node: &Node, of: Of) -> Option<Proposals> {
     Some(Proposals::new(list))
 }
 
-/// A span of time within bounds.
-fn period(r: &mut Reader, node: &Node, least: Period, most: Period, example: &str) -> Option<Period> {
-    let text = value::text(r, node)?;
-    let fix = format!("write a time from {least} to {most} with its unit (s, m, h or d), such as {example}");
-    match Period::parse(&text) {
-        Some(period) if (least..=most).contains(&period) => Some(period),
-        Some(period) => {
-            r.problem(node.at, format!("{period} is out of range"), fix);
-            None
-        }
-        None => r.unfit(node, "a span of time", &fix),
-    }
-}
-
 fn rekey(r: &mut Reader, node: &Node) -> Option<Period> {
-    period(r, node, MIN_REKEY, MAX_REKEY, "4h")
+    value::period(r, node, MIN_REKEY, MAX_REKEY, "4h")
 }
 
 fn rekey_of_esp(r: &mut Reader, node: &Node) -> Option<Period> {
-    period(r, node, MIN_REKEY, MAX_REKEY, "1h")
+    value::period(r, node, MIN_REKEY, MAX_REKEY, "1h")
 }
 
 fn dpd(r: &mut Reader, node: &Node) -> Option<Dpd> {
     match &node.kind {
         Kind::Scalar(text) if **text == *"off" => Some(Dpd::Off),
-        _ => period(r, node, Period::from_secs(1), Period::from_secs(86_400), "30s, or off").map(Dpd::After),
+        _ => value::period(r, node, Period::from_secs(1), Period::from_secs(86_400), "30s, or off")
+            .map(Dpd::After),
     }
 }

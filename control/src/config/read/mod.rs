@@ -2,6 +2,7 @@
 //!
 //! Here a value is right or wrong in itself. Whether values fit each other is `validate`'s question.
 
+mod fleet;
 mod ike;
 mod ports;
 mod tenants;
@@ -34,8 +35,15 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
         fields.or(r, "endpoints", BTreeMap::new(), |r, node| r.entries(node, value::key_name, value::host));
     let icmp = fields.optional(r, "icmp", icmp).or_else(|| icmp(r, &missing(root)));
     let ike = fields.optional(r, "ike", ike::ike).or_else(|| ike::ike(r, &missing(root)));
-    let tenants =
-        fields.or(r, "tenants", BTreeMap::new(), |r, node| r.entries(node, value::key_name, tenants::tenant));
+    // Also where it cannot be read: one mistake is not to look like many.
+    let mut in_fleet = false;
+    let fleet = fields.optional(r, "fleet", |r, node| {
+        in_fleet = true;
+        fleet::fleet(r, node)
+    });
+    let tenants = fields.or(r, "tenants", BTreeMap::new(), |r, node| {
+        r.entries(node, value::key_name, |r, node| tenants::tenant(r, node, in_fleet))
+    });
     fields.finish(r);
     Some(GatewayConfig {
         node: node?,
@@ -52,6 +60,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
         endpoints,
         icmp: icmp?,
         ike: ike?,
+        fleet,
         tenants,
     })
 }

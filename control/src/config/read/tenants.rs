@@ -8,7 +8,8 @@ use crate::config::schema::*;
 use crate::config::tree::{Kind, Node};
 use crate::config::value;
 
-pub(super) fn tenant(r: &mut Reader, node: &Node) -> Option<TenantConfig> {
+/// A tenant; what some keys are when not written depends on whether it is served by a fleet.
+pub(super) fn tenant(r: &mut Reader, node: &Node, in_fleet: bool) -> Option<TenantConfig> {
     let mut f = r.fields(node)?;
     let prefixes = f.or(r, "prefixes", vec![], |r, node| r.list(node, value::prefix));
     let tunnels = f.or(r, "tunnels", BTreeMap::new(), |r, node| {
@@ -25,7 +26,7 @@ pub(super) fn tenant(r: &mut Reader, node: &Node) -> Option<TenantConfig> {
                 }
                 value::key_name(r, key, at)
             },
-            tunnel,
+            |r, node| tunnel(r, node, in_fleet),
         )
     });
     let routes = f.or(r, "routes", vec![], |r, node| r.list(node, route));
@@ -33,13 +34,13 @@ pub(super) fn tenant(r: &mut Reader, node: &Node) -> Option<TenantConfig> {
     Some(TenantConfig { prefixes, tunnels, routes })
 }
 
-fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelConfig> {
+fn tunnel(r: &mut Reader, node: &Node, in_fleet: bool) -> Option<TunnelConfig> {
     const AUTO: &[(&str, Auto<u16>)] = &[("auto", Auto::Auto)];
     const MSS: &[(&str, Mss)] = &[("auto", Mss::Auto), ("off", Mss::Off)];
     const TTL: &[(&str, Ttl)] = &[("inherit", Ttl::Inherit)];
     const DSCP: &[(&str, Dscp)] = &[("inherit", Dscp::Inherit), ("uniform", Dscp::Uniform)];
     let mut f = r.fields(node)?;
-    let kind = kind(r, &mut f);
+    let kind = kind(r, &mut f, in_fleet);
     let endpoint = f.required(r, "endpoint", "NAME (one of endpoints)", value::name);
     let remote = f.required(r, "remote", "192.0.2.77 (the customer's router)", remote);
     let address = f.or(r, "address", vec![], |r, node| r.list(node, value::interface_address));
@@ -86,7 +87,7 @@ fn tunnel(r: &mut Reader, node: &Node) -> Option<TunnelConfig> {
 }
 
 /// `type` and the keys that depend on it.
-fn kind(r: &mut Reader, f: &mut Fields<'_>) -> TunnelKind {
+fn kind(r: &mut Reader, f: &mut Fields<'_>, in_fleet: bool) -> TunnelKind {
     #[derive(Clone, Copy, PartialEq)]
     enum Word {
         Gre,
@@ -100,7 +101,8 @@ fn kind(r: &mut Reader, f: &mut Fields<'_>) -> TunnelKind {
                 None::<()>
             });
         }
-        return TunnelKind::Ipsec(IpsecConfig { ike: f.optional(r, "ike", ike::tunnel).map(Box::new) });
+        let ike = f.optional(r, "ike", |r, node| ike::tunnel(r, node, in_fleet));
+        return TunnelKind::Ipsec(IpsecConfig { ike: ike.map(Box::new) });
     }
     f.optional(r, "ike", |r, node| {
         r.problem(node.at, "is for IPsec, this tunnel is gre", "remove it, or write type: ipsec");

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+mod fleet;
 mod ike;
 mod ports;
 mod tenants;
 
+pub use fleet::*;
 pub use ike::*;
 pub use ports::*;
 pub use tenants::*;
@@ -42,6 +44,9 @@ pub struct GatewayConfig {
     pub icmp: IcmpConfig,
     /// Who negotiates security associations.
     pub ike: IkeConfig,
+    /// The nodes that serve the same endpoints together; `None`: this one is alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetConfig>,
     /// The customers.
     pub tenants: BTreeMap<Name, TenantConfig>,
 }

@@ -3,6 +3,7 @@
 
 mod any_text;
 mod differences;
+mod fleet;
 mod identities;
 mod ike;
 mod problems;
@@ -11,6 +12,7 @@ mod shared;
 use super::{ValidConfig, parse_str};
 
 const BARE_METAL: &str = include_str!("../../../../docs/examples/bare-metal-2x100g.yaml");
+const FLEET: &str = include_str!("../../../../docs/examples/fleet.yaml");
 const LAPTOP: &str = include_str!("../../../../docs/examples/laptop.yaml");
 
 const IPSEC: &str = include_str!("../../../../docs/examples/ipsec.yaml");
@@ -57,7 +59,7 @@ fn replace(from: &str, to: &str) -> String {
 
 #[test]
 fn the_examples_are_valid_and_warn_of_nothing() {
-    for text in [BARE_METAL, LAPTOP, IPSEC, SMALL] {
+    for text in [BARE_METAL, LAPTOP, IPSEC, FLEET, SMALL] {
         assert_eq!(valid(text).warnings(), []);
     }
     assert_eq!(valid(BARE_METAL).cores.workers, (2..=9).collect::<Vec<_>>());
@@ -66,7 +68,7 @@ fn the_examples_are_valid_and_warn_of_nothing() {
 #[test]
 fn what_is_written_out_reads_back_as_the_same() {
     let ipsec = replace("endpoint: gw", "type: ipsec\n        endpoint: gw");
-    for text in [BARE_METAL, LAPTOP, IPSEC, SMALL, &ipsec, IKE] {
+    for text in [BARE_METAL, LAPTOP, IPSEC, FLEET, SMALL, &ipsec, IKE] {
         let config = valid(text);
         let written = config.to_yaml();
         assert_eq!(valid(&written), config, "{written}");
@@ -76,7 +78,7 @@ fn what_is_written_out_reads_back_as_the_same() {
 /// JSON is YAML, and what the API shows can be a file again.
 #[test]
 fn json_reads_back_as_the_same() {
-    for text in [BARE_METAL, IKE] {
+    for text in [BARE_METAL, IKE, FLEET] {
         let config = valid(text);
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(valid(&json), config);
@@ -95,6 +97,21 @@ fn every_key_is_documented() {
         ("crypto", "ports:", "crypto: {zzzzzzzz: 1}\nports:"),
         ("ike", "ports:", "ike: {zzzzzzzz: 1}\nports:"),
         ("ike", "ports:", "ike: {mode: external, zzzzzzzz: 1}\nports:"),
+        (
+            "fleet",
+            "ports:",
+            "fleet: {name: x, key_file: /x, address: 192.0.2.1, zzzzzzzz: 1}\nnode: {name: x, number: 1}\nports:",
+        ),
+        (
+            "fleet.store",
+            "ports:",
+            "fleet: {name: x, key_file: /x, address: 192.0.2.1, store: {etcd: {endpoints: \"http://[::1]:1\"}, zzzzzzzz: 1}}\nnode: {name: x, number: 1}\nports:",
+        ),
+        (
+            "fleet.store.etcd",
+            "ports:",
+            "fleet: {name: x, key_file: /x, address: 192.0.2.1, store: {etcd: {endpoints: \"http://[::1]:1\", zzzzzzzz: 1}}}\nnode: {name: x, number: 1}\nports:",
+        ),
         ("icmp", "ports:", "icmp: {zzzzzzzz: 1}\nports:"),
         ("ports.edge0", "device:", "zzzzzzzz: 1\n    device:"),
         ("ports.edge0.vlans.1", "device:", "vlans: {1: {zzzzzzzz: 1}}\n    device:"),

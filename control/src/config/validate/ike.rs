@@ -114,7 +114,9 @@ impl<'a> Check<'a> {
     }
 
     fn windows(&mut self, ike: &TunnelIke, path: &str) {
-        if ike.esn {
+        if self.config.fleet.is_some() {
+            self.shared_by_nodes(ike, path);
+        } else if ike.esn {
             for (key, window) in
                 [("replay_window", ike.replay_window), ("peer_replay_window", ike.peer_replay_window)]
             {
@@ -129,7 +131,10 @@ impl<'a> Check<'a> {
                     );
                 }
             }
-        } else if let Some(packets) = ike.esp_rekey_packets.filter(|packets| *packets > MAX_PACKETS_SHORT) {
+        }
+        if let Some(packets) = ike.esp_rekey_packets.filter(|packets| *packets > MAX_PACKETS_SHORT)
+            && !ike.esn
+        {
             let message = format!("{packets} packets are more than sequence numbers of 32 bits can count");
             let fix = format!("write at most {MAX_PACKETS_SHORT}, or esn: true");
             self.error(&format!("{path}.esp_rekey_packets"), message, fix);

@@ -4,6 +4,7 @@
 //! not be called unknown: names are looked up in the text too.
 
 mod cores;
+mod fleet;
 mod ike;
 mod ports;
 mod prefixes;
@@ -58,6 +59,7 @@ pub(super) fn validate(
     check.memory();
     check.ports();
     check.endpoints();
+    check.fleet(complete);
     check.routes();
     check.tenants();
     check.ike_limits();

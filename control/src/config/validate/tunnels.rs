@@ -44,6 +44,8 @@ impl<'a> Check<'a> {
                 self.sizes(&path, tunnel, largest_link);
                 if let Some(ike) = tunnel.ike() {
                     self.ike((tenant_name, name), tunnel, ike, &mut routers);
+                } else if tunnel.is_ipsec() && config.fleet.is_some() {
+                    self.never_up_in_a_fleet(tenant_name, name);
                 }
             }
         }
