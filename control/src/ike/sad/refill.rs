@@ -162,7 +162,7 @@ impl<K: Kinds> Sad<K> {
             // The workers run on for a moment.
             let sequence = match sa.direction {
                 Direction::Inbound => used.newest,
-                Direction::Outbound => beyond(used.newest, sa.packets_before),
+                Direction::Outbound => beyond(used.newest, used.packets.saturating_sub(sa.packets_before)),
             };
             (*serial, Progress { bytes: used.bytes, packets: used.packets, sequence })
         };

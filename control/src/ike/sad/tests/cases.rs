@@ -412,3 +412,17 @@ fn a_flush_takes_all() {
     lab.wait(GRACE);
     assert!(lab.sad.is_empty() && lab.fake.inbound.is_empty());
 }
+
+#[test]
+fn a_stop_allows_for_the_last_second_and_not_for_all_before() {
+    let mut lab = up();
+    for _ in 0..60 {
+        lab.fake.send_packets(TunnelId(1), 10_000_000);
+        lab.wait(SECOND);
+    }
+    lab.fake.send_packets(TunnelId(1), 9_000_000);
+    let current = lab.sad.current(1).unwrap().serial;
+    let progress = lab.sad.take_all_progress(&lab.fake);
+    let (_, progress) = progress.into_iter().find(|(serial, _)| *serial == current).unwrap();
+    assert!((609_000_001..=700_000_000).contains(&progress.sequence), "{}", progress.sequence);
+}
