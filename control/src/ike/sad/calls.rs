@@ -287,15 +287,15 @@ impl<K: Kinds> Sad<K> {
         named.filter_map(|(_, serial)| self.sas.get(serial))
     }
 
-    /// The SA that charon means. Our side of it is as it says; the peer's may have moved without the one or the other
-    /// having heard of it.
+    /// The SA that charon means. Our side of it is as it says. An inbound one's peer may have moved without the one or the
+    /// other having heard of it; SPIs of outbound ones are chosen by peers, and several may choose the same.
     pub(super) fn find(&self, charon: Instance, id: &SaId) -> Result<Serial, Refused> {
         let ours = |sa: &&Sa<K>| {
-            let local = match sa.direction {
-                Direction::Inbound => id.dst,
-                Direction::Outbound => id.src,
+            let is_named = match sa.direction {
+                Direction::Inbound => sa.local().ip() == id.dst.ip(),
+                Direction::Outbound => sa.local().ip() == id.src.ip() && sa.peer().ip() == id.dst.ip(),
             };
-            sa.charon == charon && sa.local().ip() == local.ip()
+            sa.charon == charon && is_named
         };
         let likeness = |sa: &&Sa<K>| {
             let peer = match sa.direction {

@@ -426,3 +426,12 @@ fn a_stop_allows_for_the_last_second_and_not_for_all_before() {
     let (_, progress) = progress.into_iter().find(|(serial, _)| *serial == current).unwrap();
     assert!((609_000_001..=700_000_000).contains(&progress.sequence), "{}", progress.sequence);
 }
+
+#[test]
+fn peers_that_chose_the_same_spi_are_told_apart() {
+    let mut lab = up();
+    lab.pair(2, 0x1002, 0x2001);
+    lab.delete(outbound(2, 0x2001)).unwrap();
+    assert!(lab.delete(outbound(2, 0x2001)).is_err(), "it is gone, and the other tunnel's is another");
+    assert_eq!((lab.sends(1), lab.sends(2)), (Some(0x2001), None));
+}
