@@ -267,6 +267,7 @@ impl<K: Kinds> Sad<K> {
             sa.direction == Direction::Outbound
                 && sa.stage == Stage::Live
                 && sa.chosen == 0
+                && !sa.was_replaced
                 && Some(sa.serial) > current
                 && sa.pair.is_some_and(|pair| self.sas.contains_key(&pair))
         };

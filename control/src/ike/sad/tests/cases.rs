@@ -435,3 +435,18 @@ fn peers_that_chose_the_same_spi_are_told_apart() {
     assert!(lab.delete(outbound(2, 0x2001)).is_err(), "it is gone, and the other tunnel's is another");
     assert_eq!((lab.sends(1), lab.sends(2)), (Some(0x2001), None));
 }
+
+#[test]
+fn what_charon_decided_against_is_not_waited_for_after_a_restart() {
+    let mut lab = up();
+    lab.pair(1, 0x1002, 0x2002);
+    lab.pair(1, 0x1003, 0x2003);
+    lab.fake.receive_packets(&inbound(1, 0x1003), 1);
+    lab.turn();
+    assert_eq!(lab.sends(1), Some(0x2003));
+    lab.choose(1, 0x2002).unwrap();
+    lab.restart_control();
+    lab.fake.receive_packets(&inbound(1, 0x1003), 1);
+    lab.turn();
+    assert_eq!(lab.sends(1), Some(0x2002));
+}
