@@ -123,7 +123,12 @@ impl<K: Kinds> Sad<K> {
         }
         self.changed(serial);
         // What was there before is decided over. A peer that goes on under one of them does not change that.
-        self.disarm(reqid, self.next_serial);
+        for passed_over in self.disarm(reqid, self.next_serial) {
+            if let Some(sa) = self.sas.get_mut(&passed_over).filter(|sa| sa.serial != serial) {
+                sa.was_replaced = true;
+                self.changed(passed_over);
+            }
+        }
         self.send_under(serial, workers, now);
         Ok(())
     }

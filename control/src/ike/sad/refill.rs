@@ -43,7 +43,7 @@ pub struct Saved {
     pub chosen: u64,
     /// Outbound: the tunnel sends under it.
     pub current: bool,
-    /// Outbound: the tunnel sent under it before.
+    /// Outbound: the tunnel sent under it before, or charon has chosen another while it waited.
     pub was_replaced: bool,
     /// Inbound: deleted, and received until then.
     pub retiring_until: Option<Duration>,

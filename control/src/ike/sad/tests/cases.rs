@@ -450,3 +450,15 @@ fn what_charon_decided_against_is_not_waited_for_after_a_restart() {
     lab.turn();
     assert_eq!(lab.sends(1), Some(0x2002));
 }
+
+#[test]
+fn what_charon_decided_against_before_it_was_used_is_not_waited_for_after_a_restart() {
+    let mut lab = up();
+    lab.pair(1, 0x1002, 0x2002);
+    lab.pair(1, 0x1003, 0x2003);
+    lab.choose(1, 0x2002).unwrap();
+    lab.restart_control();
+    lab.fake.receive_packets(&inbound(1, 0x1003), 1);
+    lab.turn();
+    assert_eq!(lab.sends(1), Some(0x2002));
+}
