@@ -91,6 +91,8 @@ impl<K: Kinds> Sad<K> {
         if !self.sends(reqid) {
             self.send_under_the_best(reqid, workers, now);
         }
+        // It is written whole, as it is now.
+        self.changes.remove(&serial);
         Ok(serial)
     }
 
@@ -121,7 +123,6 @@ impl<K: Kinds> Sad<K> {
         if let Some(sa) = self.sas.get_mut(&serial) {
             sa.chosen = self.choices;
         }
-        self.changed(serial);
         // What was there before is decided over. A peer that goes on under one of them does not change that.
         for passed_over in self.disarm(reqid, self.next_serial) {
             if let Some(sa) = self.sas.get_mut(&passed_over).filter(|sa| sa.serial != serial) {

@@ -462,3 +462,16 @@ fn what_charon_decided_against_before_it_was_used_is_not_waited_for_after_a_rest
     lab.turn();
     assert_eq!(lab.sends(1), Some(0x2002));
 }
+
+#[test]
+fn the_journal_hears_of_an_sa_when_something_about_it_is_different() {
+    let mut lab = up();
+    lab.sad.take_changes();
+    lab.choose(1, 0x2001).unwrap();
+    assert!(lab.sad.take_changes().is_empty(), "charon brings the same policy for each pair of selectors");
+    let inbound = lab.add(CHARON, Direction::Inbound, 2, 0x1002, an_hour()).unwrap();
+    assert!(lab.sad.take_changes().is_empty());
+    lab.add(CHARON, Direction::Outbound, 2, 0x2002, an_hour()).unwrap();
+    let changes = lab.sad.take_changes();
+    assert_eq!(changes.into_iter().collect::<Vec<_>>(), [(inbound, Change::Changed)], "the new one is written whole");
+}
