@@ -157,17 +157,19 @@ impl<K: Kinds> Sad<K> {
         now: Moment,
         has_window: impl Fn(&K::Key) -> bool,
     ) -> Vec<(Serial, Progress)> {
+        self.looks += 1;
         let mut moved = Vec::new();
         let mut serials: Vec<Serial> = self.sas.keys().copied().collect();
         serials.sort_unstable();
         for serial in serials {
             let Some(sa) = self.sas.get_mut(&serial) else { continue };
-            let has_window = has_window(&sa.key);
+            let (has_window, has_its_turn) = (has_window(&sa.key), sa.has_its_turn(self.looks));
             let mut used = Usage::default();
             // The counters of many workers are far apart in memory.
-            if sa.is_counted(has_window) {
+            if has_its_turn || sa.is_counted(has_window) {
                 used = sa.usage(workers);
-                moved.extend(sa.advance(used, has_window).map(|progress| (serial, progress)));
+                let progress = sa.advance(used, has_window, has_its_turn);
+                moved.extend(progress.map(|progress| (serial, progress)));
             }
             self.judge(serial, used, workers, now);
         }

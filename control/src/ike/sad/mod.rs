@@ -134,6 +134,8 @@ pub struct Sad<K: Kinds> {
     next_serial: u64,
     /// Counts what charon chose.
     choices: u64,
+    /// Counts the seconds in which all were looked at.
+    looks: u64,
     events: Vec<(Instance, Event)>,
     notices: Vec<Notice>,
     changes: BTreeMap<Serial, Change>,
@@ -151,6 +153,7 @@ impl<K: Kinds> Default for Sad<K> {
             armed: BTreeSet::new(),
             next_serial: 0,
             choices: 0,
+            looks: 0,
             events: Vec::new(),
             notices: Vec::new(),
             changes: BTreeMap::new(),

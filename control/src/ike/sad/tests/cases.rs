@@ -475,3 +475,24 @@ fn the_journal_hears_of_an_sa_when_something_about_it_is_different() {
     let changes = lab.sad.take_changes();
     assert_eq!(changes.into_iter().collect::<Vec<_>>(), [(inbound, Change::Changed)], "the new one is written whole");
 }
+
+#[test]
+fn a_kill_forgets_a_minute_of_what_was_counted() {
+    let mut lab = Lab::new();
+    // In this order the inbound one has no window.
+    lab.add(CHARON, Direction::Outbound, 1, 0x2001, an_hour()).unwrap();
+    lab.pair(2, 0x1003, 0x2003);
+    lab.add(CHARON, Direction::Inbound, 1, 0x1001, an_hour()).unwrap();
+    for _ in 0..119 {
+        lab.fake.receive_packets(&inbound(1, 0x1001), 10);
+        lab.fake.send_packets(TunnelId(1), 10);
+        lab.wait(SECOND);
+    }
+    let saved = lab.saved();
+    lab.restart_with(saved);
+    for id in [inbound(1, 0x1001), outbound(1, 0x2001)] {
+        let known = lab.sad.query(CHARON, &id, &lab.fake).unwrap();
+        assert!((590..=1190).contains(&known.packets), "{id}: {} of 1190", known.packets);
+        assert_eq!(known.bytes, known.packets * 100);
+    }
+}
