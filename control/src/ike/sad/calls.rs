@@ -256,6 +256,9 @@ impl<K: Kinds> Sad<K> {
             }
         }
         self.by_spi.insert((sa.id.spi, serial));
+        if sa.is_near_a_limit(sa.earlier) {
+            self.near.insert(serial);
+        }
         self.sas.insert(serial, sa);
     }
 

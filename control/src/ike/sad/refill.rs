@@ -121,7 +121,8 @@ impl<K: Kinds> Sa<K> {
                 (sequence, used.newest.saturating_add(half) >= self.progress.sequence)
             }
         };
-        let is_late = has_its_turn && (used.bytes, used.packets) != (self.progress.bytes, self.progress.packets);
+        let is_late =
+            has_its_turn && (used.bytes, used.packets) != (self.progress.bytes, self.progress.packets);
         (is_needed || is_late || self.has_used_much(used)).then(|| {
             self.progress = Progress { bytes: used.bytes, packets: used.packets, sequence };
             self.progress

@@ -151,6 +151,7 @@ fn seconds_run_out() {
         limit: Limit::Time,
         orphan: false,
         another: false,
+        asked: true,
     };
     assert_eq!(
         lab.sad.take_notices(),
@@ -473,7 +474,11 @@ fn the_journal_hears_of_an_sa_when_something_about_it_is_different() {
     assert!(lab.sad.take_changes().is_empty());
     lab.add(CHARON, Direction::Outbound, 2, 0x2002, an_hour()).unwrap();
     let changes = lab.sad.take_changes();
-    assert_eq!(changes.into_iter().collect::<Vec<_>>(), [(inbound, Change::Changed)], "the new one is written whole");
+    assert_eq!(
+        changes.into_iter().collect::<Vec<_>>(),
+        [(inbound, Change::Changed)],
+        "the new one is written whole"
+    );
 }
 
 #[test]
@@ -495,4 +500,45 @@ fn a_kill_forgets_a_minute_of_what_was_counted() {
         assert!((590..=1190).contains(&known.packets), "{id}: {} of 1190", known.packets);
         assert_eq!(known.bytes, known.packets * 100);
     }
+}
+
+#[test]
+fn a_limit_that_is_reached_between_two_seconds_is_asked_for_before_the_end() {
+    let limit = |hard, soft| Span { hard: NonZeroU64::new(hard), soft: NonZeroU64::new(soft) };
+    for (limits, far) in
+        [(limit(1_100_000, 1_000_000), 0), (limit(8_100_000_000, 8_000_000_000), 7_999_999_999)]
+    {
+        let mut lab = Lab::new();
+        let packets = Lifetimes { packets: limits, ..an_hour() };
+        lab.add(CHARON, Direction::Outbound, 1, 0x2001, packets).unwrap();
+        lab.fake.send_packets(TunnelId(1), far);
+        lab.wait(SECOND);
+        for _ in 0..11 {
+            lab.now.uptime += Duration::from_millis(20);
+            lab.fake.send_packets(TunnelId(1), 100_000);
+            lab.turn();
+            if lab.sends(1).is_none() || lab.fake.outbound[&TunnelId(1)].1.borrow().stopped {
+                break;
+            }
+        }
+        let soft = lab.sad.take_events();
+        assert_eq!(soft.first(), Some(&expire(outbound(1, 0x2001), false)), "{limits:?}");
+        lab.fake.send_packets(TunnelId(1), 100_000_000);
+        lab.turn();
+        let ended =
+            |notice: &Notice| matches!(notice, Notice::Ended { limit: Limit::Packets, asked: true, .. });
+        assert!(lab.sad.take_notices().iter().any(ended), "{limits:?}");
+    }
+}
+
+#[test]
+fn an_end_that_came_before_a_rekey_could_be_asked_for_is_not_the_peers_fault() {
+    let mut lab = Lab::new();
+    let limit = Span { hard: NonZeroU64::new(110), soft: NonZeroU64::new(100) };
+    lab.add(CHARON, Direction::Outbound, 1, 0x2001, Lifetimes { packets: limit, ..an_hour() }).unwrap();
+    lab.fake.send_packets(TunnelId(1), 110);
+    lab.turn();
+    let ended = |notice: &Notice| matches!(notice, Notice::Ended { limit: Limit::Packets, asked: false, .. });
+    assert!(lab.sad.take_notices().iter().any(ended));
+    assert_eq!(lab.sad.take_events(), [expire(outbound(1, 0x2001), true)]);
 }
