@@ -334,7 +334,8 @@ mod tests {
         let path = directory.path().join("vici");
         let _listener = UnixListener::bind(&path).unwrap();
         let mut client = Client::connect(&path).await.unwrap();
-        let hung = client.stream("list-sas", "list-sa", &Message::new(), |_| ());
+        let all = Message::new();
+        let hung = client.stream("list-sas", "list-sa", &all, |_| ());
         let hung = timeout(10 * PATIENCE, hung).await.expect("it does not wait for ever").unwrap_err();
         assert!(matches!(hung, ViciError::Timeout { .. }), "{hung}");
         let after = client.request("version", &Message::new()).await.unwrap_err();
