@@ -91,6 +91,8 @@ impl<K: Kinds> Sad<K> {
         if !self.sends(reqid) {
             self.send_under_the_best(reqid, workers, now);
         }
+        // It is written whole, as it is now.
+        self.changes.remove(&serial);
         Ok(serial)
     }
 
@@ -121,9 +123,13 @@ impl<K: Kinds> Sad<K> {
         if let Some(sa) = self.sas.get_mut(&serial) {
             sa.chosen = self.choices;
         }
-        self.changed(serial);
         // What was there before is decided over. A peer that goes on under one of them does not change that.
-        self.disarm(reqid, self.next_serial);
+        for passed_over in self.disarm(reqid, self.next_serial) {
+            if let Some(sa) = self.sas.get_mut(&passed_over).filter(|sa| sa.serial != serial) {
+                sa.was_replaced = true;
+                self.changed(passed_over);
+            }
+        }
         self.send_under(serial, workers, now);
         Ok(())
     }
@@ -250,6 +256,9 @@ impl<K: Kinds> Sad<K> {
             }
         }
         self.by_spi.insert((sa.id.spi, serial));
+        if sa.is_near_a_limit(sa.earlier) {
+            self.near.insert(serial);
+        }
         self.sas.insert(serial, sa);
     }
 
@@ -287,15 +296,15 @@ impl<K: Kinds> Sad<K> {
         named.filter_map(|(_, serial)| self.sas.get(serial))
     }
 
-    /// The SA that charon means. Our side of it is as it says; the peer's may have moved without the one or the other
-    /// having heard of it.
+    /// The SA that charon means. Our side of it is as it says. An inbound one's peer may have moved without the one or the
+    /// other having heard of it; SPIs of outbound ones are chosen by peers, and several may choose the same.
     pub(super) fn find(&self, charon: Instance, id: &SaId) -> Result<Serial, Refused> {
         let ours = |sa: &&Sa<K>| {
-            let local = match sa.direction {
-                Direction::Inbound => id.dst,
-                Direction::Outbound => id.src,
+            let is_named = match sa.direction {
+                Direction::Inbound => sa.local().ip() == id.dst.ip(),
+                Direction::Outbound => sa.local().ip() == id.src.ip() && sa.peer().ip() == id.dst.ip(),
             };
-            sa.charon == charon && sa.local().ip() == local.ip()
+            sa.charon == charon && is_named
         };
         let likeness = |sa: &&Sa<K>| {
             let peer = match sa.direction {

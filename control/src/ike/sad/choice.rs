@@ -31,13 +31,11 @@ impl<K: Kinds> Sad<K> {
         }
     }
 
-    /// The outbound SAs of a tunnel that came before wait for charon, no more for the peer.
-    pub(super) fn disarm(&mut self, reqid: u32, before: u64) {
-        if let Some(tunnel) = self.tunnels.get(&reqid) {
-            for serial in tunnel.outbound.iter().filter(|serial| serial.0 < before) {
-                self.armed.remove(serial);
-            }
-        }
+    /// The outbound SAs of a tunnel that came before wait for charon, no more for the peer. Returned are those that did.
+    pub(super) fn disarm(&mut self, reqid: u32, before: u64) -> Vec<Serial> {
+        let Some(tunnel) = self.tunnels.get(&reqid) else { return Vec::new() };
+        let older = tunnel.outbound.iter().filter(|serial| serial.0 < before);
+        older.filter(|serial| self.armed.remove(serial)).copied().collect()
     }
 
     /// The tunnel sends under this SA. Orphans have had their time if it is not one of them.

@@ -1,7 +1,9 @@
 //! How long an SA lives: seconds, bytes, packets, sequence numbers, and how old any key may be.
 //!
 //! At the soft limit charon is asked for a rekey, at the hard one the SA is stopped. Where an end comes whose time is
-//! known (life, grace) there is a deadline; bytes, packets and numbers are looked at once a second.
+//! known (life, grace) there is a deadline; bytes, packets and numbers are looked at once a second, and every few
+//! milliseconds where a limit is so near that it may be reached before that: else the hard one could pass before a rekey
+//! was asked for.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -14,7 +16,7 @@ use super::{Notice, STOPPED_STAYS, Sad};
 use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
 
-use crate::ike::protocol::Event;
+use crate::ike::protocol::{Event, Lifetimes};
 use crate::leases::MAX_KEY_LIFE;
 
 /// Where charon gives no life, or one that is longer than a key's: a rekey is asked for so long before the end.
@@ -22,6 +24,11 @@ const BEFORE_MAX_KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// How soon what was due is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// More inner bytes than go through an SA between two looks at all of them: two seconds of 400 Gbit/s.
+const BYTES_BETWEEN_LOOKS: u64 = 100_000_000_000;
+/// More packets than that: two seconds of the shortest at 400 Gbit/s.
+const PACKETS_BETWEEN_LOOKS: u64 = 1_200_000_000;
 
 /// A moment, by two clocks. Whoever compares ages gets it handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +110,17 @@ impl<K: Kinds> Sa<K> {
             || is_reached(self.lifetimes.packets.soft, used.packets)
     }
 
+    /// Whether a limit in bytes or packets may be reached before all SAs are looked at again.
+    pub(super) fn is_near_a_limit(&self, used: Usage) -> bool {
+        let Lifetimes { bytes, packets, .. } = self.lifetimes;
+        [(bytes, used.bytes, BYTES_BETWEEN_LOOKS), (packets, used.packets, PACKETS_BETWEEN_LOOKS)]
+            .into_iter()
+            .any(|(limit, used, most)| {
+                let next = if self.told { limit.hard } else { limit.soft.or(limit.hard) };
+                self.stage == Stage::Live && is_reached(next, used.saturating_add(most))
+            })
+    }
+
     /// Whether its life is over, as far as is known without the workers.
     pub(super) fn is_over(&self, now: Moment) -> bool {
         self.over(self.earlier, now).is_some()
@@ -138,7 +156,8 @@ fn seconds(limit: NonZeroU64) -> Duration {
 }
 
 impl<K: Kinds> Sad<K> {
-    /// Every few milliseconds: deadlines, and peers that have shown a new SA. Costs nothing where there are none.
+    /// Every few milliseconds: deadlines, limits that are near, and peers that have shown a new SA. Costs nothing where
+    /// there are none.
     pub fn turn(&mut self, workers: &mut impl Workers<K>, now: Moment) {
         self.switch_to_what_peers_use(workers, now);
         let due = self.deadlines.range(..=(now.uptime, Serial(u64::MAX)));
@@ -146,6 +165,10 @@ impl<K: Kinds> Sad<K> {
             let used = self.sas.get(&serial).map(|sa| sa.usage(workers)).unwrap_or_default();
             self.judge(serial, used, workers, now);
             self.watch(serial, now);
+        }
+        for serial in self.near.iter().copied().collect::<Vec<_>>() {
+            let Some(used) = self.sas.get(&serial).map(|sa| sa.usage(workers)) else { continue };
+            self.judge(serial, used, workers, now);
         }
     }
 
@@ -157,19 +180,26 @@ impl<K: Kinds> Sad<K> {
         now: Moment,
         has_window: impl Fn(&K::Key) -> bool,
     ) -> Vec<(Serial, Progress)> {
+        self.looks += 1;
         let mut moved = Vec::new();
         let mut serials: Vec<Serial> = self.sas.keys().copied().collect();
         serials.sort_unstable();
         for serial in serials {
             let Some(sa) = self.sas.get_mut(&serial) else { continue };
-            let has_window = has_window(&sa.key);
+            let (has_window, has_its_turn) = (has_window(&sa.key), sa.has_its_turn(self.looks));
             let mut used = Usage::default();
             // The counters of many workers are far apart in memory.
-            if sa.is_counted(has_window) {
+            if has_its_turn || sa.is_counted(has_window) {
                 used = sa.usage(workers);
-                moved.extend(sa.advance(used, has_window).map(|progress| (serial, progress)));
+                let progress = sa.advance(used, has_window, has_its_turn);
+                moved.extend(progress.map(|progress| (serial, progress)));
             }
             self.judge(serial, used, workers, now);
+            if self.sas.get(&serial).is_some_and(|sa| sa.is_near_a_limit(used)) {
+                self.near.insert(serial);
+            } else {
+                self.near.remove(&serial);
+            }
         }
         moved
     }
@@ -230,11 +260,11 @@ impl<K: Kinds> Sad<K> {
     fn end(&mut self, serial: Serial, limit: Limit, workers: &mut impl Workers<K>, now: Moment) {
         let Some(sa) = self.sas.get_mut(&serial) else { return };
         sa.stage = Stage::Stopped { until: now.uptime + STOPPED_STAYS };
-        let (reqid, id, direction, charon) = (sa.reqid, sa.id, sa.direction, sa.charon);
+        let (reqid, id, direction, charon, asked) = (sa.reqid, sa.id, sa.direction, sa.charon, sa.told);
         let orphan = self.sas.get(&serial).is_none_or(|sa| self.is_orphan(sa));
         self.armed.remove(&serial);
         let another = self.of_tunnel(reqid).any(|sa| sa.direction == direction && sa.stage == Stage::Live);
-        self.notices.push(Notice::Ended { reqid, id, direction, limit, orphan, another });
+        self.notices.push(Notice::Ended { reqid, id, direction, limit, orphan, another, asked });
         if !orphan {
             self.events.push((charon, Event::Expire { id, hard: true }));
         }

@@ -83,6 +83,8 @@ pub enum Notice {
         orphan: bool,
         /// The tunnel has another one that goes on.
         another: bool,
+        /// charon had been asked to replace it before.
+        asked: bool,
     },
     /// Another charon is there; so many SAs of the one before go on.
     Orphans(usize),
@@ -129,11 +131,15 @@ pub struct Sad<K: Kinds> {
     by_spi: BTreeSet<(Spi, Serial)>,
     /// When to look at an SA next.
     deadlines: BTreeSet<(Duration, Serial)>,
+    /// Those that may come to a limit in bytes or packets before all are looked at again.
+    near: BTreeSet<Serial>,
     /// Outbound SAs that the peer's first packet makes current.
     armed: BTreeSet<Serial>,
     next_serial: u64,
     /// Counts what charon chose.
     choices: u64,
+    /// Counts the seconds in which all were looked at.
+    looks: u64,
     events: Vec<(Instance, Event)>,
     notices: Vec<Notice>,
     changes: BTreeMap<Serial, Change>,
@@ -148,9 +154,11 @@ impl<K: Kinds> Default for Sad<K> {
             sas: HashMap::new(),
             by_spi: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            near: BTreeSet::new(),
             armed: BTreeSet::new(),
             next_serial: 0,
             choices: 0,
+            looks: 0,
             events: Vec::new(),
             notices: Vec::new(),
             changes: BTreeMap::new(),
@@ -308,6 +316,7 @@ impl<K: Kinds> Sad<K> {
         let sa = self.sas.remove(&serial)?;
         self.by_spi.remove(&(sa.id.spi, serial));
         self.armed.remove(&serial);
+        self.near.remove(&serial);
         if let Some(at) = sa.deadline {
             self.deadlines.remove(&(at, serial));
         }
@@ -329,10 +338,10 @@ impl<K: Kinds> Sad<K> {
 impl<K: Kinds> Sad<K> {
     /// Nothing names an SA that is not there.
     fn is_clean(&self) -> bool {
-        let Self { sas, by_spi, deadlines, armed, tunnels, .. } = self;
+        let Self { sas, by_spi, deadlines, near, armed, tunnels, .. } = self;
         let named =
             tunnels.values().map(|tunnel| tunnel.inbound.len() + tunnel.outbound.len()).sum::<usize>();
-        armed.iter().all(|serial| sas.contains_key(serial))
+        armed.iter().chain(near).all(|serial| sas.contains_key(serial))
             && [by_spi.len(), deadlines.len(), named].iter().all(|count| *count == sas.len())
     }
 }

@@ -17,6 +17,8 @@ use crate::ike::protocol::{Instance, Lifetimes, SaId};
 const SECONDS_LEFT_OUT: u64 = 8;
 /// A restart forgets at most one of so many parts of a limit in bytes or packets.
 const LIMIT_PARTS: u64 = 100;
+/// Looks, one a second, of which a restart that nobody asked for forgets at most what went through between them.
+const LOOKS_FORGOTTEN: u64 = 60;
 
 /// An SA without its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub struct Saved {
     pub chosen: u64,
     /// Outbound: the tunnel sends under it.
     pub current: bool,
-    /// Outbound: the tunnel sent under it before.
+    /// Outbound: the tunnel sent under it before, or charon has chosen another while it waited.
     pub was_replaced: bool,
     /// Inbound: deleted, and received until then.
     pub retiring_until: Option<Duration>,
@@ -99,9 +101,16 @@ impl<K: Kinds> Sa<K> {
         self.direction == Direction::Outbound || has_window || is_limited
     }
 
+    /// Whether this look is the one in a minute after which the journal knows what charon would be told. Each SA has its
+    /// own, so that they are not all written in the same second.
+    pub(super) fn has_its_turn(&self, look: u64) -> bool {
+        self.serial.0 % LOOKS_FORGOTTEN == look % LOOKS_FORGOTTEN
+    }
+
     /// Once a second: what the journal has to know. Mostly that is nothing: the numbers of an outbound SA were allowed for
-    /// long before, those of an inbound one matter only with a window, and bytes and packets only if there is a limit.
-    pub(super) fn advance(&mut self, used: Usage, has_window: bool) -> Option<Progress> {
+    /// long before, those of an inbound one matter only with a window, and bytes and packets only if there is a limit, or
+    /// when the SA `has_its_turn`.
+    pub(super) fn advance(&mut self, used: Usage, has_window: bool, has_its_turn: bool) -> Option<Progress> {
         let last_second = used.packets.saturating_sub(self.packets_before);
         self.packets_before = used.packets;
         let (sequence, is_needed) = match self.direction {
@@ -112,7 +121,9 @@ impl<K: Kinds> Sa<K> {
                 (sequence, used.newest.saturating_add(half) >= self.progress.sequence)
             }
         };
-        (is_needed || self.has_used_much(used)).then(|| {
+        let is_late =
+            has_its_turn && (used.bytes, used.packets) != (self.progress.bytes, self.progress.packets);
+        (is_needed || is_late || self.has_used_much(used)).then(|| {
             self.progress = Progress { bytes: used.bytes, packets: used.packets, sequence };
             self.progress
         })
@@ -162,7 +173,7 @@ impl<K: Kinds> Sad<K> {
             // The workers run on for a moment.
             let sequence = match sa.direction {
                 Direction::Inbound => used.newest,
-                Direction::Outbound => beyond(used.newest, sa.packets_before),
+                Direction::Outbound => beyond(used.newest, used.packets.saturating_sub(sa.packets_before)),
             };
             (*serial, Progress { bytes: used.bytes, packets: used.packets, sequence })
         };
@@ -267,6 +278,7 @@ impl<K: Kinds> Sad<K> {
             sa.direction == Direction::Outbound
                 && sa.stage == Stage::Live
                 && sa.chosen == 0
+                && !sa.was_replaced
                 && Some(sa.serial) > current
                 && sa.pair.is_some_and(|pair| self.sas.contains_key(&pair))
         };

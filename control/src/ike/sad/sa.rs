@@ -98,7 +98,7 @@ pub struct Sa<K: Kinds> {
     pub(super) packets_before: u64,
     /// Outbound: the first number to give.
     pub(super) first: u64,
-    /// Outbound: the tunnel has sent under it, and does not any more.
+    /// Outbound: the tunnel has sent under it and does not any more, or charon has chosen another while it waited.
     pub(super) was_replaced: bool,
     /// Outbound: when charon chose it, counted; 0: never.
     pub(super) chosen: u64,

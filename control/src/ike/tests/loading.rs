@@ -47,6 +47,12 @@ async fn what_differs_is_loaded_and_nothing_else() {
     charon.stop().await;
 }
 
+#[test]
+fn what_is_recalled_stays_known_until_charon_is_asked() {
+    let recalled = BTreeMap::from([("acme/dc1".to_owned(), [7; 32])]);
+    assert_eq!(Loader::new(recalled.clone()).fingerprints(), recalled);
+}
+
 #[tokio::test]
 async fn what_charon_refuses_is_named_and_the_rest_is_loaded() {
     let place = Place::new("refuse");
@@ -93,6 +99,15 @@ async fn a_key_is_loaded_exchanged_and_unloaded() {
     let second = names(&mut client, "get-keys", "keys").await;
     assert_eq!((first.len(), second.len()), (1, 1));
     assert_ne!(first, second);
+    // Two files hold the same, and one of them gets another.
+    let both = wanted.keys["/etc/a.pem"].clone();
+    wanted.keys.insert("/etc/b.pem".into(), both);
+    loader.bring(&mut client, &wanted).await.unwrap();
+    assert_eq!(names(&mut client, "get-keys", "keys").await, second);
+    wanted.keys.insert("/etc/a.pem".into(), key());
+    loader.bring(&mut client, &wanted).await.unwrap();
+    let third = names(&mut client, "get-keys", "keys").await;
+    assert!(third.len() == 2 && third.contains(&second[0]), "b.pem holds {second:?} still: {third:?}");
     loader.bring(&mut client, &Wanted::default()).await.unwrap();
     assert!(names(&mut client, "get-keys", "keys").await.is_empty());
     charon.stop().await;

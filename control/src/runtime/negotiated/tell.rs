@@ -16,13 +16,17 @@ impl Negotiated {
                 let tunnel = self.name(reqid);
                 tracing::warn!(tunnel, %id, "an old SA was stopped, {limit}; the peer had not deleted it");
             }
-            Notice::Ended { reqid, id, direction, limit, orphan, another: false } => {
+            Notice::Ended { reqid, id, direction, limit, orphan, another: false, asked } => {
                 let what = match direction {
                     Direction::Inbound => "packets of the peer are dropped",
                     Direction::Outbound => "the tunnel is down",
                 };
                 let why = if orphan {
                     "its charon died, and the peer has not negotiated again since: see show ike"
+                } else if !asked {
+                    // Between two looks more went through than lies between the two limits.
+                    "charon had not been asked for a rekey before: the limit for that is too close to this one for so much \
+                     traffic, raise ike.esp_rekey_bytes and ike.esp_rekey_packets"
                 } else {
                     "the peer has not agreed to a rekey in time: see show ike and the lines of IKE before this one"
                 };

@@ -151,6 +151,7 @@ fn seconds_run_out() {
         limit: Limit::Time,
         orphan: false,
         another: false,
+        asked: true,
     };
     assert_eq!(
         lab.sad.take_notices(),
@@ -190,6 +191,24 @@ fn bytes_and_packets_run_out() {
     assert_eq!(lab.sends(1), Some(0x2001));
     let known = lab.sad.query(CHARON, &outbound(1, 0x2001), &lab.fake).unwrap().packets;
     assert!((58..=60).contains(&known), "a hundredth of the limit may be forgotten: {known}");
+}
+
+#[test]
+fn numbers_run_out() {
+    let mut lab = up();
+    lab.fake.last_number = 1000;
+    lab.fake.send_packets(TunnelId(1), 900);
+    lab.sad.numbers_run_out(TunnelId(1), Spi(0x2002));
+    lab.sad.numbers_run_out(TunnelId(2), Spi(0x2001));
+    assert!(lab.sad.take_events().is_empty(), "of another SA");
+    lab.sad.numbers_run_out(TunnelId(1), Spi(0x2001));
+    lab.sad.numbers_run_out(TunnelId(1), Spi(0x2001));
+    assert_eq!(lab.sad.take_events(), [expire(outbound(1, 0x2001), false)], "told once");
+    lab.fake.send_packets(TunnelId(1), 100);
+    lab.wait(SECOND);
+    assert_eq!(lab.sad.take_events(), [expire(outbound(1, 0x2001), true)]);
+    let ended = |notice: &Notice| matches!(notice, Notice::Ended { limit: Limit::Numbers, asked: true, .. });
+    assert!(lab.sad.take_notices().iter().any(ended));
 }
 
 #[test]
@@ -411,4 +430,133 @@ fn a_flush_takes_all() {
     assert!(lab.fake.outbound.is_empty());
     lab.wait(GRACE);
     assert!(lab.sad.is_empty() && lab.fake.inbound.is_empty());
+}
+
+#[test]
+fn a_stop_allows_for_the_last_second_and_not_for_all_before() {
+    let mut lab = up();
+    for _ in 0..60 {
+        lab.fake.send_packets(TunnelId(1), 10_000_000);
+        lab.wait(SECOND);
+    }
+    lab.fake.send_packets(TunnelId(1), 9_000_000);
+    let current = lab.sad.current(1).unwrap().serial;
+    let progress = lab.sad.take_all_progress(&lab.fake);
+    let (_, progress) = progress.into_iter().find(|(serial, _)| *serial == current).unwrap();
+    assert!((609_000_001..=700_000_000).contains(&progress.sequence), "{}", progress.sequence);
+}
+
+#[test]
+fn peers_that_chose_the_same_spi_are_told_apart() {
+    let mut lab = up();
+    lab.pair(2, 0x1002, 0x2001);
+    lab.delete(outbound(2, 0x2001)).unwrap();
+    assert!(lab.delete(outbound(2, 0x2001)).is_err(), "it is gone, and the other tunnel's is another");
+    assert_eq!((lab.sends(1), lab.sends(2)), (Some(0x2001), None));
+}
+
+#[test]
+fn what_charon_decided_against_is_not_waited_for_after_a_restart() {
+    let mut lab = up();
+    lab.pair(1, 0x1002, 0x2002);
+    lab.pair(1, 0x1003, 0x2003);
+    lab.fake.receive_packets(&inbound(1, 0x1003), 1);
+    lab.turn();
+    assert_eq!(lab.sends(1), Some(0x2003));
+    lab.choose(1, 0x2002).unwrap();
+    lab.restart_control();
+    lab.fake.receive_packets(&inbound(1, 0x1003), 1);
+    lab.turn();
+    assert_eq!(lab.sends(1), Some(0x2002));
+}
+
+#[test]
+fn what_charon_decided_against_before_it_was_used_is_not_waited_for_after_a_restart() {
+    let mut lab = up();
+    lab.pair(1, 0x1002, 0x2002);
+    lab.pair(1, 0x1003, 0x2003);
+    lab.choose(1, 0x2002).unwrap();
+    lab.restart_control();
+    lab.fake.receive_packets(&inbound(1, 0x1003), 1);
+    lab.turn();
+    assert_eq!(lab.sends(1), Some(0x2002));
+}
+
+#[test]
+fn the_journal_hears_of_an_sa_when_something_about_it_is_different() {
+    let mut lab = up();
+    lab.sad.take_changes();
+    lab.choose(1, 0x2001).unwrap();
+    assert!(lab.sad.take_changes().is_empty(), "charon brings the same policy for each pair of selectors");
+    let inbound = lab.add(CHARON, Direction::Inbound, 2, 0x1002, an_hour()).unwrap();
+    assert!(lab.sad.take_changes().is_empty());
+    lab.add(CHARON, Direction::Outbound, 2, 0x2002, an_hour()).unwrap();
+    let changes = lab.sad.take_changes();
+    assert_eq!(
+        changes.into_iter().collect::<Vec<_>>(),
+        [(inbound, Change::Changed)],
+        "the new one is written whole"
+    );
+}
+
+#[test]
+fn a_kill_forgets_a_minute_of_what_was_counted() {
+    let mut lab = Lab::new();
+    // In this order the inbound one has no window.
+    lab.add(CHARON, Direction::Outbound, 1, 0x2001, an_hour()).unwrap();
+    lab.pair(2, 0x1003, 0x2003);
+    lab.add(CHARON, Direction::Inbound, 1, 0x1001, an_hour()).unwrap();
+    for _ in 0..119 {
+        lab.fake.receive_packets(&inbound(1, 0x1001), 10);
+        lab.fake.send_packets(TunnelId(1), 10);
+        lab.wait(SECOND);
+    }
+    let saved = lab.saved();
+    lab.restart_with(saved);
+    for id in [inbound(1, 0x1001), outbound(1, 0x2001)] {
+        let known = lab.sad.query(CHARON, &id, &lab.fake).unwrap();
+        assert!((590..=1190).contains(&known.packets), "{id}: {} of 1190", known.packets);
+        assert_eq!(known.bytes, known.packets * 100);
+    }
+}
+
+#[test]
+fn a_limit_that_is_reached_between_two_seconds_is_asked_for_before_the_end() {
+    let limit = |hard, soft| Span { hard: NonZeroU64::new(hard), soft: NonZeroU64::new(soft) };
+    for (limits, far) in
+        [(limit(1_100_000, 1_000_000), 0), (limit(8_100_000_000, 8_000_000_000), 7_999_999_999)]
+    {
+        let mut lab = Lab::new();
+        let packets = Lifetimes { packets: limits, ..an_hour() };
+        lab.add(CHARON, Direction::Outbound, 1, 0x2001, packets).unwrap();
+        lab.fake.send_packets(TunnelId(1), far);
+        lab.wait(SECOND);
+        for _ in 0..11 {
+            lab.now.uptime += Duration::from_millis(20);
+            lab.fake.send_packets(TunnelId(1), 100_000);
+            lab.turn();
+            if lab.sends(1).is_none() || lab.fake.outbound[&TunnelId(1)].1.borrow().stopped {
+                break;
+            }
+        }
+        let soft = lab.sad.take_events();
+        assert_eq!(soft.first(), Some(&expire(outbound(1, 0x2001), false)), "{limits:?}");
+        lab.fake.send_packets(TunnelId(1), 100_000_000);
+        lab.turn();
+        let ended =
+            |notice: &Notice| matches!(notice, Notice::Ended { limit: Limit::Packets, asked: true, .. });
+        assert!(lab.sad.take_notices().iter().any(ended), "{limits:?}");
+    }
+}
+
+#[test]
+fn an_end_that_came_before_a_rekey_could_be_asked_for_is_not_the_peers_fault() {
+    let mut lab = Lab::new();
+    let limit = Span { hard: NonZeroU64::new(110), soft: NonZeroU64::new(100) };
+    lab.add(CHARON, Direction::Outbound, 1, 0x2001, Lifetimes { packets: limit, ..an_hour() }).unwrap();
+    lab.fake.send_packets(TunnelId(1), 110);
+    lab.turn();
+    let ended = |notice: &Notice| matches!(notice, Notice::Ended { limit: Limit::Packets, asked: false, .. });
+    assert!(lab.sad.take_notices().iter().any(ended));
+    assert_eq!(lab.sad.take_events(), [expire(outbound(1, 0x2001), true)]);
 }
