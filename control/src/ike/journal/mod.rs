@@ -103,15 +103,23 @@ impl Journal {
         run_directory::replace(&path, &self.path.join(TEMPORARY), &bytes).map_err(failed("write", &path))
     }
 
+    /// A record, as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn record(&self, entry: &Entry) -> Result<Record, RunDirectoryError> {
+        let path = self.path.join(&entry.0);
+        let bytes = run_directory::read(&path, record::MAX_RECORD).map_err(failed("read", &path))?;
+        let (_, record) = Record::decode(&bytes).map_err(io::Error::other).map_err(failed("read", &path))?;
+        Ok(record)
+    }
+
     /// Changes a record. Its keys are in memory only meanwhile.
     ///
     /// # Errors
     /// When it cannot be read or written. The old one stays then.
     pub fn update(&self, entry: &Entry, change: impl FnOnce(&mut Record)) -> Result<(), RunDirectoryError> {
-        let path = self.path.join(&entry.0);
-        let bytes = run_directory::read(&path, record::MAX_RECORD).map_err(failed("read", &path))?;
-        let (_, mut record) =
-            Record::decode(&bytes).map_err(io::Error::other).map_err(failed("read", &path))?;
+        let mut record = self.record(entry)?;
         change(&mut record);
         self.replace(entry, &record)
     }

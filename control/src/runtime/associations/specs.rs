@@ -22,6 +22,7 @@ use crate::static_sas;
 const SHARED_FROM: u32 = 1024;
 
 /// What both ends agreed on for one direction, with the key expanded.
+#[derive(Clone)]
 pub(crate) struct Agreed {
     cipher: Arc<Cipher>,
     pub(crate) esn: bool,

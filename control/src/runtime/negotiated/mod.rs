@@ -8,6 +8,7 @@ mod calls;
 mod demand;
 mod on_feed;
 mod service;
+pub(super) mod sharing;
 mod store;
 mod tell;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use penstock_dataplane::tables::UdpPorts;
 use super::associations::unique;
 use super::backends::Backends;
 use crate::compile::{Compiler, EspForm, Peer};
+use crate::fleet::{Arbitrated, Fleet, ForeignSa, Sender, Site};
 use crate::ike::protocol::{Event, Instance};
 use crate::ike::run_directory::RunDirectoryError;
 use crate::ike::sad::{Change, Direction, Home, Moment, Sa, Sad, State};
@@ -34,6 +36,7 @@ use crate::static_sas::TunnelName;
 use on_feed::OnFeed;
 pub(super) use on_feed::{Numbered, Real, idle};
 pub(super) use service::{Host, Service};
+use sharing::Sharing;
 use store::{Kept, Store};
 
 /// The port of ESP in UDP (RFC 3948 section 2.1).
@@ -53,6 +56,8 @@ pub(super) struct Gear<'g> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct IkeTunnel {
     name: TunnelName,
+    /// In the tables.
+    number: TunnelId,
     /// Packets that our window spans.
     replay_window: u32,
     /// Packets that the peer's window spans.
@@ -64,7 +69,11 @@ struct IkeTunnel {
 /// All of it. Nothing is negotiated before [`Negotiated::open`].
 #[derive(Default)]
 pub(super) struct Negotiated {
-    sad: Sad<Real>,
+    sad: Sad<Arbitrated<Real>>,
+    /// SAs of other nodes, and what is sent under where there are several.
+    fleet: Fleet<Real>,
+    /// What other nodes are told.
+    sharing: Option<Sharing>,
     opened: Option<Opened>,
     /// By reqid.
     tunnels: BTreeMap<u32, IkeTunnel>,
@@ -128,7 +137,8 @@ impl Negotiated {
             }
         }
         let of = restored.len();
-        for serial in self.sad.refill(restored, &mut OnFeed(gear.feed), now) {
+        let workers = &mut OnFeed(gear.feed);
+        for serial in self.sad.refill(restored, &mut self.fleet.workers(workers), now) {
             opened.store.remove(serial);
         }
         if of > 0 {
@@ -157,6 +167,7 @@ impl Negotiated {
             };
             let settings = IkeTunnel {
                 name: name.clone(),
+                number: tunnel.id,
                 replay_window: ike.replay_window,
                 peer_replay_window: ike.peer_replay_window,
                 esn: ike.esn,
@@ -166,16 +177,19 @@ impl Negotiated {
         if let Err(error) = opened.store.reqids.settle(named.keys().cloned(), is_in_use) {
             tracing::error!(%error, "the numbers of tunnels cannot be written down; they hold until the next start");
         }
-        let mut homes = BTreeMap::new();
+        let (mut homes, mut sites) = (BTreeMap::new(), BTreeMap::new());
         self.tunnels.clear();
         self.by_number.clear();
         for (name, (home, settings)) in named {
             let Some(reqid) = opened.store.reqids.reqid(&name) else { continue };
             self.by_number.insert(home.tunnel, reqid);
             homes.insert(reqid, home);
+            sites.insert(settings.name.clone(), Site { reqid, home });
             self.tunnels.insert(reqid, settings);
         }
-        self.sad.set_tunnels(&homes, &mut OnFeed(gear.feed));
+        let workers = &mut OnFeed(gear.feed);
+        self.fleet.set_tunnels(&sites, workers);
+        self.sad.set_tunnels(&homes, &mut self.fleet.workers(workers));
     }
 
     /// The number by which charon names a tunnel.
@@ -196,13 +210,16 @@ impl Negotiated {
 
     /// Every few milliseconds.
     pub(super) fn turn(&mut self, gear: &mut Gear<'_>, now: Moment) {
-        self.sad.turn(&mut OnFeed(gear.feed), now);
+        let workers = &mut OnFeed(gear.feed);
+        self.sad.turn(&mut self.fleet.workers(workers), now);
+        self.fleet.turn(workers, now);
         self.settle(gear);
     }
 
     /// Once a second.
     pub(super) fn check(&mut self, gear: &mut Gear<'_>, now: Moment) {
-        let moved = self.sad.check(&mut OnFeed(gear.feed), now, |agreed| agreed.window > 0);
+        let workers = &mut OnFeed(gear.feed);
+        let moved = self.sad.check(&mut self.fleet.workers(workers), now, |agreed| agreed.window > 0);
         if let Some(opened) = &self.opened {
             for (serial, progress) in moved {
                 opened.store.progress(serial, progress);
@@ -214,7 +231,7 @@ impl Negotiated {
     /// Before a stop: what a start soon after has to know.
     pub(super) fn close(&mut self, gear: &mut Gear<'_>) {
         let Some(opened) = &self.opened else { return };
-        for (serial, progress) in self.sad.take_all_progress(&OnFeed(gear.feed)) {
+        for (serial, progress) in self.sad.take_all_progress(&self.fleet.workers(&mut OnFeed(gear.feed))) {
             opened.store.progress(serial, progress);
         }
     }
@@ -246,15 +263,27 @@ impl Negotiated {
     }
 
     /// The SAs of a tunnel.
-    pub(super) fn sas(&self, name: &TunnelName) -> impl Iterator<Item = (&Sa<Real>, State)> {
+    pub(super) fn sas(&self, name: &TunnelName) -> impl Iterator<Item = (&Sa<Arbitrated<Real>>, State)> {
         let sas = self.reqid(name).into_iter().flat_map(|reqid| self.sad.of_tunnel(reqid));
         sas.map(|sa| (sa, self.sad.state(sa)))
     }
 
+    /// The SAs of other nodes for a tunnel, and whether it sends under each.
+    pub(super) fn foreign_sas(&self, name: &TunnelName) -> impl Iterator<Item = (&ForeignSa<Real>, bool)> {
+        let number = self.reqid(name).and_then(|reqid| self.tunnels.get(&reqid)).map(|tunnel| tunnel.number);
+        let sender = number.and_then(|number| self.fleet.sender(number));
+        let is_sender = move |sa: &ForeignSa<Real>| matches!(&sender, Some(Sender::Foreign(name)) if *name == sa.name);
+        self.fleet.foreign().of_tunnel(name).map(move |sa| (sa, is_sender(sa)))
+    }
+
     /// Why a tunnel has nothing to send under.
     pub(super) fn why_down(&self, name: &TunnelName) -> Option<&'static str> {
-        let current = self.reqid(name).and_then(|reqid| self.sad.current(reqid));
-        match current.map(|sa| self.sad.state(sa)) {
+        let reqid = self.reqid(name);
+        let number = reqid.and_then(|reqid| self.tunnels.get(&reqid)).map(|tunnel| tunnel.number);
+        if matches!(number.and_then(|number| self.fleet.sender(number)), Some(Sender::Foreign(_))) {
+            return None;
+        }
+        match reqid.and_then(|reqid| self.sad.current(reqid)).map(|sa| self.sad.state(sa)) {
             None => Some("the peer has not negotiated, see show ike"),
             Some(State::Stopped) => {
                 Some("its security association is over and was not replaced, see show ike")
@@ -280,22 +309,43 @@ impl Negotiated {
 
     /// Brings everything in line with what the state machine has decided.
     fn settle(&mut self, gear: &mut Gear<'_>) {
+        self.fleet.settle(&self.sad, &mut OnFeed(gear.feed));
         for notice in self.sad.take_notices() {
             self.log(&notice);
+        }
+        for notice in self.fleet.take_notices() {
+            tell::log_foreign(&notice);
+        }
+        for (tunnel, sender) in self.fleet.take_switched() {
+            tell::log_sender(&tunnel, sender.as_ref());
         }
         self.write_down();
         for (charon, event) in self.sad.take_events() {
             self.tell(charon, event);
         }
-        for reqid in self.sad.take_reshaped() {
+        let of_sad = self.sad.take_reshaped().into_iter();
+        let mut reshaped: BTreeSet<u32> = of_sad.chain(self.fleet_reshaped()).collect();
+        reshaped.retain(|reqid| self.tunnels.contains_key(reqid));
+        for reqid in reshaped {
             if let Some(IkeTunnel { name: (tenant, name), .. }) = self.tunnels.get(&reqid) {
                 self.unpublished |= gear.compiler.set_esp(tenant, name, &self.form(reqid));
             }
         }
     }
 
+    fn fleet_reshaped(&mut self) -> Vec<u32> {
+        let reshaped = self.fleet.take_reshaped();
+        reshaped.iter().filter_map(|name| self.reqid(name)).collect()
+    }
+
     fn write_down(&mut self) {
         let changes = self.sad.take_changes();
+        if let Some(sharing) = &mut self.sharing {
+            sharing.doubt(changes.keys().copied());
+            sharing.doubt(self.fleet.take_chosen(&self.sad));
+            // While the keys of what is over are still in the journal.
+            self.tell_others();
+        }
         let Some(opened) = &mut self.opened else { return };
         for (serial, change) in changes {
             match (change, self.sad.saved(serial)) {
@@ -315,13 +365,23 @@ impl Negotiated {
         }
     }
 
-    /// What a tunnel's SAs mean for its outside. What is sent goes where the packets of the current SA go.
+    /// What a tunnel's SAs mean for its outside. What is sent goes where the packets of the SA go that it sends under.
     fn form(&self, reqid: u32) -> EspForm {
-        let suites = unique(self.sad.of_tunnel(reqid).map(|sa| sa.key.suite()));
-        let newest = || self.sad.of_tunnel(reqid).max_by_key(|sa| sa.serial);
-        let Some(sa) = self.sad.current(reqid).or_else(newest) else { return EspForm::default() };
-        let peer = sa.peer();
-        let udp = sa.encap.then_some(UdpPorts { local: NAT_T, remote: peer.port() });
+        let Some(tunnel) = self.tunnels.get(&reqid) else { return EspForm::default() };
+        let foreign = || self.fleet.foreign().of_tunnel(&tunnel.name);
+        let of_sad = self.sad.of_tunnel(reqid).map(|sa| sa.key.suite());
+        let suites = unique(of_sad.chain(foreign().map(|sa| sa.key.suite())));
+        let own = || {
+            let newest = || self.sad.of_tunnel(reqid).max_by_key(|sa| sa.serial);
+            self.sad.current(reqid).or_else(newest).map(|sa| (sa.peer(), sa.encap))
+        };
+        let sent_under = match self.fleet.sender(tunnel.number) {
+            Some(Sender::Foreign(name)) => self.fleet.foreign().get(&name).map(|sa| (sa.peer(), sa.encap)),
+            Some(Sender::Own) => own(),
+            None => own().or_else(|| foreign().next().map(|sa| (sa.peer(), sa.encap))),
+        };
+        let Some((peer, encap)) = sent_under else { return EspForm::default() };
+        let udp = encap.then_some(UdpPorts { local: NAT_T, remote: peer.port() });
         EspForm { suites, udp, remote: Some(peer.ip()) }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use penstock_dataplane::esp::sa::Spi;
 
+use super::sharing::Told;
 use super::{Gear, Negotiated};
 use crate::ike::protocol::{
     AddSa, ErrorCode, GetSpi, Hello, Installed, Instance, PolicySpec, Refused, SaId, UpdateSa, Usage,
@@ -23,6 +24,9 @@ const STEP: Duration = Duration::from_micros(500);
 pub(crate) trait Host: Send + Sync + 'static {
     /// Works on it, and publishes the tables if they changed. No call lasts for longer than a moment.
     fn with<R>(&self, work: impl FnOnce(&mut Negotiated, &mut Gear<'_>) -> R) -> R;
+
+    /// Waits until all nodes of the fleet have a change, or as long as that may take. Returns at once where there is no fleet.
+    fn everywhere(&self, told: Option<Told>) -> impl Future<Output = ()> + Send;
 }
 
 /// charon's kernel.
@@ -85,10 +89,11 @@ impl<H: Host> Kernel for Service<H> {
     async fn add_sa(&self, charon: Instance, sa: Box<AddSa>) -> Result<(), Refused> {
         let id = sa.id;
         let coming = self.call(|negotiated, gear, now| negotiated.add(charon, *sa, gear, now))?;
-        match coming {
-            Some(generation) => self.applied(charon, &id, generation).await,
-            None => Ok(()),
+        if let Some(generation) = coming.of_workers {
+            self.applied(charon, &id, generation).await?;
         }
+        self.0.everywhere(coming.told).await;
+        Ok(())
     }
 
     async fn update_sa(&self, charon: Instance, change: UpdateSa) -> Result<(), Refused> {
@@ -110,7 +115,9 @@ impl<H: Host> Kernel for Service<H> {
     }
 
     async fn add_policy(&self, charon: Instance, policy: PolicySpec) -> Result<(), Refused> {
-        self.call(|negotiated, gear, now| negotiated.choose(charon, &policy, gear, now))
+        let told = self.call(|negotiated, gear, now| negotiated.choose(charon, &policy, gear, now))?;
+        self.0.everywhere(told).await;
+        Ok(())
     }
 
     /// Packets go on under the SA until it is deleted: charon takes policies out and puts them back when a peer moves.

@@ -112,6 +112,18 @@ impl Store {
         }
     }
 
+    /// An SA as charon gave it, with its keys. `None`: it is not in the journal.
+    pub(super) fn keys(&self, serial: Serial) -> Option<AddSa> {
+        let entry = self.entries.get(&serial)?;
+        match self.journal.record(entry) {
+            Ok(record) => Some(record.sa),
+            Err(error) => {
+                tracing::error!(%error, "an SA cannot be read again, so other nodes do not hear of it");
+                None
+            }
+        }
+    }
+
     /// How far an SA has come.
     pub(super) fn progress(&self, serial: Serial, progress: Progress) {
         let Some(entry) = self.entries.get(&serial) else { return };

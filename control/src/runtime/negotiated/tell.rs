@@ -1,7 +1,9 @@
 //! What the operator reads in the log.
 
 use super::Negotiated;
+use crate::fleet::{Sender, foreign};
 use crate::ike::sad::{Direction, Notice, Serial};
+use crate::static_sas::TunnelName;
 
 impl Negotiated {
     pub(super) fn log(&self, notice: &Notice) {
@@ -61,5 +63,35 @@ impl Negotiated {
                  one SA"
             );
         }
+    }
+}
+
+/// What happens to SAs of other nodes.
+pub(super) fn log_foreign(notice: &foreign::Notice) {
+    match notice {
+        foreign::Notice::NoRoom(sa) => tracing::error!(
+            %sa,
+            "the workers have no room for an SA of another node, whose packets are handed on to that node meanwhile"
+        ),
+        foreign::Notice::Twice(sa) => {
+            tracing::error!(%sa, "an SA of another node has an SPI that is in use here: do two nodes have one number?");
+        }
+        foreign::Notice::Elsewhere { name, there, here } => tracing::error!(
+            sa = %name, %there, %here,
+            "an SA of another node is for another of our addresses than its tunnel has here: give all nodes the same \
+             configuration of tenants and endpoints"
+        ),
+        foreign::Notice::Forgotten(sas) => tracing::warn!(
+            sas,
+            "the store does not know SAs any more that it had: was it restored? They go on to their ends here, and their \
+             owners write them again"
+        ),
+    }
+}
+
+/// What a tunnel sends under, when that is another node's.
+pub(super) fn log_sender((tenant, tunnel): &TunnelName, sender: Option<&Sender>) {
+    if let Some(Sender::Foreign(sa)) = sender {
+        tracing::info!(tunnel = format!("{tenant}/{tunnel}"), %sa, "a tunnel sends under an SA of another node");
     }
 }

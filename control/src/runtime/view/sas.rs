@@ -21,6 +21,8 @@ use crate::api::{
     SaState, Sender,
 };
 use crate::config::CryptoBackend as Configured;
+use crate::fleet::record::Date;
+use crate::fleet::{Arbitrated, ForeignSa, Held, Stage};
 use crate::ike::protocol::Limit;
 use crate::ike::sad::{self, Direction, Moment, Sa};
 use crate::static_sas::{TunnelName, WARNING};
@@ -28,7 +30,8 @@ use crate::static_sas::{TunnelName, WARNING};
 enum Association<'a> {
     Inbound(u32, &'a Inbound),
     Outbound(&'a Outbound),
-    Negotiated(&'a Sa<Real>, sad::State),
+    Negotiated(&'a Sa<Arbitrated<Real>>, sad::State),
+    Foreign(&'a ForeignSa<Real>, bool),
 }
 
 pub(super) fn sas(state: &State, filter: &SaFilter) -> Page<SaRow> {
@@ -39,7 +42,9 @@ pub(super) fn sas(state: &State, filter: &SaFilter) -> Page<SaRow> {
     let all = names.into_iter().flat_map(|name| {
         let there = state.associations.tunnel(name).into_iter().flat_map(of_file);
         let negotiated = state.negotiated.sas(name).map(|(sa, state)| Association::Negotiated(sa, state));
-        there.chain(negotiated).map(move |sa| (name, sa))
+        let foreign = state.negotiated.foreign_sas(name);
+        let foreign = foreign.map(|(sa, is_sent_under)| Association::Foreign(sa, is_sent_under));
+        there.chain(negotiated).chain(foreign).map(move |sa| (name, sa))
     });
     let (workers, now) = (&state.dataplane.workers, clock::moment());
     Page::take(all, filter.limit, |(name, sa)| match sa {
@@ -56,6 +61,7 @@ pub(super) fn sas(state: &State, filter: &SaFilter) -> Page<SaRow> {
             row(name, SaDirection::Outbound, sa.spi, &sa.agreed, handle, Some(numbered), workers)
         }
         Association::Negotiated(sa, in_state) => negotiated(name, sa, in_state, workers, now),
+        Association::Foreign(sa, is_sent_under) => foreign(name, sa, is_sent_under, workers, now),
     })
 }
 
@@ -66,7 +72,7 @@ fn of_file(there: &OfTunnel) -> impl Iterator<Item = Association<'_>> {
 
 fn negotiated(
     name: &TunnelName,
-    sa: &Sa<Real>,
+    sa: &Sa<Arbitrated<Real>>,
     state: sad::State,
     workers: &[RunningWorker],
     now: Moment,
@@ -75,9 +81,9 @@ fn negotiated(
         Direction::Inbound => SaDirection::Inbound,
         Direction::Outbound => SaDirection::Outbound,
     };
-    let installed = sa.handle.as_ref();
-    let numbered = installed.and_then(|installed| installed.sending);
-    let handle = installed.map(|installed| &installed.handle);
+    let installed = sa.handle.as_ref().and_then(Held::installed);
+    let numbered = installed.as_ref().and_then(|installed| installed.sending);
+    let handle = installed.as_ref().map(|installed| &installed.handle);
     let row = row(name, direction, sa.id.spi.0, &sa.key, handle, numbered, workers);
     let before = sa.before();
     let (packets, bytes) = (row.packets + before.packets, row.bytes + before.bytes);
@@ -105,6 +111,40 @@ fn negotiated(
         packets,
         bytes,
         ..row
+    }
+}
+
+/// An SA of another node.
+fn foreign(
+    name: &TunnelName,
+    sa: &ForeignSa<Real>,
+    is_sent_under: bool,
+    workers: &[RunningWorker],
+    now: Moment,
+) -> SaRow {
+    let direction = match sa.direction() {
+        Direction::Inbound => SaDirection::Inbound,
+        Direction::Outbound => SaDirection::Outbound,
+    };
+    let numbered = sa.handle.as_ref().and_then(|installed| installed.sending);
+    let handle = sa.handle.as_ref().map(|installed| &installed.handle);
+    let date = Date::from(now.date);
+    SaRow {
+        state: match (sa.stage, sa.direction()) {
+            (Stage::Ended { .. }, _) => SaState::Stopped,
+            (Stage::Retiring { .. }, _) => SaState::Retiring,
+            (Stage::Live, Direction::Inbound) => SaState::Current,
+            (Stage::Live, Direction::Outbound) if is_sent_under => SaState::Current,
+            (Stage::Live, Direction::Outbound) => SaState::Pending,
+        },
+        peer: Some(sa.peer().to_string()),
+        node: Some(sa.owner.number),
+        age_s: Some(date.since(sa.born).as_secs()),
+        budget: Some(SaBudget {
+            seconds: SaLeft { rekey: None, end: Some(sa.hard_end.since(date).as_secs()) },
+            ..SaBudget::default()
+        }),
+        ..row(name, direction, sa.id.spi.0, &sa.key, handle, numbered, workers)
     }
 }
 

@@ -1,0 +1,161 @@
+//! What this node tells the other nodes of its SAs, and how long charon's answers wait for them.
+//!
+//! After each call the records of what changed are compared with what was written of them last; those that say something
+//! else go to the outbox. Keys come from the journal for that moment.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use penstock_fleet::names::{self, KeyName, NodeNumber, SaName};
+use tokio::sync::Notify;
+
+use super::Negotiated;
+use crate::config::Name;
+use crate::fleet::Outline;
+use crate::fleet::outbox::{Change, Outbox, Ticket};
+use crate::fleet::record::{Owner, RecordName};
+use crate::ike::sad::Serial;
+use crate::runtime::clock;
+
+/// This node among the others.
+pub(in crate::runtime) struct Sharing {
+    owner: Owner,
+    /// What waits to be written.
+    pub(in crate::runtime) outbox: Outbox,
+    /// What the store has, or will have, of each SA of this node.
+    written: HashMap<Serial, Written>,
+    /// Records to look at, beside those of SAs that `Sad` says have changed.
+    doubtful: BTreeSet<Serial>,
+    /// Wakes whoever writes.
+    wake: Arc<Notify>,
+}
+
+struct Written {
+    name: RecordName,
+    outline: Outline,
+    ticket: Ticket,
+}
+
+/// A change that other nodes have to have before charon is answered.
+#[derive(Clone, Debug)]
+pub(in crate::runtime) struct Told {
+    pub(in crate::runtime) key: String,
+    pub(in crate::runtime) ticket: Ticket,
+}
+
+impl Sharing {
+    pub(in crate::runtime) fn new(owner: Owner, wake: Arc<Notify>) -> Self {
+        Self {
+            owner,
+            outbox: Outbox::default(),
+            written: HashMap::new(),
+            doubtful: BTreeSet::new(),
+            wake,
+        }
+    }
+
+    /// This run of this node.
+    pub(in crate::runtime) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Records of these SAs have to be looked at, or are over.
+    pub(super) fn doubt(&mut self, serials: impl IntoIterator<Item = Serial>) {
+        self.doubtful.extend(serials);
+    }
+
+    /// The change of an SA's record that is the newest.
+    fn told(&self, serial: Serial) -> Option<Told> {
+        let written = self.written.get(&serial)?;
+        Some(Told { key: key(&written.name), ticket: written.ticket })
+    }
+}
+
+impl Negotiated {
+    /// Begins to tell other nodes: of all that there is.
+    pub(in crate::runtime) fn share(&mut self, sharing: Sharing) {
+        let doubtful = self.sad.sas().map(|sa| sa.serial).collect();
+        self.sharing = Some(Sharing { doubtful, ..sharing });
+        self.tell_others();
+    }
+
+    /// What is shared, if there is a fleet.
+    pub(in crate::runtime) fn sharing(&mut self) -> Option<&mut Sharing> {
+        self.sharing.as_mut()
+    }
+
+    /// The store has lost what was written: all of it is to be written again.
+    pub(in crate::runtime) fn write_again(&mut self) {
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.doubtful.extend(sharing.written.drain().map(|(serial, _)| serial));
+        self.tell_others();
+    }
+
+    /// Puts into the outbox what says something else than what the store has.
+    pub(super) fn tell_others(&mut self) {
+        let Self { sad, fleet, sharing: Some(sharing), opened: Some(opened), tunnels, .. } = self else { return };
+        let now = clock::moment();
+        for serial in std::mem::take(&mut sharing.doubtful) {
+            let outline = fleet.outline(serial, sad, now);
+            let named = sad.get(serial).and_then(|sa| tunnels.get(&sa.reqid));
+            let (Some(outline), Some(tunnel)) = (outline, named) else {
+                if let Some(written) = sharing.written.remove(&serial) {
+                    sharing.outbox.change(key(&written.name), Change::Delete);
+                }
+                continue;
+            };
+            if sharing.written.get(&serial).is_some_and(|written| outline.says_the_same(&written.outline)) {
+                continue;
+            }
+            let Some(sa) = opened.store.keys(serial) else { continue };
+            let record = outline.record(sharing.owner, tunnel.name.clone(), sa);
+            match record.encode() {
+                Ok(bytes) => {
+                    let name = record.name();
+                    let ticket = sharing.outbox.change(key(&name), Change::Put(bytes));
+                    sharing.written.insert(serial, Written { name, outline, ticket });
+                }
+                Err(error) => tracing::error!(id = %outline.id, %error, "an SA stays on this node"),
+            }
+        }
+        if sharing.outbox.waiting() > 0 {
+            sharing.wake.notify_one();
+        }
+    }
+
+    /// What other nodes have to have of an SA.
+    pub(super) fn told(&self, serial: Serial) -> Option<Told> {
+        self.sharing.as_ref()?.told(serial)
+    }
+}
+
+/// An SA's key in the store.
+pub(in crate::runtime) fn key(name: &RecordName) -> String {
+    let RecordName { owner, tunnel: (tenant, tunnel), direction, spi } = name;
+    let of_store = |name: &Name| names::Name::new(name);
+    // Both sides have the same rule for names.
+    let (Some(tenant), Some(tunnel)) = (of_store(tenant), of_store(tunnel)) else { return String::new() };
+    KeyName::Sa(SaName {
+        owner: NodeNumber(*owner),
+        tunnel: names::TunnelName { tenant, tunnel },
+        direction: match direction {
+            crate::ike::sad::Direction::Inbound => names::Direction::Inbound,
+            crate::ike::sad::Direction::Outbound => names::Direction::Outbound,
+        },
+        spi: spi.0,
+    })
+    .to_string()
+}
+
+/// The SA that a key of the store is of.
+pub(in crate::runtime) fn record_name(name: &SaName) -> Option<RecordName> {
+    Some(RecordName {
+        owner: name.owner.0,
+        tunnel: (Name::new(name.tunnel.tenant.as_str())?, Name::new(name.tunnel.tunnel.as_str())?),
+        direction: match name.direction {
+            names::Direction::Inbound => crate::ike::sad::Direction::Inbound,
+            names::Direction::Outbound => crate::ike::sad::Direction::Outbound,
+        },
+        spi: penstock_dataplane::esp::sa::Spi(name.spi),
+    })
+}
