@@ -1,5 +1,33 @@
-//! A fleet: nodes that answer for the same addresses and share what each of them needs to.
+//! A fleet: nodes with one anycast address, each of which receives and sends under the SAs of all.
+//!
+//! [`record`] is an SA on its way through the store. [`Fleet`] joins what the store says of other nodes' SAs
+//! ([`foreign`]) with what this node has negotiated itself ([`sad`](crate::ike::sad)), and decides for each tunnel what it
+//! sends under ([`arbiter`]). It is as pure as they are: no clock, store, worker or key of its own.
+//!
+//! All SAs that are shared have no replay window on either side and no extended sequence numbers: each node numbers its own
+//! packets, and knows nothing of the others' numbers. IVs differ by the sender IDs.
 
+pub mod arbiter;
+pub mod foreign;
 pub mod key_file;
 pub mod objects;
 pub mod outbox;
+mod outline;
+pub mod record;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use arbiter::{Arbitrated, Held, OnBoth, Sender};
+pub use foreign::{Foreign, ForeignSa, Found, Notice, Rank, Stage, Unusable};
+pub use outline::Outline;
+pub use settle::{Fleet, Reset, Site};
+
+/// No key that nodes share is older: sender IDs come round after 36.4 h.
+pub const MAX_SHARED_KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Numbers that are left out when an SA is sent under again: workers may have given some since they were asked. Far fewer
+/// than the journal allows for beyond what it knows.
+const LEFT_OUT: u64 = 1 << 20;

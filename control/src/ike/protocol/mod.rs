@@ -11,10 +11,10 @@ mod frame;
 mod message;
 mod sa;
 mod sa_codec;
-pub(in crate::ike) mod wire;
+pub(crate) mod wire;
 
 #[cfg(test)]
-pub(in crate::ike) mod tests;
+pub(crate) mod tests;
 
 pub use error::{DecodeError, EncodeError};
 pub use frame::Header;

@@ -25,7 +25,7 @@ impl SaId {
     /// Of the shortest, bytes.
     pub(super) const MIN_LEN: usize = 7 + 7 + 4 + 1;
 
-    pub(in crate::ike) fn take(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn take(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (src, dst) = ends(r, "an SA's addresses")?;
         let spi = r.u32("an SPI")?;
         let protocol = r.u8("an SA's protocol")?;
@@ -36,7 +36,7 @@ impl SaId {
         Ok(Self { src, dst, spi: Spi(spi) })
     }
 
-    pub(in crate::ike) fn put(&self, w: &mut Writer) {
+    pub(crate) fn put(&self, w: &mut Writer) {
         w.address(self.src);
         w.address(self.dst);
         w.u32(self.spi.0);
@@ -59,7 +59,7 @@ pub(super) fn ends(r: &mut Reader<'_>, field: &'static str) -> Result<(SocketAdd
 }
 
 impl AddSa {
-    pub(in crate::ike) fn take(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn take(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             id: SaId::take(r)?,
             flags: SaFlags::take(r)?,
@@ -78,7 +78,7 @@ impl AddSa {
         })
     }
 
-    pub(in crate::ike) fn put(&self, w: &mut Writer) -> Result<(), EncodeError> {
+    pub(crate) fn put(&self, w: &mut Writer) -> Result<(), EncodeError> {
         self.id.put(w);
         self.flags.put(w);
         w.u32(self.reqid);

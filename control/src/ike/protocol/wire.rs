@@ -13,15 +13,15 @@ pub(super) const MAX_TEXT: usize = 1024;
 const FIRST_CAPACITY: usize = 512;
 
 /// Takes fields off the front. `field` names what is read, for the error.
-pub(in crate::ike) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(in crate::ike) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// Nothing may be left.
-    pub(in crate::ike) fn end(self) -> Result<(), DecodeError> {
+    pub(crate) fn end(self) -> Result<(), DecodeError> {
         if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.0.len())) }
     }
 
@@ -31,33 +31,30 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    pub(in crate::ike) fn array<const N: usize>(
-        &mut self,
-        field: &'static str,
-    ) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated(field))?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    pub(in crate::ike) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
         self.array(field).map(u8::from_be_bytes)
     }
 
-    pub(in crate::ike) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         self.array(field).map(u16::from_be_bytes)
     }
 
-    pub(in crate::ike) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
         self.array(field).map(u32::from_be_bytes)
     }
 
-    pub(in crate::ike) fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         self.array(field).map(u64::from_be_bytes)
     }
 
     /// 0 or 1.
-    pub(in crate::ike) fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         match self.u8(field)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -71,7 +68,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Printable UTF-8: it goes into the log.
-    pub(in crate::ike) fn text(&mut self, field: &'static str) -> Result<String, DecodeError> {
+    pub(crate) fn text(&mut self, field: &'static str) -> Result<String, DecodeError> {
         let text = std::str::from_utf8(self.bytes(field)?).map_err(|_| DecodeError::Text(field))?;
         if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
             return Err(DecodeError::Text(field));
@@ -131,18 +128,18 @@ pub(super) enum Family {
 }
 
 /// Appends fields. Holds keys: memory that it outgrows is wiped.
-pub(in crate::ike) struct Writer(Zeroizing<Vec<u8>>);
+pub(crate) struct Writer(Zeroizing<Vec<u8>>);
 
 impl Writer {
-    pub(in crate::ike) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Zeroizing::new(Vec::with_capacity(FIRST_CAPACITY)))
     }
 
-    pub(in crate::ike) fn finish(self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn finish(self) -> Zeroizing<Vec<u8>> {
         self.0
     }
 
-    pub(in crate::ike) fn put(&mut self, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
             // A vector that grows by itself leaves its old memory behind as it is.
@@ -153,23 +150,23 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    pub(in crate::ike) fn u8(&mut self, value: u8) {
+    pub(crate) fn u8(&mut self, value: u8) {
         self.put(&[value]);
     }
 
-    pub(in crate::ike) fn u16(&mut self, value: u16) {
+    pub(crate) fn u16(&mut self, value: u16) {
         self.put(&value.to_be_bytes());
     }
 
-    pub(in crate::ike) fn u32(&mut self, value: u32) {
+    pub(crate) fn u32(&mut self, value: u32) {
         self.put(&value.to_be_bytes());
     }
 
-    pub(in crate::ike) fn u64(&mut self, value: u64) {
+    pub(crate) fn u64(&mut self, value: u64) {
         self.put(&value.to_be_bytes());
     }
 
-    pub(in crate::ike) fn flag(&mut self, value: bool) {
+    pub(crate) fn flag(&mut self, value: bool) {
         self.u8(value.into());
     }
 
@@ -180,7 +177,7 @@ impl Writer {
     }
 
     /// What is longer than a text may be is cut.
-    pub(in crate::ike) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         let end = (0..=text.len().min(MAX_TEXT)).rev().find(|at| text.is_char_boundary(*at));
         let cut = &text.as_bytes()[..end.unwrap_or(0)];
         self.u16(cut.len() as u16);

@@ -34,7 +34,7 @@ pub struct Usage {
 
 impl Usage {
     /// What went through an SA under this handle and a later one.
-    pub(super) fn and(self, later: Self) -> Self {
+    pub(crate) fn and(self, later: Self) -> Self {
         Self {
             bytes: self.bytes + later.bytes,
             packets: self.packets + later.packets,

@@ -83,7 +83,7 @@ fn lifetimes() -> impl Strategy<Value = Lifetimes> {
 }
 
 /// An SA with keys and selectors of any number and length.
-pub(in crate::ike) fn an_sa() -> impl Strategy<Value = AddSa> {
+pub(crate) fn an_sa() -> impl Strategy<Value = AddSa> {
     let how = (flags(), any::<u32>(), mode(), any::<u32>(), lifetimes(), any::<u32>(), any::<u16>());
     let keys = (any::<u16>(), secret(100), any::<u16>(), secret(64));
     let inner = (vec(selector(), 0..5), vec(selector(), 0..5));
@@ -142,7 +142,7 @@ fn policy() -> impl Strategy<Value = PolicySpec> {
 }
 
 /// Any request.
-pub(in crate::ike) fn any_request() -> impl Strategy<Value = Request> {
+pub(crate) fn any_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (text(), text()).prop_map(|(charon, plugin)| Request::Hello(Hello { charon, plugin })),
         vec((any::<bool>(), id()).prop_map(|(inbound, id)| Installed { inbound, id }), 0..20)

@@ -9,16 +9,16 @@ use std::num::NonZeroU64;
 use penstock_dataplane::esp::sa::Spi;
 use zeroize::Zeroizing;
 
-pub(in crate::ike) use arbitrary::an_sa;
+pub(crate) use arbitrary::an_sa;
 
 use super::*;
 use crate::secret::Secret;
 
-pub(in crate::ike) fn secret(bytes: &[u8]) -> Secret {
+pub(crate) fn secret(bytes: &[u8]) -> Secret {
     Secret::new(Zeroizing::new(bytes.into()))
 }
 
-pub(in crate::ike) fn id() -> SaId {
+pub(crate) fn id() -> SaId {
     SaId {
         src: "192.0.2.77:4500".parse().unwrap(),
         dst: "198.51.100.1:4500".parse().unwrap(),
@@ -37,7 +37,7 @@ fn selector(prefix_first: &str, last: &str) -> TrafficSelectorSpec {
 }
 
 /// An inbound SA as charon hands over most: AES-128-GCM in UDP.
-pub(in crate::ike) fn add_sa() -> AddSa {
+pub(crate) fn add_sa() -> AddSa {
     AddSa {
         id: id(),
         flags: SaFlags { inbound: true, encap: true, update: true, ..SaFlags::default() },

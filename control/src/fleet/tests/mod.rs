@@ -1,0 +1,1 @@
+//! A node in stories, and several of them as a model.
