@@ -39,7 +39,8 @@ pub struct Flight {
     pub change: Change,
     /// The version that the store must have of it; 0: none.
     pub from: u64,
-    ticket: Ticket,
+    /// Which change it is.
+    pub ticket: Ticket,
 }
 
 #[derive(Default)]
@@ -75,6 +76,13 @@ impl Outbox {
     /// The store has this version of a record; 0: none.
     pub fn seen(&mut self, key: &str, version: u64) {
         if let Some(slot) = self.slots.get_mut(key).filter(|slot| !slot.is_flying) {
+            slot.version = version;
+        }
+    }
+
+    /// The store was asked for a record that is being written, and has this version; 0: none.
+    pub fn found(&mut self, key: &str, version: u64) {
+        if let Some(slot) = self.slots.get_mut(key) {
             slot.version = version;
         }
     }
@@ -128,6 +136,11 @@ impl Outbox {
     pub fn written(&self, key: &str, ticket: Ticket) -> Option<u64> {
         let (newest, revision) = self.slots.get(key)?.written?;
         (newest >= ticket).then_some(revision)
+    }
+
+    /// Whether a record was ever written from here, and is not forgotten.
+    pub fn knows(&self, key: &str) -> bool {
+        self.slots.contains_key(key)
     }
 
     /// Records that wait.

@@ -207,6 +207,17 @@ where
         self.foreign.take_reshaped()
     }
 
+    /// SAs of this node that were chosen since the last time: their records say something else now.
+    pub fn take_chosen(&mut self, sad: &Sad<Arbitrated<K>>) -> Vec<Serial> {
+        let chosen = self.arbiter.take_chosen();
+        let serial = |(tunnel, spi)| {
+            let site = self.sites.get(self.by_number.get(&tunnel)?)?;
+            let mut sas = sad.of_tunnel(site.reqid);
+            sas.find(|sa| sa.direction == Direction::Outbound && sa.id.spi == spi).map(|sa| sa.serial)
+        };
+        chosen.into_iter().filter_map(serial).collect()
+    }
+
     /// Tunnels that send under something else than before, and under what.
     pub fn take_switched(&mut self) -> Vec<(TunnelName, Option<Sender>)> {
         let switched = self.arbiter.take_switched();

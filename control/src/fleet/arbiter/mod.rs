@@ -87,6 +87,8 @@ pub struct Arbiter<K: Kinds> {
     changed: BTreeSet<TunnelId>,
     /// Tunnels with a wish that the peer's first packet makes a choice.
     unconfirmed: BTreeSet<TunnelId>,
+    /// SAs whose choice is new, or was published.
+    chosen: BTreeSet<(TunnelId, Spi)>,
     switched: BTreeSet<TunnelId>,
 }
 
@@ -99,6 +101,7 @@ impl<K: Kinds> Default for Arbiter<K> {
             wishes: 0,
             changed: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
+            chosen: BTreeSet::new(),
             switched: BTreeSet::new(),
         }
     }
@@ -216,6 +219,7 @@ where
             self.count += 1;
             chosen.choice = Some(Choice { count: self.count, revision: None });
             chosen.wish = number;
+            self.chosen.insert(key);
         } else if chosen.choice.is_none() {
             self.unconfirmed.insert(tunnel);
         }
@@ -264,6 +268,11 @@ where
         if known.wish.is_none() && known.on_workers.is_none() {
             self.tunnels.remove(&tunnel);
         }
+    }
+
+    /// SAs of this node that were chosen: their records say something else now.
+    pub(super) fn take_chosen(&mut self) -> BTreeSet<(TunnelId, Spi)> {
+        std::mem::take(&mut self.chosen)
     }
 
     /// Tunnels that send under something else than before.

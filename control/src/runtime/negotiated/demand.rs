@@ -37,6 +37,18 @@ pub(super) fn agreed(sa: &AddSa, tunnel: Option<&IkeTunnel>, backends: &Backends
         .map_err(|error| Refused::new(ErrorCode::Internal, format!("tunnel {tenant}/{name}: {error}")))
 }
 
+/// What an SA of another node works with, whose tunnel may not be configured here yet. Nobody checks sequence numbers of an
+/// SA that several nodes send under.
+pub(super) fn shared(sa: &AddSa, backends: &Backends) -> Result<Agreed, Refused> {
+    if sa.flags.esn || sa.replay_window > 0 {
+        return Err(Refused::new(ErrorCode::Refused, "an SA with a replay window cannot be shared"));
+    }
+    let keys = sa.keys().map_err(|error| Refused::new(ErrorCode::Refused, error.to_string()))?;
+    let selectors = selectors(sa).map_err(|reason| Refused::new(ErrorCode::Refused, reason))?;
+    Agreed::new(&keys, backends.of(keys.suite()), 0, false, selectors)
+        .map_err(|error| Refused::new(ErrorCode::Internal, error.to_string()))
+}
+
 /// charon names source and destination; we know our side and the customer's.
 fn selectors(sa: &AddSa) -> Result<Selectors, String> {
     let (local, remote) = if sa.flags.inbound { (&sa.dst_ts, &sa.src_ts) } else { (&sa.src_ts, &sa.dst_ts) };

@@ -6,6 +6,7 @@
 
 mod calls;
 mod demand;
+pub(super) mod foreign;
 mod on_feed;
 mod service;
 pub(super) mod sharing;

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use super::Negotiated;
 use crate::config::Name;
 use crate::fleet::Outline;
-use crate::fleet::outbox::{Change, Outbox, Ticket};
-use crate::fleet::record::{Owner, RecordName};
+use crate::fleet::outbox::{Change, Flight, Outbox, Ticket};
+use crate::fleet::record::{Choice, Owner, RecordName};
 use crate::ike::sad::Serial;
 use crate::runtime::clock;
 
@@ -24,6 +24,8 @@ pub(in crate::runtime) struct Sharing {
     pub(in crate::runtime) outbox: Outbox,
     /// What the store has, or will have, of each SA of this node.
     written: HashMap<Serial, Written>,
+    /// The same, by key.
+    serials: HashMap<String, Serial>,
     /// Records to look at, beside those of SAs that `Sad` says have changed.
     doubtful: BTreeSet<Serial>,
     /// Wakes whoever writes.
@@ -49,6 +51,7 @@ impl Sharing {
             owner,
             outbox: Outbox::default(),
             written: HashMap::new(),
+            serials: HashMap::new(),
             doubtful: BTreeSet::new(),
             wake,
         }
@@ -62,6 +65,31 @@ impl Sharing {
     /// Records of these SAs have to be looked at, or are over.
     pub(super) fn doubt(&mut self, serials: impl IntoIterator<Item = Serial>) {
         self.doubtful.extend(serials);
+    }
+
+    /// The store has this version of a record; 0: none. Whether it is one of ours, that we know of.
+    pub(super) fn seen(&mut self, name: &RecordName, version: u64) -> bool {
+        if name.owner != self.owner.number {
+            return false;
+        }
+        let key = key(name);
+        self.outbox.seen(&key, version);
+        self.serials.contains_key(&key) || self.outbox.knows(&key)
+    }
+
+    /// Records that the store has now: which, and the choice in each.
+    pub(super) fn landed(&mut self, flights: Vec<Flight>, revision: u64) -> Vec<(RecordName, Option<Choice>)> {
+        let of_flight = |flight: &Flight| {
+            let written = self.written.get(self.serials.get(&flight.key)?)?;
+            // A choice that came later is in a record that is still to be written.
+            let choice = written.outline.choice.filter(|_| written.ticket == flight.ticket);
+            Some((written.name.clone(), choice))
+        };
+        let published = flights.iter().filter_map(of_flight).collect();
+        let keys: Vec<String> = flights.iter().map(|flight| flight.key.clone()).collect();
+        self.outbox.landed(flights, revision);
+        keys.iter().filter(|key| !self.serials.contains_key(*key)).for_each(|key| self.outbox.forget(key));
+        published
     }
 
     /// The change of an SA's record that is the newest.
@@ -100,7 +128,9 @@ impl Negotiated {
             let named = sad.get(serial).and_then(|sa| tunnels.get(&sa.reqid));
             let (Some(outline), Some(tunnel)) = (outline, named) else {
                 if let Some(written) = sharing.written.remove(&serial) {
-                    sharing.outbox.change(key(&written.name), Change::Delete);
+                    let key = key(&written.name);
+                    sharing.serials.remove(&key);
+                    sharing.outbox.change(key, Change::Delete);
                 }
                 continue;
             };
@@ -112,7 +142,9 @@ impl Negotiated {
             match record.encode() {
                 Ok(bytes) => {
                     let name = record.name();
-                    let ticket = sharing.outbox.change(key(&name), Change::Put(bytes));
+                    let key = key(&name);
+                    let ticket = sharing.outbox.change(key.clone(), Change::Put(bytes));
+                    sharing.serials.insert(key, serial);
                     sharing.written.insert(serial, Written { name, outline, ticket });
                 }
                 Err(error) => tracing::error!(id = %outline.id, %error, "an SA stays on this node"),

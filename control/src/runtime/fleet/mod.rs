@@ -1,0 +1,263 @@
+//! This node in its fleet: joins the store, the other nodes, the workers and the configuration.
+//!
+//! Five tasks on the control thread, each of one thing: [`membership`] keeps this node's record alive, [`watch`] takes what
+//! the store says, [`applied`] tells owners when the workers have it, [`writer`] writes what this node has for the others,
+//! and [`senders`] takes sender IDs. All else is a moment's work under the one lock.
+
+mod applied;
+mod membership;
+mod objects;
+mod senders;
+mod show;
+mod start;
+mod watch;
+mod writer;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use penstock_fleet::names::{Name, NodeNumber};
+use penstock_fleet::peer::{Incarnation, PeerKeys, StoreTag};
+use penstock_fleet::seal::Keyring;
+use tokio::sync::Notify;
+
+pub(super) use senders::FleetSenders;
+pub(super) use start::Tasks;
+
+use super::clock;
+use super::negotiated::sharing::Told;
+use super::state::State;
+use crate::config::FleetConfig;
+use crate::fleet::acknowledgements::Acknowledgements;
+use crate::fleet::members::{Members, Us};
+use crate::fleet::objects::Objects;
+use crate::ike::sad::Moment;
+
+/// A node that lacks what the store had for so long does not serve.
+const TOO_FAR_BEHIND: Duration = Duration::from_secs(10);
+/// How often a change is looked for in the store while an answer to charon waits.
+const STEP: Duration = Duration::from_micros(500);
+
+/// What the control thread knows of the fleet.
+pub(super) struct FleetState {
+    config: FleetConfig,
+    us: Us,
+    version: String,
+    started: u64,
+    keyring: Arc<Keyring>,
+    members: Members,
+    acknowledgements: Acknowledgements,
+    pub(super) objects: Objects,
+    store: Health,
+    /// The node's record is in the store.
+    joined: bool,
+    /// What the workers do not have yet, in the order of revisions.
+    applying: VecDeque<Applying>,
+    /// All workers have everything up to this revision.
+    applied: u64,
+    /// Why the store's tenants cannot be applied on this node.
+    unfit: Option<String>,
+    /// Path MTUs that other nodes should know.
+    path_mtus: Vec<PathMtu>,
+    signals: Arc<Signals>,
+}
+
+/// Who is to be woken.
+#[derive(Default)]
+struct Signals {
+    /// There is something to write.
+    write: Arc<Notify>,
+    /// Workers have something to take.
+    apply: Notify,
+    /// Tenants of the store have changed.
+    objects: Notify,
+    /// The node's record says something else.
+    record: Notify,
+}
+
+/// Changes of a revision on their way to the workers.
+struct Applying {
+    revision: u64,
+    /// The change that the workers take last.
+    generation: u64,
+    /// Numbers of the nodes that want to hear of it.
+    owners: BTreeSet<u16>,
+    since: Instant,
+}
+
+struct PathMtu {
+    tenant: crate::config::Name,
+    tunnel: crate::config::Name,
+    mtu: u32,
+}
+
+/// How the store is reached.
+#[derive(Default)]
+struct Health {
+    id: Option<String>,
+    connected: bool,
+    problem: Option<String>,
+    away_since: Option<Instant>,
+    revision: u64,
+    listings: u64,
+    last_listing: Option<String>,
+    refused: u64,
+    last_refused: Option<String>,
+}
+
+impl FleetState {
+    fn new(config: FleetConfig, us: Us, version: String, keyring: Keyring, peers: Acknowledgements) -> Self {
+        Self {
+            config,
+            us: us.clone(),
+            version,
+            started: unix_millis(),
+            keyring: Arc::new(keyring),
+            members: Members::new(us),
+            acknowledgements: peers,
+            objects: Objects::default(),
+            store: Health::default(),
+            joined: false,
+            applying: VecDeque::new(),
+            applied: 0,
+            unfit: None,
+            path_mtus: Vec::new(),
+            signals: Arc::default(),
+        }
+    }
+
+    /// Wakes whoever writes.
+    pub(super) fn writes(&self) -> Arc<Notify> {
+        Arc::clone(&self.signals.write)
+    }
+
+    /// The store was read as a whole, and the workers have that.
+    fn has_all(&self) -> bool {
+        self.store.listings > 0 && self.applied > 0
+    }
+
+    /// Why this node should not be sent traffic, as far as the fleet is concerned.
+    pub(super) fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.has_all() {
+            let why = self.store.problem.as_deref().unwrap_or("it is being read");
+            reasons.push(format!("what the fleet's store has is not here yet: {why}"));
+        }
+        let behind = self.applying.front().map(|applying| applying.since.elapsed());
+        if let Some(behind) = behind.filter(|behind| *behind > TOO_FAR_BEHIND) {
+            reasons.push(format!(
+                "the workers have not taken what came from the store {} s ago: see penstock show cores",
+                behind.as_secs()
+            ));
+        }
+        reasons.extend(self.unfit.clone());
+        let refused = self.objects.refused();
+        reasons.extend(refused.map(|(name, why)| format!("tenant {name} of the store {why}")));
+        reasons
+    }
+
+    /// A path takes smaller packets: for the other nodes.
+    pub(super) fn tell_path_mtu(&mut self, tenant: &crate::config::Name, tunnel: &crate::config::Name, mtu: u32) {
+        self.path_mtus.push(PathMtu { tenant: tenant.clone(), tunnel: tunnel.clone(), mtu });
+        self.signals.write.notify_one();
+    }
+
+    /// Why the tenants of the store cannot be applied; `None`: they are.
+    pub(super) fn set_unfit(&mut self, why: Option<String>) {
+        self.unfit = why;
+        self.signals.record.notify_one();
+    }
+
+    /// The keys of the file, as they are now. Whether another one seals.
+    fn set_keys(&mut self, keyring: Keyring) -> bool {
+        let seals_anew = self.keyring.ids().next() != keyring.ids().next();
+        match PeerKeys::of(&keyring) {
+            Ok(keys) => self.acknowledgements.peers().set_keys(keys),
+            Err(error) => tracing::error!(%error, "other nodes are spoken to with the old keys"),
+        }
+        self.keyring = Arc::new(keyring);
+        seals_anew
+    }
+
+    fn set_store(&mut self, name: &str) {
+        if self.store.id.as_deref() != Some(name) {
+            self.store.id = Some(name.to_owned());
+            self.acknowledgements.set_store(StoreTag::of(name));
+        }
+    }
+
+    fn refuse(&mut self, key: &str, why: &str) {
+        self.store.refused += 1;
+        self.store.last_refused = Some(format!("{key}: {why}"));
+        tracing::error!(key, "a record of the store is refused: {why}");
+    }
+}
+
+impl State {
+    /// Reads the file of the fleet's keys again. What this node has written is sealed anew when another key seals.
+    ///
+    /// # Errors
+    /// When it cannot be read. The keys stay as they are then.
+    pub(super) fn reload_fleet_keys(&mut self) -> Result<(), String> {
+        let Some(fleet) = &mut self.fleet else { return Ok(()) };
+        let keyring =
+            crate::fleet::key_file::read(&fleet.config.key_file).map_err(|error| format!("fleet.key_file: {error}"))?;
+        if fleet.set_keys(keyring) {
+            tracing::info!("another key of the fleet seals: what this node has in the store is written again");
+            self.negotiated.write_again();
+        }
+        self.set_rescue();
+        Ok(())
+    }
+}
+
+/// Waits until all nodes have a change, for as long as the barrier allows.
+pub(super) async fn everywhere(state: &std::sync::Mutex<State>, told: Told) {
+    let lock = || state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Some((limit, acknowledgements)) = ({
+        let state = lock();
+        let fleet = state.fleet.as_ref().filter(|fleet| fleet.store.connected);
+        fleet.map(|fleet| (Duration::from(fleet.config.barrier), fleet.acknowledgements.clone()))
+    }) else {
+        return;
+    };
+    let began = Instant::now();
+    let revision = loop {
+        let written = lock().negotiated.sharing().and_then(|sharing| sharing.outbox.written(&told.key, told.ticket));
+        if let Some(revision) = written {
+            break revision;
+        }
+        if began.elapsed() > limit {
+            tracing::warn!(
+                key = told.key,
+                "an SA is not in the fleet's store after {} ms: other nodes hand its packets on to this one until it is",
+                limit.as_millis()
+            );
+            return;
+        }
+        tokio::time::sleep(STEP).await;
+    };
+    let wait = acknowledgements.wait(revision);
+    // Its own limit begins with the wait.
+    let _ = tokio::time::timeout(limit.saturating_sub(began.elapsed()), wait).await;
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn now() -> Moment {
+    clock::moment()
+}
+
+/// Names of the configuration and of the store have the same rule.
+fn name(name: &crate::config::Name) -> Option<Name> {
+    Name::new(name)
+}
+
+fn us(config: &crate::config::GatewayConfig, incarnation: u64) -> Option<Us> {
+    let number = NodeNumber(config.node.number);
+    Some(Us { name: name(&config.node.name)?, number, incarnation: Incarnation(incarnation) })
+}
