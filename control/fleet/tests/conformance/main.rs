@@ -1,0 +1,8 @@
+//! What a store must do, whichever engine it has; the engines' own tests; and what etcd goes through in its life.
+
+mod embedded;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
+mod server;
+mod suite;
