@@ -1,0 +1,165 @@
+//! This node's record in the store: its name and number are its own as long as it is there.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use penstock_fleet::names::KeyName;
+use penstock_fleet::store::{CommitError, Condition, LeaseId, Store, StoreError, Txn};
+use tokio::sync::oneshot;
+
+use super::{State, unix_millis};
+use crate::fleet::members::Conflict;
+use crate::fleet::node_record::NodeRecord;
+
+/// How long to wait after the store did not answer, or has another one under our name.
+const RETRY: Duration = Duration::from_millis(500);
+/// Longest silence of the record: others compare their clocks with it.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+/// Keeps the record, until another node turns out to have our name or number.
+pub(super) async fn keep(state: Arc<Mutex<State>>, store: Store, fatal: oneshot::Sender<String>) {
+    let keeper = Keeper { state, store };
+    let conflict = keeper.keep().await;
+    // Whoever listens ends with us.
+    let _ = fatal.send(conflict);
+}
+
+struct Keeper {
+    state: Arc<Mutex<State>>,
+    store: Store,
+}
+
+enum Lost {
+    /// The lease has ended.
+    Lease,
+    /// Somebody else has our name or number.
+    Conflict(String),
+}
+
+impl Keeper {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns who has our name or number.
+    async fn keep(&self) -> String {
+        // A record of our own former life goes when its lease ends.
+        let patience = self.liveness() * 2 + Duration::from_secs(2);
+        loop {
+            let mut refused_since: Option<Instant> = None;
+            let lease = loop {
+                match self.join().await {
+                    Ok(Ok(lease)) => break lease,
+                    Ok(Err(conflict)) => {
+                        let since = *refused_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() > patience {
+                            return conflict;
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, "the node's record waits for the store"),
+                }
+                tokio::time::sleep(RETRY).await;
+            };
+            self.set_joined(true);
+            match self.stay(lease).await {
+                Lost::Lease => {
+                    self.set_joined(false);
+                    tracing::warn!("the node's record in the store has ended: it is written again");
+                }
+                Lost::Conflict(conflict) => return conflict,
+            }
+        }
+    }
+
+    fn liveness(&self) -> Duration {
+        self.lock().fleet.as_ref().map_or(RETRY, |fleet| fleet.config.liveness.into())
+    }
+
+    fn set_joined(&self, joined: bool) {
+        if let Some(fleet) = &mut self.lock().fleet {
+            fleet.joined = joined;
+        }
+    }
+
+    /// Takes name and number, or says who has them.
+    async fn join(&self) -> Result<Result<LeaseId, String>, CommitError> {
+        let Some(record) = self.record() else { return Ok(Err(String::new())) };
+        let (node, number) = (KeyName::Node(record.name.clone()).to_string(), KeyName::Number(record.number).to_string());
+        let lease = self.store.grant(self.liveness()).await?;
+        let owner = format!("{} {}", record.name, record.incarnation);
+        let txn = Txn::new()
+            .when(Condition::Absent(node.clone()))
+            .when(Condition::Absent(number.clone()))
+            .put(node.clone(), record.to_json(), Some(lease))
+            .put(number.clone(), owner.clone(), Some(lease));
+        match self.store.commit(&txn).await {
+            Ok(_) => return Ok(Ok(lease)),
+            Err(CommitError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        let other = self.store.get(&node).await?.and_then(|entry| NodeRecord::read(&entry.value).ok());
+        let holder = self.store.get(&number).await?;
+        // Not needed any more, and its end would take nothing with it.
+        let _ = self.store.revoke(lease).await;
+        Ok(Err(match (other, holder) {
+            (Some(NodeRecord { name, address, incarnation, .. }), _) => {
+                Conflict::Name { name, address, incarnation }.to_string()
+            }
+            (None, Some(holder)) => format!(
+                "number {} is taken by node {}: give this node another node.number",
+                record.number,
+                String::from_utf8_lossy(&holder.value).split(' ').next().unwrap_or_default()
+            ),
+            (None, None) => String::from("the store had this node's name or number a moment ago"),
+        }))
+    }
+
+    /// Keeps the lease alive, and the record true.
+    async fn stay(&self, lease: LeaseId) -> Lost {
+        let beat = self.liveness() / 4;
+        let Some(signals) = self.lock().fleet.as_ref().map(|fleet| Arc::clone(&fleet.signals)) else { return Lost::Lease };
+        let mut said: Option<(Instant, bool)> = None;
+        let mut heard = Instant::now();
+        loop {
+            match self.store.keep_alive(lease).await {
+                Ok(_) => heard = Instant::now(),
+                Err(StoreError::LeaseEnded(_)) => return Lost::Lease,
+                Err(error) => tracing::debug!(%error, silent_s = heard.elapsed().as_secs(), "the node's lease"),
+            }
+            if let Some(conflict) = self.lock().fleet.as_ref().and_then(|fleet| fleet.members.fatal()) {
+                return Lost::Conflict(conflict.to_string());
+            }
+            if let Some(record) = self.record()
+                && said.is_none_or(|(at, ready)| at.elapsed() > SAY_AGAIN || ready != record.ready)
+            {
+                let key = KeyName::Node(record.name.clone()).to_string();
+                match self.store.commit(&Txn::new().put(key, record.to_json(), Some(lease))).await {
+                    Ok(_) => said = Some((Instant::now(), record.ready)),
+                    Err(CommitError::Store(StoreError::LeaseEnded(_))) => return Lost::Lease,
+                    Err(error) => tracing::debug!(%error, "the node's record waits for the store"),
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(beat) => {}
+                () = signals.record.notified() => {}
+            }
+        }
+    }
+
+    fn record(&self) -> Option<NodeRecord> {
+        let state = self.lock();
+        let fleet = state.fleet.as_ref()?;
+        Some(NodeRecord {
+            name: fleet.us.name.clone(),
+            number: fleet.us.number,
+            incarnation: fleet.us.incarnation,
+            address: fleet.config.address,
+            port: fleet.config.port,
+            started: fleet.started,
+            clock: unix_millis(),
+            version: fleet.version.clone(),
+            ready: state.not_ready().is_empty(),
+            applied: fleet.applied,
+        })
+    }
+}

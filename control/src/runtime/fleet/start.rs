@@ -1,0 +1,139 @@
+//! How a node begins to be one of a fleet.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use penstock_fleet::peer::{PeerKeys, StoreTag};
+use penstock_fleet::store::{Engine, EtcdSettings, EtcdTls, EtcdUser, Settings, Store};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{FleetSenders, FleetState, State, applied, membership, us, watch, writer};
+use crate::config::{FleetStore, GatewayConfig};
+use crate::fleet::acknowledgements::Acknowledgements;
+use crate::fleet::key_file;
+use crate::fleet::peers::{self, Peers};
+use crate::fleet::record::Owner;
+use crate::kernel::netns::Netns;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::negotiated::sharing::Sharing;
+
+/// The tasks of the fleet. They end when it is dropped.
+pub(in crate::runtime) struct Tasks {
+    tasks: Vec<JoinHandle<()>>,
+    store: Store,
+    senders: FleetSenders,
+    /// Told once: another node has our name or number.
+    fatal: oneshot::Receiver<String>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Tasks {
+    /// Who gives out sender IDs.
+    pub(in crate::runtime) fn senders(&self) -> FleetSenders {
+        self.senders.clone()
+    }
+
+    /// The store.
+    pub(in crate::runtime) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Waits until this node must end, because another one has its name or number.
+    pub(in crate::runtime) async fn fatal(&mut self) -> String {
+        match (&mut self.fatal).await {
+            Ok(conflict) => conflict,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The next change of the store's tenants.
+    pub(in crate::runtime) async fn objects_changed(state: &Mutex<State>) {
+        let signals = {
+            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.fleet.as_ref().map(|fleet| Arc::clone(&fleet.signals))
+        };
+        match signals {
+            Some(signals) => signals.objects.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Opens the store, and begins to follow it. The store need not answer yet.
+///
+/// # Errors
+/// When files of the configuration cannot be used.
+pub(in crate::runtime) async fn start(
+    config: &GatewayConfig,
+    version: &str,
+    netns: &Netns,
+    state: &Arc<Mutex<State>>,
+) -> Result<Option<Tasks>, RuntimeError> {
+    let Some(fleet) = &config.fleet else { return Ok(None) };
+    let failed = |reason: String| RuntimeError::Fleet { reason };
+    let keyring = key_file::read(&fleet.key_file).map_err(|error| failed(format!("fleet.key_file: {error}")))?;
+    let store = Store::open(settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
+    let chance = getrandom::u64().map_err(|_| failed("the system has no random number".to_owned()))?;
+    let Some(us) = us(config, chance) else { return Ok(None) };
+    let keys = PeerKeys::of(&keyring).map_err(|error| failed(error.to_string()))?;
+    let local = fleet.control_address();
+    let socket = peers::open(Some(netns), local).map_err(|error| failed(error.to_string()))?;
+    let settings = peers::Settings {
+        local,
+        node: us.name.clone(),
+        incarnation: us.incarnation,
+        store: StoreTag::of(""),
+        keys,
+    };
+    let peers = Peers::start(socket, settings).map_err(|error| failed(error.to_string()))?;
+    let acknowledgements = Acknowledgements::start(peers, fleet.barrier.into());
+    {
+        let mut locked = state.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.fleet = Some(FleetState::new(fleet.clone(), us, version.to_owned(), keyring, acknowledgements));
+        locked.set_rescue();
+    }
+    let (told, fatal) = oneshot::channel();
+    let tasks = vec![
+        tokio::spawn(applied::tell(Arc::clone(state))),
+        tokio::spawn(watch::follow(Arc::clone(state), store.clone())),
+        tokio::spawn(writer::write(Arc::clone(state), store.clone())),
+        tokio::spawn(membership::keep(Arc::clone(state), store.clone(), told)),
+    ];
+    let senders = FleetSenders::new(Arc::clone(state), store.clone());
+    tracing::info!(fleet = %fleet.name, node = %config.node.name, number = config.node.number, "this node is one of a fleet");
+    Ok(Some(Tasks { tasks, store, senders, fatal }))
+}
+
+fn settings(config: &GatewayConfig, fleet: &crate::config::FleetConfig) -> Settings {
+    let engine = match &fleet.store {
+        FleetStore::Embedded => Engine::Embedded { directory: config.node.state.clone() },
+        FleetStore::Etcd { etcd } => Engine::Etcd(EtcdSettings {
+            endpoints: etcd.endpoints.iter().map(ToString::to_string).collect(),
+            tls: etcd.ca.clone().map(|ca| EtcdTls {
+                ca,
+                certificate: etcd.identity.clone().map(|own| (own.certificate, own.private_key)),
+            }),
+            user: etcd
+                .user
+                .clone()
+                .map(|user| EtcdUser { name: user.user, password_file: user.password_file }),
+        }),
+    };
+    Settings { fleet: fleet.name.to_string(), engine }
+}
+
+impl State {
+    /// From now on other nodes hear of this node's SAs. Called again it does nothing.
+    pub(super) fn begin_to_share(&mut self) {
+        let Some(fleet) = &self.fleet else { return };
+        if self.negotiated.sharing().is_none() {
+            let owner = Owner { number: fleet.us.number.0, incarnation: fleet.us.incarnation.0 };
+            self.negotiated.share(Sharing::new(owner, fleet.writes()));
+        }
+    }
+}
