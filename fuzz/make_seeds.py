@@ -39,6 +39,22 @@ def packets():
     yield "ping", IP(src=CLIENT, dst=ENDPOINT) / ICMP() / Raw(b"abc")
 
 
+def fleet_packets():
+    """Names, flags of the target `pipeline` and IP packets: what belongs to the other node, and what it hands over."""
+    other, mine = 5 << 22 | 0x1001, 0x1004
+    to_me = IP(src="192.0.2.15", dst="192.0.2.10") / UDP(sport=50000, dport=4790)
+    esp = IP(src=CLIENT, dst=ENDPOINT, proto=50)
+    message = struct.pack("!QQ4BII", 1, other << 32, 46, 0x20, 37, 8, 1, 28)
+    ike = IP(src=CLIENT, dst=ENDPOINT) / UDP(sport=500, dport=500) / Raw(message)
+    yield "rescue-esp", 3, esp / Raw(struct.pack("!II", other, 1) + bytes(40))
+    yield "rescue-esp6", 3, IPv6(src=CLIENT6, dst="2001:db8:ffff::1", nh=50) / Raw(struct.pack("!II", other, 1) + bytes(40))
+    yield "rescue-ike", 3, ike
+    yield "rescued-esp", 7, IP(src="192.0.2.80", dst=ENDPOINT, proto=50) / Raw(struct.pack("!II", mine, 1) + bytes(40))
+    yield "rescued-ike", 7, ike
+    yield "rescued-twice", 7, to_me / Raw(b"PSTK\x01\x01\0\0all nodes' token" + bytes(esp))
+    yield "rescued-scan", 3, to_me / Raw(b"PSTK\x01\x01")
+
+
 # As in fuzz/src/esp.rs.
 TO_US, SEAL, AS_IT_IS, DAMAGE, CONTROL, TURN = 1, 2, 4, 8, 16, 32
 TUNNELS = 15
@@ -182,6 +198,11 @@ def main():
         if packet is not None:
             (HERE / "headers" / name).write_bytes(bytes(packet))
             (HERE / "rewrites" / name).write_bytes(struct.pack("!H", 1400) + bytes(packet))
+    for name, flags, packet in fleet_packets():
+        data = bytes(Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01") / packet)
+        entry = struct.pack("!BH", flags, len(data)) + data
+        every += entry
+        (HERE / "pipeline" / name).write_bytes(entry)
     (HERE / "pipeline" / "everything").write_bytes(every)
     (HERE / "headers" / "gre-alone").write_bytes(bytes(GRE(key_present=1, key=7) / Raw(bytes(8))))
 

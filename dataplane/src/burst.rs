@@ -18,7 +18,8 @@ pub(crate) struct Meta {
     tunnel_in: u32,
     /// Destination of an IPv4 packet.
     pub dst_v4: u32,
-    /// The tunnel that its outer header names, or the association; while it is sealed, the tunnel that it goes into.
+    /// The tunnel that its outer header names, or the association; while it is sealed, the tunnel that it goes into; in
+    /// the rescue lane, the node that it belongs to.
     pub found: u32,
     /// The table it is looked up in.
     pub vrf: u16,
@@ -40,6 +41,8 @@ pub(crate) struct Meta {
     pub handed: bool,
     /// Sealed, and something is left to do: a UDP checksum, or to be cut.
     pub unfinished: bool,
+    /// Another node handed it to this one.
+    pub rescued: bool,
 }
 
 const NO_TUNNEL: u32 = u32::MAX;
@@ -65,6 +68,7 @@ impl Meta {
             esp_at: 0,
             handed: false,
             unfinished: false,
+            rescued: false,
         }
     }
 
@@ -112,6 +116,8 @@ pub(crate) enum Next {
     Seal = 17,
     /// IKE to an endpoint, for the kernel.
     Ike = 18,
+    /// ESP or IKE that belongs to another node of the fleet.
+    Rescue = 19,
 }
 
 /// Slots that share what comes next: one bit each. Taking it apart gives them in the order they came in.

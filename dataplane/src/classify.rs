@@ -151,8 +151,9 @@ fn classify_other<B: Buffer>(
     }
 }
 
+/// An IPv4 packet behind `l2_len` bytes, which are taken off.
 #[inline(always)]
-fn ipv4<B: Buffer>(frame: &mut B, meta: &mut Meta, l2_len: usize) -> Result<Next, DropReason> {
+pub(crate) fn ipv4<B: Buffer>(frame: &mut B, meta: &mut Meta, l2_len: usize) -> Result<Next, DropReason> {
     let packet_len = frame.total_len().wrapping_sub(l2_len);
     let l3 = frame.data().get(l2_len..).unwrap_or_default();
     let header = match Ipv4Header::parse_first(l3, packet_len) {
@@ -169,8 +170,9 @@ fn ipv4<B: Buffer>(frame: &mut B, meta: &mut Meta, l2_len: usize) -> Result<Next
     Ok(Next::RouteV4)
 }
 
+/// As `ipv4`.
 #[inline(always)]
-fn ipv6<B: Buffer>(frame: &mut B, meta: &mut Meta, l2_len: usize) -> Result<Next, DropReason> {
+pub(crate) fn ipv6<B: Buffer>(frame: &mut B, meta: &mut Meta, l2_len: usize) -> Result<Next, DropReason> {
     let packet_len = frame.total_len().wrapping_sub(l2_len);
     let l3 = frame.data().get(l2_len..).unwrap_or_default();
     let header = match Ipv6Header::parse_first(l3, packet_len) {

@@ -90,6 +90,12 @@ drop_reasons! {
     NatTKeepalive, "natt_keepalive", "A NAT keepalive of a customer's router (RFC 3948 2.3): nothing is wrong.";
     NoTailroom, "no_tailroom", "No room behind the packet for the ESP trailer. Raise memory.mbuf_size.";
     HandoffFull, "handoff_full", "The queue to another worker, which shares in a tunnel's load, is full.";
+    RescueUnreachable, "rescue_unreachable", "The packet belongs to another node of the fleet, and there is no route to that node's data address. See `penstock show fleet`.";
+    RescueRate, "rescue_rate", "More ESP of other nodes of the fleet than the budget for handing it on: customers' packets come by the wrong node for long, or somebody invents SPIs.";
+    RescueSource, "rescue_source", "A packet to the fleet's port from an address that is no live node's: a scan, or a node that the store does not show. See `penstock show fleet`.";
+    RescueToken, "rescue_token", "A packet from a node's address without the fleet's token: forged, or the nodes have different fleet keys.";
+    RescueMalformed, "rescue_malformed", "A packet from a node's address that is not what nodes send each other: forged, or the nodes' versions differ.";
+    RescueEndpoint, "rescue_endpoint", "A node handed over a packet to an address that is no endpoint here: the nodes' configurations differ.";
     TooBigNotice, "too_big_notice", "ICMP fragmentation needed or packet too big about one of our outer packets: control was told, and lowers the tunnel's MTU where it is smaller.";
 }
 

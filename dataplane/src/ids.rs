@@ -47,6 +47,11 @@ id!(
     /// A list of prefixes that a tunnel accepts as inner sources.
     FilterId, u32);
 
+impl EndpointId {
+    /// Our data address in a fleet: no endpoint has this number, so no tunnel and no association is found there.
+    pub const FLEET: Self = Self(u16::MAX);
+}
+
 impl VrfId {
     /// The underlay's table.
     pub const INTERNET: Self = Self(0);

@@ -6,6 +6,9 @@
 //! first messages. A flood with invented sources uses up the last; customers' rekeys and dead peer detection, and those
 //! whom the daemon has sent a cookie (RFC 7296 2.6), go on.
 //!
+//! What another node of the fleet hands over has passed that node's budgets; it takes from this node's as well, but never
+//! more than half of a share: whoever floods all other nodes leaves half of every share to those who come by here.
+//!
 //! Decides nothing about content: what IKE says is the daemon's business. RFC 7296 3.1, RFC 3948 2.2.
 
 use std::hash::{BuildHasher, RandomState};
@@ -30,9 +33,18 @@ const SOURCES: usize = 4096;
 const TOTAL_BURST: u32 = 10;
 /// Of a second: what may come at once from a source.
 const SOURCE_BURST: u32 = 5;
-/// Where an IKE header has the responder's SPI, and the type of the first payload (RFC 7296 3.1).
+/// Of a share: what may come by way of other nodes.
+const RESCUED_PART: u32 = 2;
+/// Where an IKE header has the SPIs, and the type of the first payload (RFC 7296 3.1).
+const INITIATOR_SPI: std::ops::Range<usize> = 0..8;
 const RESPONDER_SPI: std::ops::Range<usize> = 8..16;
 const NEXT_PAYLOAD: usize = 16;
+const VERSION: usize = 17;
+const FLAGS: usize = 19;
+/// Version 2, in the upper half of its byte.
+const MAJOR_VERSION: u8 = 2;
+/// The sender is who began (RFC 7296 3.1).
+const INITIATOR: u8 = 0x08;
 /// Notify: the first payload of a request that brings a cookie back (RFC 7296 2.6).
 const NOTIFY: u8 = 41;
 
@@ -89,9 +101,33 @@ pub(crate) fn message(l3: &[u8], v6: bool) -> Option<&[u8]> {
     if protocol == protocol::UDP { in_udp(l3.get(at..)?) } else { None }
 }
 
+/// The SPI that our side gave the IKE SA which a message to us is about; `None` before there is one, and in what is not
+/// IKEv2.
+pub(crate) fn our_spi(message: &[u8]) -> Option<u64> {
+    if message.get(VERSION)? >> 4 != MAJOR_VERSION {
+        return None;
+    }
+    let is_from_initiator = message.get(FLAGS)? & INITIATOR != 0;
+    let ours = message.get(if is_from_initiator { RESPONDER_SPI } else { INITIATOR_SPI })?;
+    ours.first_chunk().map(|spi| u64::from_be_bytes(*spi)).filter(|spi| *spi != 0)
+}
+
+/// An IKE message on its way to the daemon.
+pub(crate) struct Arrival<'a> {
+    pub message: &'a [u8],
+    /// The packet that it is in.
+    pub l3: &'a [u8],
+    pub v6: bool,
+    /// The endpoint that it is for; `None` for another address of ours.
+    pub to: Option<EndpointId>,
+    /// Another node handed it over.
+    pub rescued: bool,
+}
+
 impl Standing {
-    /// Of an IKE message's sender. `to` is the endpoint that it is for, if it is for one.
-    fn of(message: &[u8], l3: &[u8], v6: bool, to: Option<EndpointId>, tables: &Snapshot) -> Self {
+    /// Of an IKE message's sender.
+    fn of(arrival: &Arrival<'_>, tables: &Snapshot) -> Self {
+        let Arrival { message, l3, v6, to, .. } = *arrival;
         if to.is_some_and(|endpoint| is_from_remote(l3, v6, endpoint, tables)) {
             return Self::Known;
         }
@@ -124,6 +160,7 @@ pub struct IkeGate(Arc<Gate>);
 struct Gate {
     secret: RandomState,
     totals: [CachePadded<Allowance>; SHARES.len()],
+    rescued: [CachePadded<Allowance>; SHARES.len()],
     sources: [Box<[Allowance]>; SHARES.len()],
 }
 
@@ -133,6 +170,7 @@ impl IkeGate {
         Self(Arc::new(Gate {
             secret: RandomState::new(),
             totals: Default::default(),
+            rescued: Default::default(),
             sources: std::array::from_fn(|_| (0..SOURCES).map(|_| Allowance::default()).collect()),
         }))
     }
@@ -165,6 +203,7 @@ impl Rate {
 pub(crate) struct IkeBudget {
     gate: IkeGate,
     totals: [Rate; SHARES.len()],
+    rescued: [Rate; SHARES.len()],
     source: Rate,
     hz: u64,
 }
@@ -175,6 +214,7 @@ impl IkeBudget {
         Self {
             gate,
             totals: SHARES.map(|part| rate(limits.rate.div_ceil(part), TOTAL_BURST)),
+            rescued: SHARES.map(|part| rate(limits.rate.div_ceil(part * RESCUED_PART), TOTAL_BURST)),
             source: rate(limits.source_rate, SOURCE_BURST),
             hz,
         }
@@ -184,31 +224,28 @@ impl IkeBudget {
         *self = Self::new(self.gate.clone(), limits, self.hz);
     }
 
-    /// Lets an IKE message pass that is in `l3`, to an endpoint or another address of ours. Returns what its sender is.
+    /// Lets an IKE message pass, to an endpoint or another address of ours. Returns what its sender is.
     ///
     /// # Errors
     /// When it may not.
     #[inline(never)]
-    pub fn admit(
-        &self,
-        message: &[u8],
-        l3: &[u8],
-        v6: bool,
-        to: Option<EndpointId>,
-        tables: &Snapshot,
-        now: u64,
-    ) -> Result<Standing, DropReason> {
-        let standing = Standing::of(message, l3, v6, to, tables);
+    pub fn admit(&self, arrival: &Arrival<'_>, tables: &Snapshot, now: u64) -> Result<Standing, DropReason> {
+        let standing = Standing::of(arrival, tables);
         let (gate, at) = (&*self.gate.0, standing as usize);
         let (total, rate) = (&gate.totals[at], self.totals[at]);
+        let rescued = arrival.rescued.then(|| (&gate.rescued[at], self.rescued[at]));
         // First, as it is all that most packets of a flood cost.
-        if !total.has_room(rate, now) {
+        let is_spent = rescued.is_some_and(|(part, rate)| !part.has_room(rate, now));
+        if is_spent || !total.has_room(rate, now) {
             return Err(DropReason::IkeRate);
         }
-        let place = gate.secret.hash_one(source(l3, v6)) as usize % SOURCES;
+        let place = gate.secret.hash_one(source(arrival.l3, arrival.v6)) as usize % SOURCES;
         let from = &gate.sources[at][place];
         if !from.has_room(self.source, now) {
             return Err(DropReason::IkeSourceRate);
+        }
+        if let Some((part, rate)) = rescued {
+            part.take(rate, now);
         }
         total.take(rate, now);
         from.take(self.source, now);

@@ -3,7 +3,7 @@
 //! The listing of this directory is the data path: `classify` → `route` → `terminate` (`gre/decap`)
 //! → `route` → `forward` or `gre/encap` → `adjacency`; beside it `report`, `answer_ping` and `punt`.
 //! [`pipeline::Pipeline`] runs the stages in that order over a burst, [`worker::Worker`] is the loop
-//! of a core. Knows nothing of configuration, sockets or threads.
+//! of a core. Packets that belong to another node of the fleet take the way of `rescue`. Knows nothing of configuration, sockets or threads.
 #![deny(unsafe_code)]
 
 mod adjacency;
@@ -29,6 +29,7 @@ mod prefetch;
 pub mod publish;
 pub mod punt;
 mod report;
+mod rescue;
 mod route;
 mod spread;
 pub mod stats;

@@ -21,6 +21,7 @@ use crate::handoff::Peers;
 use crate::ids::{PortId, TunnelId};
 use crate::ike::{IkeBudget, IkeGate};
 use crate::punt::PuntSender;
+use crate::rescue::RescueBudget;
 use crate::spread::Spread;
 use crate::stats::WorkerStats;
 use crate::tables::{Adjacency, Limits, Snapshot};
@@ -73,6 +74,7 @@ pub(crate) struct Context<D: Driver> {
     pub icmp_budget: Budget,
     pub punt_budget: Budget,
     pub ike_budget: IkeBudget,
+    pub rescue_budget: RescueBudget,
     pub pending: VecDeque<(D::Buffer, Meta, Next)>,
     /// Identification of outer IPv4 packets that may be fragmented.
     pub next_ip_id: u16,
@@ -178,6 +180,7 @@ impl<D: Driver> Pipeline<D> {
                 icmp_budget: Budget::new(limits.icmp_rate, limits.icmp_burst, parts.hz, now),
                 punt_budget: Budget::new(limits.punt_rate, limits.punt_burst, parts.hz, now),
                 ike_budget: IkeBudget::new(parts.ike, limits.ike, parts.hz),
+                rescue_budget: RescueBudget::new(&limits, parts.hz, now),
                 pending: VecDeque::with_capacity(MAX_PENDING),
                 next_ip_id: now as u16,
                 now,
@@ -206,6 +209,7 @@ impl<D: Driver> Pipeline<D> {
             self.cx.icmp_budget = Budget::new(limits.icmp_rate, limits.icmp_burst, self.cx.hz, self.cx.now);
             self.cx.punt_budget = Budget::new(limits.punt_rate, limits.punt_burst, self.cx.hz, self.cx.now);
             self.cx.ike_budget.set_limits(limits.ike);
+            self.cx.rescue_budget = RescueBudget::new(&limits, self.cx.hz, self.cx.now);
             self.cx.limits = limits;
         }
     }
@@ -308,6 +312,7 @@ impl<D: Driver> Pipeline<D> {
         self.sort_out_esp(tables);
         self.encap(tables);
         self.seal(tables);
+        self.rescue(tables);
         self.report_exceptions(tables);
         self.fragment_outer(tables);
         self.send(tables);

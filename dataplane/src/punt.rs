@@ -13,7 +13,7 @@ use crate::burst::Next;
 use crate::drop_reason::DropReason;
 use crate::frame::{Buffer, Driver, Pool};
 use crate::ids::{EndpointId, InterfaceId, PortId};
-use crate::ike::{self, Standing};
+use crate::ike::{self, Arrival, Standing};
 use crate::pipeline::Pipeline;
 use crate::tables::Snapshot;
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -199,15 +199,23 @@ impl<D: Driver> Pipeline<D> {
         let (Some(packet), meta) = (&self.slots[i], &self.meta[i]) else { return };
         let (l3, interface) = (packet.data(), InterfaceId(meta.interface));
         let message = ike::message(l3, meta.v6).unwrap_or_default();
-        match self.cx.ike_budget.admit(message, l3, meta.v6, to, tables, self.cx.now) {
+        let arrival = Arrival { message, l3, v6: meta.v6, to, rescued: meta.rescued };
+        match self.cx.ike_budget.admit(&arrival, tables, self.cx.now) {
             // A pump that falls behind still has room for customers.
             Ok(standing) if standing != Standing::Known && self.cx.punt.is_half_full(Matter::Ike) => {
                 self.kill(i, DropReason::PuntQueueFull);
             }
-            Ok(_) if self.restore_frame(i) => self.punt_frame(i, interface, Matter::Ike, tables),
+            Ok(_) if self.frame_again(i, interface, tables) => {
+                self.punt_frame(i, interface, Matter::Ike, tables)
+            }
             Ok(_) => {}
             Err(reason) => self.kill(i, reason),
         }
+    }
+
+    /// Gives a packet a layer 2 header: its own, or, where that was around what another node handed over, a new one.
+    fn frame_again(&mut self, i: usize, interface: InterfaceId, tables: &Snapshot) -> bool {
+        if self.meta[i].rescued { self.push_frame(i, interface, tables) } else { self.restore_frame(i) }
     }
 
     /// Gives a packet its layer 2 header back; without it the packet is dropped.
@@ -222,10 +230,18 @@ impl<D: Driver> Pipeline<D> {
 
     /// Gives a packet without layer 2 header to the twin of `interface`, as if a neighbour had sent it.
     pub(crate) fn punt_packet(&mut self, i: usize, interface: InterfaceId, tables: &Snapshot) {
+        if self.push_frame(i, interface, tables) {
+            self.punt_frame(i, interface, Matter::Other, tables);
+        }
+    }
+
+    /// Gives a packet the layer 2 header of a neighbour that sends to us; without it the packet is dropped.
+    fn push_frame(&mut self, i: usize, interface: InterfaceId, tables: &Snapshot) -> bool {
         let Some(ours) = tables.interfaces.get(interface) else {
-            return self.kill(i, DropReason::TxPortMissing);
+            self.kill(i, DropReason::TxPortMissing);
+            return false;
         };
-        let Some(packet) = self.slot(i) else { return };
+        let Some(packet) = self.slot(i) else { return false };
         let v6 = packet.data().first().is_some_and(|byte| byte >> 4 == 6);
         let ethertype = if v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
         let mut header = [0; 18];
@@ -237,11 +253,11 @@ impl<D: Driver> Pipeline<D> {
             header[14..16].copy_from_slice(&vid.to_be_bytes());
         }
         header[16..18].copy_from_slice(&ethertype.to_be_bytes());
-        if packet.push_block(&header, len) {
-            self.punt_frame(i, interface, Matter::Other, tables);
-        } else {
+        let pushed = packet.push_block(&header, len);
+        if !pushed {
             self.kill(i, DropReason::NoHeadroom);
         }
+        pushed
     }
 
     fn punt_frame(&mut self, i: usize, interface: InterfaceId, matter: Matter, tables: &Snapshot) {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::drop_reason::DropReason;
 use crate::ids::{PortId, TunnelId};
+use crate::tables::fleet::NUMBERS;
 
 /// A counter with a single writer: adding is a plain load and store, no locked instruction.
 #[derive(Debug, Default)]
@@ -86,6 +87,15 @@ pub struct PortCounters {
     pub punted: Counter,
 }
 
+/// One other node of the fleet on one worker.
+#[derive(Debug, Default)]
+pub struct NodeCounters {
+    /// Packets handed to it, as it is their owner.
+    pub rescued_out: Counter,
+    /// Packets that it handed to us.
+    pub rescued_in: Counter,
+}
+
 /// Everything one worker counts.
 ///
 /// Conservation, at rest: received + injected + generated + handed in = sent + punted + merged + handed out + Σ drops.
@@ -95,6 +105,7 @@ pub struct WorkerStats {
     pub ports: Box<[PortCounters]>,
     drops: [Counter; DropReason::COUNT],
     tunnels: Box<[TunnelCounters]>,
+    nodes: Box<[NodeCounters]>,
     /// Packets made here: ICMP errors, and the pieces of fragmented packets beyond the first.
     pub generated: Counter,
     /// Fragments that became part of another packet, or wait for the rest of theirs.
@@ -132,6 +143,7 @@ impl WorkerStats {
             ports: (0..ports).map(|_| PortCounters::default()).collect(),
             drops: std::array::from_fn(|_| Counter::default()),
             tunnels: (0..tunnels).map(|_| TunnelCounters::default()).collect(),
+            nodes: (0..NUMBERS).map(|_| NodeCounters::default()).collect(),
             generated: Counter::default(),
             merged: Counter::default(),
             handed_in: Counter::default(),
@@ -169,6 +181,21 @@ impl WorkerStats {
     #[inline(always)]
     pub fn tunnel(&self, id: TunnelId) -> Option<&TunnelCounters> {
         self.tunnels.get(id.index())
+    }
+
+    /// The counters of a node of the fleet, by its number; `None` past the largest.
+    pub fn node(&self, number: u16) -> Option<&NodeCounters> {
+        self.nodes.get(usize::from(number))
+    }
+
+    /// Packets handed to other nodes.
+    pub fn rescued_out(&self) -> u64 {
+        self.nodes.iter().map(|node| node.rescued_out.get()).sum()
+    }
+
+    /// Packets that other nodes handed to this one.
+    pub fn rescued_in(&self) -> u64 {
+        self.nodes.iter().map(|node| node.rescued_in.get()).sum()
     }
 
     /// A port's counters.

@@ -1,7 +1,11 @@
 //! Packets to one of our endpoints: GRE is decapsulated, ESP opened, ICMP about our outer packets is taken note
 //! of, fragments are reassembled first, all else (ping, IKE, BGP) is the kernel's.
 //!
-//! Fragments of tunnels' remotes have a reassembly table of their own, which those of invented sources cannot fill.
+//! Packets to our data address in a fleet, which the underlay's table shows as one more endpoint, begin with `rescue`:
+//! what another node handed over then ends at its own endpoint.
+//!
+//! Fragments of tunnels' remotes and of other nodes have a reassembly table of their own, which those of invented sources
+//! cannot fill.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,8 +17,9 @@ use crate::frame::{Buffer, Driver, Fragmentation, Reassembled};
 use crate::gre::decap;
 use crate::icmp::too_big::{Quoted, TooBig};
 use crate::ids::EndpointId;
-use crate::ike;
+use crate::ike::{self, Arrival};
 use crate::pipeline::{Context, Event, Pipeline};
+use crate::rescue;
 use crate::tables::Snapshot;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
@@ -57,6 +62,15 @@ impl<D: Driver> Pipeline<D> {
 
     #[inline(never)]
     fn terminate_others(&mut self, tables: &Snapshot) {
+        self.terminate_each(tables);
+        // What came out of a rescue is at its own endpoint now; nothing comes back a second time.
+        if !self.lanes.is_empty(Next::Endpoint) {
+            self.terminate_each(tables);
+        }
+    }
+
+    #[inline(never)]
+    fn terminate_each(&mut self, tables: &Snapshot) {
         let lane = self.lanes.take(Next::Endpoint);
         for i in lane {
             let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
@@ -74,14 +88,15 @@ impl<D: Driver> Pipeline<D> {
             let (cx, meta) = (&mut this.cx, &this.meta[i]);
             let endpoint = EndpointId(meta.slot as u16);
             // IKE has to stay within its budget before it may wait for the rest of it.
-            if let Some(message) = ike::message(fragment.data(), meta.v6)
-                && let Err(reason) =
-                    cx.ike_budget.admit(message, fragment.data(), meta.v6, Some(endpoint), tables, cx.now)
-            {
-                return this.kill_taken(i, fragment, reason);
+            let l3 = fragment.data();
+            if let Some(message) = ike::message(l3, meta.v6) {
+                let arrival = Arrival { message, l3, v6: meta.v6, to: Some(endpoint), rescued: false };
+                if let Err(reason) = cx.ike_budget.admit(&arrival, tables, cx.now) {
+                    return this.kill_taken(i, fragment, reason);
+                }
             }
-            let is_remote = is_from_remote(fragment.data(), meta.v6, endpoint, tables);
-            let table = if is_remote { &mut cx.fragmentation } else { &mut cx.strangers };
+            let is_known = endpoint == EndpointId::FLEET || is_from_remote(l3, meta.v6, endpoint, tables);
+            let table = if is_known { &mut cx.fragmentation } else { &mut cx.strangers };
             match table.reassemble(fragment, meta.v6, cx.now) {
                 Reassembled::Complete(datagram) => {
                     this.put(i, datagram);
@@ -102,13 +117,20 @@ fn terminate<D: Driver>(
     associations: &SaTable,
     tables: &Snapshot,
 ) -> Result<Next, DropReason> {
+    let endpoint = EndpointId(meta.slot as u16);
     if meta.tunnel_in().is_some() {
-        return Err(DropReason::TunnelNested);
+        let is_ours = endpoint == EndpointId::FLEET;
+        return if is_ours { Ok(Next::Local) } else { Err(DropReason::TunnelNested) };
     }
     if !packet.is_contiguous() && !packet.pull_up(PULL_UP) {
         return Err(DropReason::HeaderSplit);
     }
-    let endpoint = EndpointId(meta.slot as u16);
+    if endpoint == EndpointId::FLEET {
+        return rescue::receive(packet, meta, cx, tables);
+    }
+    if meta.rescued {
+        return rescue::terminate(packet, meta, associations, tables);
+    }
     if meta.v6 {
         return terminate_v6(packet, meta, cx, associations, tables, endpoint);
     }
@@ -120,11 +142,11 @@ fn terminate<D: Driver>(
         protocol::GRE => decap::from_v4(packet, meta, cx, tables, endpoint),
         protocol::ESP => {
             let at = header.header_len();
-            locate::from_esp(packet, meta, associations, endpoint, at)
+            locate::from_esp(packet, meta, associations, tables.fleet(), at)
         }
         protocol::UDP => {
             let at = header.header_len();
-            locate::from_udp(packet, meta, associations, endpoint, at)
+            locate::from_udp(packet, meta, associations, tables.fleet(), at)
         }
         protocol::ICMP => note_too_big(packet, cx, associations, tables, endpoint),
         _ => Ok(Next::Local),
@@ -146,8 +168,8 @@ fn terminate_v6<D: Driver>(
     }
     match transport.protocol {
         protocol::GRE => decap::from_v6(packet, meta, cx, tables, endpoint, transport.offset),
-        protocol::ESP => locate::from_esp(packet, meta, associations, endpoint, transport.offset),
-        protocol::UDP => locate::from_udp(packet, meta, associations, endpoint, transport.offset),
+        protocol::ESP => locate::from_esp(packet, meta, associations, tables.fleet(), transport.offset),
+        protocol::UDP => locate::from_udp(packet, meta, associations, tables.fleet(), transport.offset),
         protocol::ICMPV6 => note_too_big(packet, cx, associations, tables, endpoint),
         _ => Ok(Next::Local),
     }

@@ -29,6 +29,7 @@ use penstock_dataplane::punt::{inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
 use penstock_dataplane::worker::Worker;
 use support::esp::*;
+use support::fleet::{OTHER, OWNER, Site, TOKEN, rescue};
 use support::*;
 
 struct Counting;
@@ -124,6 +125,29 @@ fn esp_frames() -> Vec<Vec<u8>> {
     frames.push(agreement.arriving(&[0, 0, 0x77, 0x77, 0, 0, 0, 1]));
     frames.push(frame(&Ip4::default().build(REMOTE, ENDPOINT, &natt(&[0xff]))));
     frames
+}
+
+/// Between the nodes of a fleet: what belongs to the other, what belongs to us, and what neither sent.
+fn fleet_frames() -> Vec<Vec<u8>> {
+    let (other, me) = (Site::v4(OTHER), Site::v4(OWNER));
+    let theirs = |len: usize| {
+        let esp = [&(u32::from(OTHER) << 22 | 0x1001).to_be_bytes()[..], &vec![0; len]].concat();
+        Ip4 { protocol: 50, ..Ip4::default() }.build(CLIENT, ENDPOINT, &esp)
+    };
+    let agreement = &agreements()[0];
+    let mine = agreement.arriving(&Forger::of(agreement).payload(1, &reply(300), 4));
+    vec![
+        frame(&theirs(60)),
+        frame(&ip6(50, 0, 64, "2001:db8:9::9", "2001:db8:ffff::1", &theirs(60)[20..])),
+        // More than the link to the other node takes.
+        frame(&theirs(1470)),
+        other.sends(me, &rescue(&TOKEN, &mine[14..])),
+        other.sends(me, &rescue(&[0; 16], &mine[14..])),
+        other.sends(me, &rescue(&TOKEN, &theirs(60))),
+        other.sends(me, &rescue(&TOKEN, &Ip4::default().build(CLIENT, ENDPOINT, &ike(500)))),
+        other.sends(me, &rescue(&TOKEN, &request(9))),
+        Site::v4(99).sends(me, &rescue(&TOKEN, &mine[14..])),
+    ]
 }
 
 /// What control does while the worker runs: a rekey of one tunnel after the other, and new leases.
@@ -222,7 +246,7 @@ fn run_worker() {
     let pool = testing::pool("hot_path", 8191);
     let directory = tempfile::tempdir().unwrap();
     let pcap = directory.path().join("in.pcap");
-    write_pcap(&pcap, &[mixed_frames(), esp_frames()].concat());
+    write_pcap(&pcap, &[mixed_frames(), esp_frames(), fleet_frames()].concat());
 
     let attach = |device: &str, rx: u16| {
         let mut port = Port::attach(device).unwrap();
@@ -311,6 +335,9 @@ fn run_worker() {
         DropReason::EspReplay,
         DropReason::EspSaUnknown,
         DropReason::NatTKeepalive,
+        DropReason::RescueToken,
+        DropReason::RescueEndpoint,
+        DropReason::RescueSource,
     ] {
         assert!(stats.drops(reason) > 0, "{reason:?} did not occur");
     }
@@ -318,6 +345,7 @@ fn run_worker() {
     for counter in [&tunnel.encap_packets, &tunnel.decap_packets, &tunnel.clamped, &stats.icmp_sent] {
         assert!(counter.get() > 0);
     }
+    assert!(stats.rescued_out() > 100 && stats.rescued_in() > 100);
     for agreement in agreements() {
         let tunnel = stats.tunnel(agreement.tunnel()).unwrap();
         let has_window = agreement.number == REPLAYED;

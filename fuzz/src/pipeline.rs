@@ -2,6 +2,7 @@
 
 use crate::support::OUR_MAC;
 use crate::support::esp::mixed;
+use crate::support::fleet::{OTHER, OWNER, Site, TOKEN, rescue};
 use penstock_dataplane::wire::checksum;
 
 /// Longest frame, so that time goes into variety.
@@ -11,7 +12,7 @@ const MAX_FRAME: usize = 1600;
 /// all kinds.
 ///
 /// Flag 1: addressed to our port. Flag 2: the IPv4 header's checksum is mended, so that it is not all that
-/// the fuzzer ever finds.
+/// the fuzzer ever finds. Flag 4: another node of the fleet hands over what is behind the Ethernet header.
 pub fn pipeline(data: &[u8]) {
     let mut lab = mixed();
     let mut rest = data;
@@ -25,6 +26,10 @@ pub fn pipeline(data: &[u8]) {
         }
         if flags & 2 != 0 {
             mend(&mut frame);
+        }
+        if flags & 4 != 0 {
+            let packet = frame.get(14..).unwrap_or_default();
+            frame = Site::v4(OTHER).sends(Site::v4(OWNER), &rescue(&TOKEN, packet));
         }
         lab.rx.push(&frame);
     }

@@ -186,6 +186,7 @@ impl Compiler {
         self.next_hops.rewrite_all(&self.links, &mut self.tables);
         self.next_hops.wanted_changed = true;
         self.tunnels.touch_all();
+        self.nodes.dirty = true;
         self.tenants.values_mut().for_each(|entry| entry.dirty = true);
         self.changed = true;
     }

@@ -5,7 +5,8 @@
 //! configuration changes that tunnel, a tenant's routes change that tenant's table. Tables of other tenants are not
 //! even looked at.
 //!
-//! Changes are taken by [`Compiler::configure`], [`Compiler::kernel`] and [`Compiler::learn_path_mtu`];
+//! Changes are taken by [`Compiler::configure`], [`Compiler::kernel`], [`Compiler::set_fleet`] and
+//! [`Compiler::learn_path_mtu`];
 //! [`Compiler::compile`] then makes what is affected, and the caller publishes [`Compiler::tables`] and reports the
 //! generation back. Nothing here blocks, waits or talks to anybody.
 
@@ -13,6 +14,7 @@ mod configure;
 mod error;
 mod esp;
 mod filters;
+mod fleet;
 mod lengths;
 mod links;
 mod nexthops;
@@ -37,12 +39,14 @@ use penstock_dataplane::tables::Snapshot;
 
 pub use error::CompileError;
 pub use esp::{EspForm, Peer};
+pub use fleet::FleetSpec;
 pub use tunnels::PathMtu;
 pub use view::{RouteSource, RouteView, TunnelView, WayKind, WayView};
 
 use crate::config::{Name, SourceFilter, ValidConfig};
 use crate::kernel::resolve::NeighbourKey;
 use crate::kernel::state::{Change, IfIndex, KernelState, KernelUpdate, Mac};
+use fleet::Nodes;
 use links::Links;
 use nexthops::{AdjacencyKey, NextHops};
 use slots::Slots;
@@ -71,6 +75,7 @@ pub struct Compiler {
     next_hops: NextHops,
     underlay: Underlay,
     tunnels: Tunnels,
+    nodes: Nodes,
     tenants: BTreeMap<Name, TenantEntry>,
     endpoints: BTreeMap<Name, EndpointId>,
     vrf_slots: Slots,
@@ -92,6 +97,7 @@ impl Compiler {
             next_hops: NextHops::new(),
             underlay: Underlay::new(),
             tunnels: Tunnels::new(),
+            nodes: Nodes::new(),
             tenants: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             vrf_slots: Slots::new(1, u32::from(u16::MAX)),
@@ -148,6 +154,12 @@ impl Compiler {
         self.tunnels.set_esp(tenant, tunnel, form)
     }
 
+    /// Takes what this node is in its fleet, and which other nodes live. True when it differs from before.
+    pub fn set_fleet(&mut self, fleet: Option<FleetSpec>) -> bool {
+        self.underlay.set_data_address(fleet.as_ref().map(|fleet| fleet.address));
+        self.nodes.set(fleet)
+    }
+
     /// The peer of an IPsec tunnel in UDP sends from elsewhere (an event of a worker). True when the tunnel changes.
     pub fn learn_peer(&mut self, tunnel: TunnelId, peer: Peer) -> bool {
         self.tunnels.learn_peer(tunnel, peer)
@@ -182,6 +194,8 @@ impl Compiler {
             }
         }
         self.compile_tunnels();
+        self.changed |=
+            self.nodes.compile(&self.links, &self.underlay, &mut self.next_hops, &mut self.tables);
         let (links, tables) = (&self.links, &mut self.tables);
         self.changed |= self.underlay.compile(links, &self.next_hops, tables, &mut self.errors);
         for (name, entry) in self.tenants.iter_mut().filter(|(_, entry)| entry.dirty) {
@@ -256,6 +270,7 @@ impl Compiler {
         for vrf in changed {
             if vrf == VrfId::INTERNET {
                 self.tunnels.touch_remotes(prefix);
+                self.nodes.touch(prefix);
             } else {
                 self.touch_vrf(vrf);
             }

@@ -38,6 +38,8 @@ pub(super) struct Underlay {
     /// Public prefixes and endpoints: what configuration adds to the underlay's table.
     public: BTreeMap<IpNet, VrfId>,
     endpoints: BTreeMap<IpAddr, EndpointId>,
+    /// Our address among the fleet's nodes.
+    data_address: Option<IpAddr>,
 }
 
 impl Underlay {
@@ -49,6 +51,7 @@ impl Underlay {
             internet_dirty: true,
             public: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            data_address: None,
         }
     }
 
@@ -61,6 +64,12 @@ impl Underlay {
         self.internet_dirty |= public != self.public || endpoints != self.endpoints;
         self.public = public;
         self.endpoints = endpoints;
+    }
+
+    /// Sets our address among the fleet's nodes.
+    pub(super) fn set_data_address(&mut self, address: Option<IpAddr>) {
+        self.internet_dirty |= address != self.data_address;
+        self.data_address = address;
     }
 
     /// An address of ours came or went.
@@ -218,6 +227,9 @@ impl Underlay {
                 routes.add(*prefix, Hop::vrf(*vrf));
             }
             add_local(links, VrfId::INTERNET, &mut routes);
+            if let Some(ip) = self.data_address {
+                routes.add_host(ip, Hop::FLEET);
+            }
             for (ip, id) in &self.endpoints {
                 routes.add_host(*ip, Hop::endpoint(*id));
             }

@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use penstock_dataplane::esp::sa::Spi;
+use penstock_dataplane::tables::fleet::NUMBER_BITS;
 
 use super::boot_time::BootTime;
 use super::protocol::{ErrorCode, Refused};
 
-/// Bits of the node's number, at the front.
-const NUMBER_BITS: u32 = 10;
 /// Largest number of a node: SPIs have no more room for it.
 pub const MAX_NODE_NUMBER: u16 = (1 << NUMBER_BITS) - 1;
 /// The bits that are random.

@@ -1,6 +1,7 @@
 //! Which security association does a packet to an endpoint belong to: ESP, or ESP in UDP (RFC 3948), and the SPI.
 //!
-//! IKE, at UDP 500 or behind four zero bytes at 4500, has a lane of its own; keepalives end here.
+//! IKE, at UDP 500 or behind four zero bytes at 4500, has a lane of its own; keepalives end here. In a fleet ESP under an
+//! SPI that is unknown here, and IKE, may belong to another node.
 
 use super::sa::Spi;
 use super::table::SaTable;
@@ -10,6 +11,7 @@ use crate::frame::{Buffer, Driver};
 use crate::ids::EndpointId;
 use crate::ike;
 use crate::pipeline::Pipeline;
+use crate::tables::Fleet;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::protocol;
 use crate::wire::udp::{NAT_T_PORT, UdpHeader};
@@ -68,7 +70,7 @@ pub(crate) fn from_esp<B: Buffer>(
     packet: &B,
     meta: &mut Meta,
     table: &SaTable,
-    endpoint: EndpointId,
+    fleet: Option<&Fleet>,
     at: usize,
 ) -> Result<Next, DropReason> {
     let spi = packet.data().get(at..).and_then(|esp| esp.first_chunk()).ok_or(DropReason::EspTruncated)?;
@@ -76,7 +78,12 @@ pub(crate) fn from_esp<B: Buffer>(
     if spi < Spi::FIRST.0 {
         return Err(DropReason::EspSpiReserved);
     }
-    meta.found = table.find(endpoint, spi).ok_or(DropReason::EspSaUnknown)?;
+    let Some(found) = table.find(EndpointId(meta.slot as u16), spi) else {
+        let owner = others(fleet, meta).and_then(|fleet| fleet.owner_of_esp(spi));
+        meta.found = u32::from(owner.ok_or(DropReason::EspSaUnknown)?);
+        return Ok(Next::Rescue);
+    };
+    meta.found = found;
     meta.esp_at = u8::try_from(at).map_err(|_| DropReason::EspTruncated)?;
     Ok(Next::Open)
 }
@@ -87,12 +94,15 @@ pub(crate) fn from_udp<B: Buffer>(
     packet: &B,
     meta: &mut Meta,
     table: &SaTable,
-    endpoint: EndpointId,
+    fleet: Option<&Fleet>,
     at: usize,
 ) -> Result<Next, DropReason> {
     let l4 = packet.data().get(at..).unwrap_or_default();
-    if ike::in_udp(l4).is_some() {
-        return Ok(Next::Ike);
+    if let Some(message) = ike::in_udp(l4) {
+        let owner = others(fleet, meta).and_then(|fleet| fleet.owner_of_ike(ike::our_spi(message)?));
+        let Some(owner) = owner else { return Ok(Next::Ike) };
+        meta.found = u32::from(owner);
+        return Ok(Next::Rescue);
     }
     let Some(header) = UdpHeader::view(l4) else { return Ok(Next::Local) };
     if header.dst_port.get() != NAT_T_PORT {
@@ -100,6 +110,12 @@ pub(crate) fn from_udp<B: Buffer>(
     }
     match l4.get(UdpHeader::LEN..).unwrap_or_default() {
         [KEEPALIVE] => Err(DropReason::NatTKeepalive),
-        _ => from_esp(packet, meta, table, endpoint, at + UdpHeader::LEN),
+        _ => from_esp(packet, meta, table, fleet, at + UdpHeader::LEN),
     }
+}
+
+/// The nodes that a packet may belong to. What one of them handed over goes no further: two nodes may each believe that
+/// the other is the owner.
+fn others<'a>(fleet: Option<&'a Fleet>, meta: &Meta) -> Option<&'a Fleet> {
+    fleet.filter(|_| !meta.rescued)
 }

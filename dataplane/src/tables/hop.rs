@@ -15,7 +15,7 @@ pub enum HopKind {
     Adjacency = 1,
     /// Into a tunnel.
     Tunnel = 2,
-    /// One of our endpoints: GRE and ESP end here.
+    /// One of our endpoints: GRE and ESP end here. Or, as [`Hop::FLEET`], where packets of a fleet's other nodes do.
     Endpoint = 3,
     /// An address of the kernel twin: punt.
     Local = 4,
@@ -47,6 +47,8 @@ impl Hop {
     pub const LOCAL: Self = Self::new(HopKind::Local, 0);
     /// Silently discard.
     pub const BLACKHOLE: Self = Self::new(HopKind::Blackhole, 0);
+    /// Our data address in a fleet.
+    pub const FLEET: Self = Self::endpoint(EndpointId::FLEET);
     /// Discard and tell the sender.
     pub const UNREACHABLE: Self = Self::new(HopKind::Unreachable, 0);
 

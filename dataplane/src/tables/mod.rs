@@ -6,6 +6,7 @@
 pub mod adjacency;
 pub mod fib;
 pub mod filter;
+pub mod fleet;
 pub mod group;
 pub mod hop;
 pub mod interface;
@@ -16,6 +17,7 @@ pub mod tunnel_index;
 
 pub use adjacency::{Adjacency, AdjacencyState};
 pub use filter::SourceFilter;
+pub use fleet::Fleet;
 pub use group::{Group, Member};
 pub use hop::{Hop, HopKind};
 pub use interface::{Interface, Interfaces};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::adjacency::Adjacency;
 use super::fib::{Fib4, Fib6};
 use super::filter::SourceFilter;
+use super::fleet::Fleet;
 use super::group::Group;
 use super::interface::Interfaces;
 use super::paged::Paged;
@@ -37,6 +38,10 @@ pub struct Limits {
     pub punt_burst: u32,
     /// IKE to the kernel twin, of all workers together.
     pub ike: IkeLimits,
+    /// ESP of tunnels' remotes handed to the nodes it belongs to, a second. A twentieth of it comes at once.
+    pub rescue_rate: u32,
+    /// The same of anybody else.
+    pub rescue_rate_strangers: u32,
 }
 
 impl Default for Limits {
@@ -47,6 +52,8 @@ impl Default for Limits {
             punt_rate: 20_000,
             punt_burst: 1000,
             ike: IkeLimits::default(),
+            rescue_rate: 500_000,
+            rescue_rate_strangers: 50_000,
         }
     }
 }
@@ -66,6 +73,7 @@ pub struct Snapshot {
     pub(crate) groups: Paged<Group>,
     pub(crate) tunnels: Paged<Tunnel>,
     pub(crate) tunnel_index: TunnelIndex,
+    pub(crate) fleet: Option<Arc<Fleet>>,
 }
 
 impl Snapshot {
@@ -142,6 +150,16 @@ impl Snapshot {
     /// Whether an address is the remote end of any tunnel at an endpoint.
     pub fn is_remote(&self, endpoint: EndpointId, address: IpAddr) -> bool {
         self.tunnel_index.is_remote(endpoint, address)
+    }
+
+    /// Replaces what is known of the fleet. The route to our data address, [`super::Hop::FLEET`], is the underlay table's.
+    pub fn set_fleet(&mut self, fleet: Option<Fleet>) {
+        self.fleet = fleet.map(Arc::new);
+    }
+
+    /// The fleet, if this node is of one.
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.as_deref()
     }
 
     /// How many tunnel identities are bound.

@@ -15,6 +15,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod keepalive;
 pub mod protocol;
+pub mod rescue;
 pub mod tcp;
 pub mod udp;
 

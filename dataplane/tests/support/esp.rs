@@ -15,6 +15,7 @@ use penstock_dataplane::esp::suite::Suite;
 use penstock_dataplane::ids::*;
 use penstock_dataplane::tables::*;
 
+use super::fleet::{OTHER, OWNER, Site};
 use super::*;
 
 pub const SPI: Spi = Spi(0x1001);
@@ -368,7 +369,7 @@ pub fn agreements() -> Vec<Agreement> {
         .collect()
 }
 
-/// The tables for them: each tunnel has a customer behind it, in one tenant.
+/// The tables for them: each tunnel has a customer behind it, in one tenant. The gateway is the owner of a fleet of two.
 pub fn mixed_tables() -> Snapshot {
     let mut tables = Lab::new().tables;
     let edge = Hop::adjacency(AdjacencyId(0));
@@ -378,6 +379,7 @@ pub fn mixed_tables() -> Snapshot {
             &[
                 ("0.0.0.0/0", edge),
                 ("192.0.2.1/32", Hop::LOCAL),
+                ("192.0.2.10/32", Hop::FLEET),
                 ("192.0.2.200/32", Hop::adjacency(AdjacencyId(2))),
                 ("203.0.113.1/32", Hop::endpoint(EndpointId(0))),
                 ("198.51.96.0/19", Hop::vrf(TENANT)),
@@ -404,6 +406,7 @@ pub fn mixed_tables() -> Snapshot {
         tables.set_tunnel(agreement.tunnel(), Tunnel::new(&agreement.spec()).unwrap());
     }
     tables.set_vrf(TENANT, table(&by_text(&four), &by_text(&six)));
+    tables.set_fleet(Some(Site::v4(OWNER).fleet(&[OTHER])));
     tables
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part, and fails by panic")]
 
 pub mod esp;
+pub mod fleet;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -260,6 +261,21 @@ impl Lab {
     }
 }
 
+/// The underlay's routes.
+pub const INTERNET: [(&str, Hop); 6] = [
+    ("0.0.0.0/0", Hop::adjacency(AdjacencyId(0))),
+    ("192.0.2.1/32", Hop::LOCAL),
+    ("192.0.2.200/32", Hop::adjacency(AdjacencyId(2))),
+    ("203.0.113.1/32", Hop::endpoint(EndpointId(0))),
+    ("198.51.100.0/24", Hop::vrf(TENANT)),
+    ("100.64.0.0/16", Hop::BLACKHOLE),
+];
+pub const INTERNET6: [(&str, Hop); 3] = [
+    ("::/0", Hop::adjacency(AdjacencyId(0))),
+    ("2001:db8:ffff::1/128", Hop::endpoint(EndpointId(1))),
+    ("2001:db8:100::/48", Hop::vrf(TENANT)),
+];
+
 fn tables(spec: &TunnelSpec) -> Snapshot {
     let mut tables = Snapshot::default();
     let mut interfaces = Interfaces::default();
@@ -300,25 +316,7 @@ fn tables(spec: &TunnelSpec) -> Snapshot {
         Adjacency::resolved(InterfaceId(1), PortId(1), None, PEER_MAC, CORE_MAC, 1500),
     );
     tables.set_adjacency(AdjacencyId(2), Adjacency::unresolved(InterfaceId(1), PortId(1), 1500));
-    let edge = Hop::adjacency(AdjacencyId(0));
-    tables.set_vrf(
-        VrfId::INTERNET,
-        table(
-            &[
-                ("0.0.0.0/0", edge),
-                ("192.0.2.1/32", Hop::LOCAL),
-                ("192.0.2.200/32", Hop::adjacency(AdjacencyId(2))),
-                ("203.0.113.1/32", Hop::endpoint(EndpointId(0))),
-                ("198.51.100.0/24", Hop::vrf(TENANT)),
-                ("100.64.0.0/16", Hop::BLACKHOLE),
-            ],
-            &[
-                ("::/0", edge),
-                ("2001:db8:ffff::1/128", Hop::endpoint(EndpointId(1))),
-                ("2001:db8:100::/48", Hop::vrf(TENANT)),
-            ],
-        ),
-    );
+    tables.set_vrf(VrfId::INTERNET, table(&INTERNET, &INTERNET6));
     tables.set_vrf(
         TENANT,
         table(

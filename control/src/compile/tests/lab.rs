@@ -119,6 +119,7 @@ impl Lab {
             HopKind::NoRoute => "no route".into(),
             HopKind::Tunnel => format!("tunnel {}", tunnel()),
             HopKind::TunnelAddress => format!("address in {}", tunnel()),
+            HopKind::Endpoint if hop == Hop::FLEET => "fleet".into(),
             HopKind::Endpoint => {
                 let found = self.compiler.endpoints.iter().find(|(_, id)| u32::from(id.0) == hop.slot());
                 format!("endpoint {}", found.unwrap().0)

@@ -1,6 +1,7 @@
 //! Configurations and kernel states in, tables out, asked by real look-ups.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod fleet;
 mod incremental;
 mod ipsec;
 mod lab;

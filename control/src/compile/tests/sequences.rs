@@ -2,14 +2,24 @@
 
 use proptest::prelude::*;
 
+use super::fleet::{spec, ways};
 use super::lab::{Lab, address, link, neighbour, no_route, route};
+use crate::compile::FleetSpec;
 use crate::kernel::state::{Change, KernelUpdate, RouteKind};
 
-/// One step: a configuration made of switches, or a change of the kernel.
+/// One step: a configuration made of switches, a change of the kernel, or another fleet.
 #[derive(Debug, Clone)]
 enum Step {
     Configure(u32),
     Kernel(Change),
+    Fleet(u32),
+}
+
+/// A fleet in which each bit says whether a node lives; without a bit there is none.
+fn fleet(bits: u32) -> Option<FleetSpec> {
+    let all = [(5, "192.0.2.1"), (6, "192.0.2.77"), (7, "100.64.0.7"), (8, "10.9.0.9"), (9, "8.8.8.8")];
+    let nodes: Vec<_> = (0..).zip(all).filter(|(n, _)| bits >> n & 1 == 1).map(|(_, node)| node).collect();
+    (bits != 0).then(|| spec(&nodes))
 }
 
 /// A configuration in which each bit of `bits` decides something.
@@ -72,7 +82,11 @@ fn kernel_change() -> impl Strategy<Value = Change> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![(0u32..2048).prop_map(Step::Configure), kernel_change().prop_map(Step::Kernel)]
+    prop_oneof![
+        (0u32..2048).prop_map(Step::Configure),
+        kernel_change().prop_map(Step::Kernel),
+        (0u32..32).prop_map(Step::Fleet)
+    ]
 }
 
 fn describe(lab: &Lab, bits: u32) -> Vec<String> {
@@ -107,6 +121,7 @@ fn describe(lab: &Lab, bits: u32) -> Vec<String> {
             ["198.51.100.1", "8.8.8.8", "10.1.1.1"].map(|source| lab.accepts(tenant, tunnel, source));
         lines.push(format!("{tenant}/{tunnel} {} {accepted:?}", lab.tunnel(tenant, tunnel)));
     }
+    lines.push(format!("{:?}", lab.compiler.tables().fleet().map(|_| ways(lab))));
     lines.push(format!(
         "{} bound, {:?} next hops",
         lab.compiler.tables().bound_tunnels(),
@@ -121,7 +136,7 @@ proptest! {
     #[test]
     fn any_sequence_ends_like_a_fresh_start(first in 0u32..2048, steps in prop::collection::vec(step(), 1..40)) {
         let mut lab = Lab::new(&config(first));
-        let mut bits = first;
+        let (mut bits, mut nodes) = (first, 0);
         for step in steps {
             match step {
                 Step::Configure(new) => {
@@ -129,6 +144,11 @@ proptest! {
                     lab.configure(&config(new));
                 }
                 Step::Kernel(change) => drop(lab.change(change)),
+                Step::Fleet(new) => {
+                    nodes = new;
+                    lab.compiler.set_fleet(fleet(new));
+                    lab.settle();
+                }
             }
         }
         let kernel = lab.compiler.kernel_state();
@@ -139,6 +159,7 @@ proptest! {
             .chain(kernel.routes.iter().map(|(k, v)| Change::Route(*k, Some(v.clone()))))
             .collect();
         let mut fresh = Lab::new(&config(bits));
+        fresh.compiler.set_fleet(fleet(nodes));
         fresh.compiler.kernel(KernelUpdate { changes, resync: true });
         fresh.settle();
         prop_assert_eq!(describe(&lab, bits), describe(&fresh, bits));
