@@ -39,7 +39,8 @@ impl Drop for Task {
 impl Acknowledgements {
     /// Over this socket; nothing waits longer than `limit`. Must be called inside a tokio runtime with time.
     pub fn start(peers: Peers, limit: Duration) -> Self {
-        let shared = Arc::new(Shared { peers, waits: Mutex::new(Barrier::new(limit)), changed: Notify::new() });
+        let shared =
+            Arc::new(Shared { peers, waits: Mutex::new(Barrier::new(limit)), changed: Notify::new() });
         let task = tokio::spawn(watch(shared.clone()));
         Self { shared, _task: Arc::new(Task(task.abort_handle())) }
     }

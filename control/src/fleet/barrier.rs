@@ -16,8 +16,12 @@ use super::lateness::Lateness;
 
 /// A late node is asked so long after it became late; a datagram that was lost is worth little time, a node that is slow
 /// many datagrams.
-const ASKS: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(60), Duration::from_millis(180), Duration::from_millis(400)];
+const ASKS: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(60),
+    Duration::from_millis(180),
+    Duration::from_millis(400),
+];
 /// And again after each such time.
 const ASK_AGAIN: Duration = Duration::from_millis(400);
 /// Waits at a time. Beyond these the oldest ends as if its time was up.
@@ -117,6 +121,11 @@ impl Node {
     /// What it has applied, as far as it was heard.
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// Waits that it was late for.
+    pub fn late(&self) -> u64 {
+        self.timeouts
     }
 
     fn new(live: &Live, lateness: Lateness, timeouts: u64) -> Self {
@@ -224,7 +233,10 @@ impl<T> Barrier<T> {
             holders.insert(name.clone());
         }
         // A node that was there before it was asked for took no time.
-        self.nodes.values_mut().filter(|node| node.applied >= revision).for_each(|node| node.lateness.add(Duration::ZERO));
+        self.nodes
+            .values_mut()
+            .filter(|node| node.applied >= revision)
+            .for_each(|node| node.lateness.add(Duration::ZERO));
         self.waits.insert(id, Wait { revision, began: now, holders, token });
         self.end_if_reached(now, id);
         if self.waits.len() > limit

@@ -104,8 +104,12 @@ pub fn rotate(file: &Path, step: Step) -> Result<&'static str, FileError> {
     });
     done.map_err(|reason| FileError::Write { file: file.to_owned(), reason })?;
     Ok(match step {
-        Step::Add => "a new key is in the second place. Copy the file to all nodes, reload them, then: rotate-key FILE use",
-        Step::Use => "the new key seals from now on. Copy the file to all nodes, reload them, then: rotate-key FILE drop",
+        Step::Add => {
+            "a new key is in the second place. Copy the file to all nodes, reload them, then: rotate-key FILE use"
+        }
+        Step::Use => {
+            "the new key seals from now on. Copy the file to all nodes, reload them, then: rotate-key FILE drop"
+        }
         Step::Drop => "the old key is gone. Copy the file to all nodes, and reload them",
     })
 }
@@ -114,7 +118,9 @@ fn rotated(mut keys: Vec<FleetKey>, step: Step) -> Result<Vec<FleetKey>, FileErr
     let wrong = |reason: &str| Err(FileError::Step(reason.to_owned()));
     match (step, keys.len()) {
         (Step::Add, 1) => keys.push(FleetKey::generate()?),
-        (Step::Add, _) => return wrong("there are two keys already: a rotation is under way; end it with use and drop"),
+        (Step::Add, _) => {
+            return wrong("there are two keys already: a rotation is under way; end it with use and drop");
+        }
         (Step::Use | Step::Drop, 0 | 1) => return wrong("there is one key only: begin with add"),
         (Step::Use, _) => keys.rotate_right(1),
         (Step::Drop, _) => keys.truncate(1),

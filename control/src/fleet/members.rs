@@ -79,17 +79,24 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Came(node, number, address) => write!(f, "node {node}, number {number}, came; it is at {address}"),
+            Self::Came(node, number, address) => {
+                write!(f, "node {node}, number {number}, came; it is at {address}")
+            }
             Self::Went(node) => write!(f, "node {node} went"),
             Self::Restarted(node) => write!(f, "node {node} started anew"),
-            Self::Renumbered(node, old, new) => write!(f, "node {node} has the number {new} now, it had {old}"),
+            Self::Renumbered(node, old, new) => {
+                write!(f, "node {node} has the number {new} now, it had {old}")
+            }
             Self::SameNumber(node, other, number) => write!(
                 f,
                 "nodes {node} and {other} both have the number {number}: stop one of them, and give it another \
                  node.number"
             ),
             Self::Broken(key, why) => {
-                write!(f, "the store's record {key} is ignored: {why}; restart that node, or remove the record")
+                write!(
+                    f,
+                    "the store's record {key} is ignored: {why}; restart that node, or remove the record"
+                )
             }
         }
     }
@@ -292,7 +299,8 @@ impl Members {
     /// Keeps the record, and what it says of its node's clock.
     fn compare(&mut self, clock: u64, record: NodeRecord, is_old: bool) {
         let difference = i128::from(record.clock) - i128::from(clock);
-        let difference = i64::try_from(difference).unwrap_or(if difference > 0 { i64::MAX } else { i64::MIN });
+        let difference =
+            i64::try_from(difference).unwrap_or(if difference > 0 { i64::MAX } else { i64::MIN });
         let restarted = |member: &Member| member.record.incarnation != record.incarnation;
         let mut clocks = match self.nodes.remove(&record.name) {
             Some(member) if !restarted(&member) => member.clocks,

@@ -109,7 +109,9 @@ impl NodeRecord {
         let version_fits = json.version.len() <= MAX_VERSION && !json.version.contains(char::is_control);
         Ok(Self {
             name: Name::new(json.name).ok_or(BadRecord::Value("name"))?,
-            number: NodeNumber(Some(json.number).filter(|n| *n <= MAX_NUMBER).ok_or(BadRecord::Value("number"))?),
+            number: NodeNumber(
+                Some(json.number).filter(|n| *n <= MAX_NUMBER).ok_or(BadRecord::Value("number"))?,
+            ),
             incarnation: Incarnation(incarnation.ok_or(BadRecord::Value("incarnation"))?),
             address: Some(json.address).filter(|_| !cannot_be_reached).ok_or(BadRecord::Value("address"))?,
             port: Some(json.port).filter(|p| (1..u16::MAX).contains(p)).ok_or(BadRecord::Value("port"))?,

@@ -14,7 +14,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+};
 use penstock_fleet::names::Name;
 use penstock_fleet::peer::{Datagram, Incarnation, Kind, MAX_LEN, PeerKeys, Refused, StoreTag};
 use tokio::net::UdpSocket;
@@ -160,7 +162,10 @@ pub fn open(netns: Option<&Netns>, local: SocketAddr) -> Result<OwnedFd, KernelE
         Some(netns) => netns.run(bound)?,
         None => bound(),
     };
-    opened.map_err(|source| KernelError::Netlink { action: "open the socket between the fleet's nodes", source })
+    opened.map_err(|source| KernelError::Netlink {
+        action: "open the socket between the fleet's nodes",
+        source,
+    })
 }
 
 impl Peers {

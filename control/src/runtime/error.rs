@@ -69,6 +69,12 @@ pub enum RuntimeError {
     /// The kernel twin.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// This node cannot be one of its fleet.
+    #[error("fleet: {reason}")]
+    Fleet {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// What must outlive a restart cannot be kept.
     #[error(transparent)]
     RunDirectory(#[from] RunDirectoryError),

@@ -8,6 +8,7 @@ mod backends;
 mod charon;
 mod clock;
 mod error;
+mod fleet;
 mod install;
 mod keepalive;
 mod link;
@@ -43,15 +44,15 @@ use link::WorkersLink;
 use negotiate::Served;
 use senders::Senders;
 use state::{Files, State};
-use view::{ReloadCall, View};
+use view::{Call, View};
 use workers::DataPlane;
 
 /// How often workers' notices are taken and their retired tables freed.
 const NOTICES: Duration = Duration::from_millis(20);
 /// How often links, workers and keepalives are looked at.
 const CHECKS: Duration = Duration::from_secs(1);
-/// Reloads that wait.
-const RELOADS: usize = 4;
+/// Calls that wait.
+const CALLS: usize = 4;
 
 /// What a gateway is started with.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +140,7 @@ async fn control(
     // Associations of before are there when the first tables are.
     state.open_negotiated()?;
     let senders = Senders::new(state.compiler.config().node.state.clone(), state.dataplane.workers.len());
-    let (reloads, mut calls) = mpsc::channel(RELOADS);
+    let (to_call, mut calls) = mpsc::channel(CALLS);
     let mut gateway = Running {
         state: Arc::new(Mutex::new(state)),
         kernel,
@@ -147,12 +148,14 @@ async fn control(
         senders,
         charon: None,
         ike: None,
+        fleet: None,
         unreachable_ports: Vec::new(),
     };
     // The pump needs the interfaces as soon as there are twins.
     gateway.shape_tunnels();
     gateway.publish();
     gateway.apply_kernel_plan().await;
+    gateway.join_fleet(version).await?;
     gateway.begin_senders().await;
     for problem in gateway.install().await {
         tracing::error!("{problem}");
@@ -165,7 +168,7 @@ async fn control(
     gateway.check_links();
 
     let view =
-        View { state: Arc::clone(&gateway.state), reloads: reloads.clone(), version: version.to_owned() };
+        View { state: Arc::clone(&gateway.state), calls: to_call.clone(), version: version.to_owned() };
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(socket, Arc::new(view), async {
         let _ = stopped.await;
@@ -176,6 +179,8 @@ async fn control(
     let mut checks = every(CHECKS);
     tracing::info!(version, file, "the gateway runs");
 
+    let state = Arc::clone(&gateway.state);
+    let mut fatal_conflict = gateway.fleet.as_mut().and_then(fleet::Tasks::take_fatal);
     let result = loop {
         tokio::select! {
             Some(update) = updates.recv() => {
@@ -183,17 +188,17 @@ async fn control(
                 gateway.publish();
             }
             Some(call) = calls.recv() => {
-                let outcome = gateway.reload(call.request).await;
-                // Whoever asked may have gone away.
-                let _ = call.answer.send(outcome);
+                gateway.answer(call).await;
             }
+            () = fleet::Tasks::objects_changed(&state) => gateway.take_objects().await,
+            conflict = fatal(&mut fatal_conflict) => break Err(RuntimeError::Fleet { reason: conflict }),
             _ = notices.tick() => gateway.take_notices(),
             _ = checks.tick() => {
                 if let Err(error) = gateway.check() {
                     break Err(error);
                 }
             }
-            _ = signals.reload.recv() => hang_up(&reloads),
+            _ = signals.reload.recv() => hang_up(&to_call),
             _ = signals.terminate.recv() => break Ok(()),
             _ = signals.interrupt.recv() => break Ok(()),
         }
@@ -207,10 +212,21 @@ async fn control(
     result
 }
 
+/// Waits until this node must end, because another one has its name or number.
+async fn fatal(conflict: &mut Option<oneshot::Receiver<String>>) -> String {
+    match conflict {
+        Some(told) => match told.await {
+            Ok(conflict) => conflict,
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
 /// SIGHUP: as `penstock reload`, with the outcome in the log.
-fn hang_up(reloads: &mpsc::Sender<ReloadCall>) {
+fn hang_up(calls: &mpsc::Sender<Call>) {
     let (answer, answered) = oneshot::channel();
-    if reloads.try_send(ReloadCall { request: ReloadRequest::default(), answer }).is_err() {
+    if calls.try_send(Call::Reload(ReloadRequest::default(), answer)).is_err() {
         tracing::warn!("SIGHUP: a reload is under way already");
         return;
     }
@@ -258,6 +274,8 @@ struct Running {
     charon: Option<Served>,
     /// Who has to do with charon, while tunnels negotiate.
     ike: Option<Ike>,
+    /// What the other nodes have to do with, in a fleet.
+    fleet: Option<fleet::Tasks>,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
 }
@@ -265,6 +283,29 @@ struct Running {
 impl Running {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to be a node of the fleet, if the configuration has one.
+    ///
+    /// # Errors
+    /// When files of the configuration cannot be used.
+    async fn join_fleet(&mut self, version: &str) -> Result<(), RuntimeError> {
+        let config = self.lock().compiler.config().clone();
+        self.fleet = fleet::start(&config, version, self.kernel.netns(), &self.state).await?;
+        if let Some(fleet) = &self.fleet {
+            hide_memory();
+            self.senders.use_fleet(fleet.senders());
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, call: Call) {
+        // Whoever asked may have gone away.
+        match call {
+            Call::Reload(request, answer) => drop(answer.send(self.reload(request).await)),
+            Call::Apply(request, answer) => drop(answer.send(self.apply_objects(request).await)),
+            Call::Delete(request, answer) => drop(answer.send(self.delete_objects(request).await)),
+        }
     }
 
     /// Makes and publishes what changed.

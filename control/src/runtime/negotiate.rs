@@ -6,9 +6,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::error::RuntimeError;
+use super::negotiated::sharing::Told;
 use super::negotiated::{Gear, Host, Negotiated, Service};
 use super::state::State;
-use super::{Running, clock};
+use super::{Running, clock, fleet};
 use crate::config::TunnelConfig;
 use crate::ike::protocol::Instance;
 use crate::ike::socket::{self, Limits};
@@ -58,6 +59,12 @@ impl State {
 }
 
 impl Host for Mutex<State> {
+    async fn everywhere(&self, told: Option<Told>) {
+        if let Some(told) = told {
+            fleet::everywhere(self, told).await;
+        }
+    }
+
     fn with<R>(&self, work: impl FnOnce(&mut Negotiated, &mut Gear<'_>) -> R) -> R {
         let mut state = self.lock().unwrap_or_else(PoisonError::into_inner);
         let (negotiated, mut gear) = state.negotiating();

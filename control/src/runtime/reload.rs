@@ -34,7 +34,9 @@ impl Running {
             Some(text) => text,
             None => self.read_own_file()?,
         };
-        let new = config::parse_str(&text.yaml)
+        let shared =
+            self.lock().fleet.as_ref().map(|fleet| fleet.objects.shared().clone()).unwrap_or_default();
+        let new = config::parse_joined("", &text.yaml, &shared)
             .map_err(|problems| ApiError::invalid_config(&text.source, problems))?;
         let sas = self.read_own_sas(&new)?;
         let credentials = super::charon::read_credentials(&new)
@@ -56,6 +58,7 @@ impl Running {
         }
         difference.live()?;
         let mut problems = self.apply(new.clone(), sas.clone(), &text).await;
+        problems.extend(self.lock().reload_fleet_keys().err());
         problems.extend(self.negotiate(&credentials).await);
         if !problems.is_empty() {
             let message =

@@ -15,7 +15,8 @@ use penstock_dataplane::stats::WorkerStats;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::clock::Now;
-use crate::leases::{LeaseError, Leases};
+use super::fleet::FleetSenders;
+use crate::leases::Leases;
 
 /// IVs of a lease: 40 bits (RFC 6054 section 2).
 const BUDGET: u64 = 1 << 40;
@@ -29,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(10);
 struct Answer {
     leases: Option<Leases>,
     workers: Vec<usize>,
-    taken: Result<Vec<Lease>, LeaseError>,
+    taken: Result<Vec<Lease>, String>,
 }
 
 /// The newest lease of a worker.
@@ -44,6 +45,8 @@ struct Given {
 pub(super) struct Senders {
     directory: PathBuf,
     leases: Option<Leases>,
+    /// Who gives out leases in a fleet.
+    fleet: Option<FleetSenders>,
     /// Of each worker.
     given: Vec<Option<Given>>,
     asked: Option<oneshot::Receiver<Answer>>,
@@ -54,7 +57,20 @@ pub(super) struct Senders {
 
 impl Senders {
     pub(super) fn new(directory: PathBuf, workers: usize) -> Self {
-        Self { directory, leases: None, given: vec![None; workers], asked: None, refused: None, error: None }
+        Self {
+            directory,
+            leases: None,
+            fleet: None,
+            given: vec![None; workers],
+            asked: None,
+            refused: None,
+            error: None,
+        }
+    }
+
+    /// Leases come from the fleet's store from now on.
+    pub(super) fn use_fleet(&mut self, fleet: FleetSenders) {
+        self.fleet = Some(fleet);
     }
 
     /// Why workers have no lease.
@@ -111,17 +127,25 @@ impl Senders {
     }
 
     fn ask(&mut self, workers: Vec<usize>) {
-        let (directory, leases) = (self.directory.clone(), self.leases.take());
         let (answer, asked) = oneshot::channel();
         self.asked = Some(asked);
+        if let Some(fleet) = self.fleet.clone() {
+            tokio::spawn(async move {
+                let taken = fleet.take_many(workers.len()).await.map_err(|error| error.to_string());
+                // Whoever asked may have ended.
+                let _ = answer.send(Answer { leases: None, workers, taken });
+            });
+            return;
+        }
+        let (directory, leases) = (self.directory.clone(), self.leases.take());
         let ask = move || {
             let opened = leases.map_or_else(|| Leases::open(&directory), Ok);
             let answered = match opened {
                 Ok(mut leases) => {
-                    let taken = leases.take_many(workers.len());
+                    let taken = leases.take_many(workers.len()).map_err(|error| error.to_string());
                     Answer { leases: Some(leases), workers, taken }
                 }
-                Err(error) => Answer { leases: None, workers, taken: Err(error) },
+                Err(error) => Answer { leases: None, workers, taken: Err(error.to_string()) },
             };
             // Whoever asked may have ended.
             let _ = answer.send(answered);
@@ -145,7 +169,7 @@ impl Senders {
             }
             Some(Answer { leases, taken: Err(error), .. }) => {
                 self.leases = leases;
-                error.to_string()
+                error
             }
             None => "the store of sender IDs did not answer, which is a bug".to_owned(),
         };
@@ -196,7 +220,7 @@ mod tests {
     }
 
     fn refusal() -> Option<Answer> {
-        Some(Answer { leases: None, workers: vec![0], taken: Err(LeaseError::ClockUnset) })
+        Some(Answer { leases: None, workers: vec![0], taken: Err("the clock is not set".into()) })
     }
 
     #[test]

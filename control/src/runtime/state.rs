@@ -10,6 +10,7 @@ use penstock_dataplane::pipeline::Event;
 use penstock_dataplane::stats::{Counter, TunnelCounters};
 
 use super::associations::Associations;
+use super::fleet::FleetState;
 use super::keepalive::Keepalives;
 use super::negotiated::{Gear, Negotiated};
 use super::workers::DataPlane;
@@ -76,6 +77,8 @@ pub(super) struct State {
     pub(super) associations: Associations,
     /// Tunnels that negotiate, and their associations.
     pub(super) negotiated: Negotiated,
+    /// The fleet that this node is of.
+    pub(super) fleet: Option<FleetState>,
     /// Who has to do with charon.
     pub(super) ike: Option<IkeView>,
     /// Neighbours to keep resolved, since the kernel's side was told last; `None`: the same.
@@ -115,6 +118,7 @@ impl State {
             static_sas,
             associations,
             negotiated: Negotiated::default(),
+            fleet: None,
             ike: None,
             wanted: None,
             no_lease: None,
@@ -171,6 +175,7 @@ impl State {
                 Event::PathMtu { tunnel, mtu } => {
                     if self.compiler.learn_path_mtu(tunnel, mtu, now) {
                         tracing::info!(%tunnel, outer_mtu = mtu, "the path to a tunnel's remote takes smaller packets");
+                        self.tell_path_mtu(tunnel, mtu);
                         changed = true;
                     }
                 }
@@ -196,6 +201,14 @@ impl State {
             }
         }
         self.compiler.age_path_mtus(now) || changed
+    }
+
+    /// Under anycast it is one node that hears of it.
+    fn tell_path_mtu(&mut self, id: TunnelId, mtu: u32) {
+        let named = self.compiler.tunnels().find(|tunnel| tunnel.id == id);
+        if let (Some(tunnel), Some(fleet)) = (named, &mut self.fleet) {
+            fleet.tell_path_mtu(tunnel.tenant, tunnel.name, mtu);
+        }
     }
 
     fn tunnel_name(&self, id: TunnelId) -> String {

@@ -24,22 +24,34 @@ use crate::config::{Mac, Remote};
 use crate::ike::IkeView;
 use crate::kernel::state::NeighbourState;
 
-/// A reload on its way to the control thread.
-pub(super) struct ReloadCall {
-    pub(super) request: ReloadRequest,
-    pub(super) answer: oneshot::Sender<Result<ReloadReport, ApiError>>,
+/// What somebody asks of the control thread, one thing at a time.
+pub(super) enum Call {
+    Reload(ReloadRequest, Answer<ReloadReport>),
+    Apply(ApplyRequest, Answer<ApplyReport>),
+    Delete(DeleteRequest, Answer<ApplyReport>),
 }
+
+/// Whoever asked may have gone away.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
 
 /// The running gateway for the API.
 pub(super) struct View {
     pub(super) state: Arc<Mutex<State>>,
-    pub(super) reloads: mpsc::Sender<ReloadCall>,
+    pub(super) calls: mpsc::Sender<Call>,
     pub(super) version: String,
 }
 
 impl View {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the control thread.
+    async fn call<T>(&self, call: impl FnOnce(Answer<T>) -> Call) -> Result<T, ApiError> {
+        let stopping = || ApiError::new(ErrorCode::ReloadFailed, "the gateway is stopping");
+        let (answer, answered) = oneshot::channel();
+        self.calls.send(call(answer)).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
     }
 }
 
@@ -149,23 +161,23 @@ impl Gateway for View {
     }
 
     fn ready(&self) -> Readiness {
-        Readiness::default()
+        self.state().readiness()
     }
 
     fn fleet(&self) -> Fleet {
-        Fleet::default()
+        self.state().show_fleet()
     }
 
     fn tenants(&self) -> Vec<TenantObject> {
-        Vec::new()
+        self.state().tenants_of_store()
     }
 
-    fn apply(&self, _request: ApplyRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
-        Box::pin(async { Err(ApiError::new(ErrorCode::NoStore, "")) })
+    fn apply(&self, request: ApplyRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        Box::pin(self.call(|answer| Call::Apply(request, answer)))
     }
 
-    fn delete(&self, _request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
-        Box::pin(async { Err(ApiError::new(ErrorCode::NoStore, "")) })
+    fn delete(&self, request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        Box::pin(self.call(|answer| Call::Delete(request, answer)))
     }
 
     fn ike(&self, filter: &IkeFilter) -> Ike {
@@ -252,12 +264,7 @@ impl Gateway for View {
     }
 
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
-        Box::pin(async move {
-            let stopping = || ApiError::new(ErrorCode::ReloadFailed, "the gateway is stopping");
-            let (answer, answered) = oneshot::channel();
-            self.reloads.send(ReloadCall { request, answer }).await.map_err(|_| stopping())?;
-            answered.await.map_err(|_| stopping())?
-        })
+        Box::pin(self.call(|answer| Call::Reload(request, answer)))
     }
 }
 

@@ -12,7 +12,9 @@ const STEP: Duration = Duration::from_micros(300);
 /// Never ends.
 pub(super) async fn tell(state: std::sync::Arc<Mutex<State>>) {
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(signals) = lock().fleet.as_ref().map(|fleet| std::sync::Arc::clone(&fleet.signals)) else { return };
+    let Some(signals) = lock().fleet.as_ref().map(|fleet| std::sync::Arc::clone(&fleet.signals)) else {
+        return;
+    };
     loop {
         signals.apply.notified().await;
         while lock().tell_applied() {
@@ -38,7 +40,8 @@ impl State {
         }
         if fleet.applied != before {
             let of_number = |number: &u16| fleet.members.numbered(penstock_fleet::names::NodeNumber(*number));
-            let names: Vec<_> = owners.iter().filter_map(of_number).map(|owner| owner.record.name.clone()).collect();
+            let names: Vec<_> =
+                owners.iter().filter_map(of_number).map(|owner| owner.record.name.clone()).collect();
             fleet.acknowledgements.peers().applied(fleet.applied, &names);
             if before == 0 {
                 fleet.signals.record.notify_one();

@@ -84,7 +84,8 @@ impl Keeper {
     /// Takes name and number, or says who has them.
     async fn join(&self) -> Result<Result<LeaseId, String>, CommitError> {
         let Some(record) = self.record() else { return Ok(Err(String::new())) };
-        let (node, number) = (KeyName::Node(record.name.clone()).to_string(), KeyName::Number(record.number).to_string());
+        let (node, number) =
+            (KeyName::Node(record.name.clone()).to_string(), KeyName::Number(record.number).to_string());
         let lease = self.store.grant(self.liveness()).await?;
         let owner = format!("{} {}", record.name, record.incarnation);
         let txn = Txn::new()
@@ -117,14 +118,18 @@ impl Keeper {
     /// Keeps the lease alive, and the record true.
     async fn stay(&self, lease: LeaseId) -> Lost {
         let beat = self.liveness() / 4;
-        let Some(signals) = self.lock().fleet.as_ref().map(|fleet| Arc::clone(&fleet.signals)) else { return Lost::Lease };
+        let Some(signals) = self.lock().fleet.as_ref().map(|fleet| Arc::clone(&fleet.signals)) else {
+            return Lost::Lease;
+        };
         let mut said: Option<(Instant, bool)> = None;
         let mut heard = Instant::now();
         loop {
             match self.store.keep_alive(lease).await {
                 Ok(_) => heard = Instant::now(),
                 Err(StoreError::LeaseEnded(_)) => return Lost::Lease,
-                Err(error) => tracing::debug!(%error, silent_s = heard.elapsed().as_secs(), "the node's lease"),
+                Err(error) => {
+                    tracing::debug!(%error, silent_s = heard.elapsed().as_secs(), "the node's lease")
+                }
             }
             if let Some(conflict) = self.lock().fleet.as_ref().and_then(|fleet| fleet.members.fatal()) {
                 return Lost::Conflict(conflict.to_string());

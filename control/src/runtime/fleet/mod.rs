@@ -7,6 +7,7 @@
 mod applied;
 mod membership;
 mod objects;
+mod rescue;
 mod senders;
 mod show;
 mod start;
@@ -23,7 +24,7 @@ use penstock_fleet::seal::Keyring;
 use tokio::sync::Notify;
 
 pub(super) use senders::FleetSenders;
-pub(super) use start::Tasks;
+pub(super) use start::{Tasks, start};
 
 use super::clock;
 use super::negotiated::sharing::Told;
@@ -158,7 +159,12 @@ impl FleetState {
     }
 
     /// A path takes smaller packets: for the other nodes.
-    pub(super) fn tell_path_mtu(&mut self, tenant: &crate::config::Name, tunnel: &crate::config::Name, mtu: u32) {
+    pub(super) fn tell_path_mtu(
+        &mut self,
+        tenant: &crate::config::Name,
+        tunnel: &crate::config::Name,
+        mtu: u32,
+    ) {
         self.path_mtus.push(PathMtu { tenant: tenant.clone(), tunnel: tunnel.clone(), mtu });
         self.signals.write.notify_one();
     }
@@ -201,10 +207,12 @@ impl State {
     /// When it cannot be read. The keys stay as they are then.
     pub(super) fn reload_fleet_keys(&mut self) -> Result<(), String> {
         let Some(fleet) = &mut self.fleet else { return Ok(()) };
-        let keyring =
-            crate::fleet::key_file::read(&fleet.config.key_file).map_err(|error| format!("fleet.key_file: {error}"))?;
+        let keyring = crate::fleet::key_file::read(&fleet.config.key_file)
+            .map_err(|error| format!("fleet.key_file: {error}"))?;
         if fleet.set_keys(keyring) {
-            tracing::info!("another key of the fleet seals: what this node has in the store is written again");
+            tracing::info!(
+                "another key of the fleet seals: what this node has in the store is written again"
+            );
             self.negotiated.write_again();
         }
         self.set_rescue();
@@ -224,7 +232,8 @@ pub(super) async fn everywhere(state: &std::sync::Mutex<State>, told: Told) {
     };
     let began = Instant::now();
     let revision = loop {
-        let written = lock().negotiated.sharing().and_then(|sharing| sharing.outbox.written(&told.key, told.ticket));
+        let written =
+            lock().negotiated.sharing().and_then(|sharing| sharing.outbox.written(&told.key, told.ticket));
         if let Some(revision) = written {
             break revision;
         }

@@ -27,7 +27,10 @@ impl State {
 
 impl Running {
     /// What `penstock apply` does.
-    pub(in crate::runtime) async fn apply_objects(&self, request: ApplyRequest) -> Result<ApplyReport, ApiError> {
+    pub(in crate::runtime) async fn apply_objects(
+        &self,
+        request: ApplyRequest,
+    ) -> Result<ApplyReport, ApiError> {
         let ApplyRequest { dry_run, config, versions } = request;
         let wanted = config::tenants_in(&config.source, &config.yaml)
             .map_err(|problems| ApiError::invalid_config(&config.source, problems))?;
@@ -38,7 +41,10 @@ impl Running {
     }
 
     /// What `penstock delete` does.
-    pub(in crate::runtime) async fn delete_objects(&self, request: DeleteRequest) -> Result<ApplyReport, ApiError> {
+    pub(in crate::runtime) async fn delete_objects(
+        &self,
+        request: DeleteRequest,
+    ) -> Result<ApplyReport, ApiError> {
         let DeleteRequest { dry_run, tenant, tunnel } = request;
         self.change_objects(dry_run, "", |objects| {
             let step = objects.plan_removal(&tenant, tunnel.as_deref());
@@ -56,7 +62,8 @@ impl Running {
         let (steps, changes) = {
             let state = self.lock();
             let Some(fleet) = &state.fleet else {
-                let reason = "this node is not of a fleet: write tenants into its configuration file, and reload it";
+                let reason =
+                    "this node is not of a fleet: write tenants into its configuration file, and reload it";
                 return Err(ApiError::new(ErrorCode::NoStore, reason));
             };
             let steps = plan(&fleet.objects)?;
@@ -70,7 +77,9 @@ impl Running {
         if dry_run || steps.is_empty() {
             return Ok(ApplyReport { dry_run, revision: None, changes });
         }
-        let Some(tasks) = &self.fleet else { return Err(ApiError::new(ErrorCode::Internal, "the fleet has ended")) };
+        let Some(tasks) = &self.fleet else {
+            return Err(ApiError::new(ErrorCode::Internal, "the fleet has ended"));
+        };
         let outcome = tasks.store().commit(&transaction(&steps)).await;
         let revision = outcome.map_err(|error| match error {
             CommitError::Conflict => ApiError::new(
@@ -93,13 +102,17 @@ impl Running {
         let unfit = match outcome {
             Ok(report) => {
                 if !report.changes.is_empty() {
-                    tracing::info!(changes = report.changes.len(), "tenants of the fleet's store are applied");
+                    tracing::info!(
+                        changes = report.changes.len(),
+                        "tenants of the fleet's store are applied"
+                    );
                 }
                 None
             }
             Err(error) => {
                 let first = error.problems.first().map(|problem| format!(": {problem}")).unwrap_or_default();
-                let why = format!("tenants of the store do not fit this node's configuration: {error}{first}");
+                let why =
+                    format!("tenants of the store do not fit this node's configuration: {error}{first}");
                 tracing::error!("{why}; the node goes on with those that it had");
                 Some(why)
             }

@@ -23,7 +23,7 @@ pub(in crate::runtime) struct Tasks {
     store: Store,
     senders: FleetSenders,
     /// Told once: another node has our name or number.
-    fatal: oneshot::Receiver<String>,
+    fatal: Option<oneshot::Receiver<String>>,
 }
 
 impl Drop for Tasks {
@@ -43,12 +43,9 @@ impl Tasks {
         &self.store
     }
 
-    /// Waits until this node must end, because another one has its name or number.
-    pub(in crate::runtime) async fn fatal(&mut self) -> String {
-        match (&mut self.fatal).await {
-            Ok(conflict) => conflict,
-            Err(_) => std::future::pending().await,
-        }
+    /// Tells, once, that another node has our name or number.
+    pub(in crate::runtime) fn take_fatal(&mut self) -> Option<oneshot::Receiver<String>> {
+        self.fatal.take()
     }
 
     /// The next change of the store's tenants.
@@ -76,7 +73,8 @@ pub(in crate::runtime) async fn start(
 ) -> Result<Option<Tasks>, RuntimeError> {
     let Some(fleet) = &config.fleet else { return Ok(None) };
     let failed = |reason: String| RuntimeError::Fleet { reason };
-    let keyring = key_file::read(&fleet.key_file).map_err(|error| failed(format!("fleet.key_file: {error}")))?;
+    let keyring =
+        key_file::read(&fleet.key_file).map_err(|error| failed(format!("fleet.key_file: {error}")))?;
     let store = Store::open(settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
     let chance = getrandom::u64().map_err(|_| failed("the system has no random number".to_owned()))?;
     let Some(us) = us(config, chance) else { return Ok(None) };
@@ -94,7 +92,8 @@ pub(in crate::runtime) async fn start(
     let acknowledgements = Acknowledgements::start(peers, fleet.barrier.into());
     {
         let mut locked = state.lock().unwrap_or_else(PoisonError::into_inner);
-        locked.fleet = Some(FleetState::new(fleet.clone(), us, version.to_owned(), keyring, acknowledgements));
+        locked.fleet =
+            Some(FleetState::new(fleet.clone(), us, version.to_owned(), keyring, acknowledgements));
         locked.set_rescue();
     }
     let (told, fatal) = oneshot::channel();
@@ -106,7 +105,7 @@ pub(in crate::runtime) async fn start(
     ];
     let senders = FleetSenders::new(Arc::clone(state), store.clone());
     tracing::info!(fleet = %fleet.name, node = %config.node.name, number = config.node.number, "this node is one of a fleet");
-    Ok(Some(Tasks { tasks, store, senders, fatal }))
+    Ok(Some(Tasks { tasks, store, senders, fatal: Some(fatal) }))
 }
 
 fn settings(config: &GatewayConfig, fleet: &crate::config::FleetConfig) -> Settings {

@@ -136,7 +136,9 @@ impl State {
         };
         let is_restored = matches!(why, Why::WentBack | Why::OtherStore);
         if is_restored {
-            tracing::error!("{words}: what this node has is written again, and nothing is forgotten for that");
+            tracing::error!(
+                "{words}: what this node has is written again, and nothing is forgotten for that"
+            );
             fleet.applied = 0;
         }
         fleet.set_store(store);

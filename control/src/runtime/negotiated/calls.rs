@@ -43,7 +43,9 @@ impl Negotiated {
         let Some(opened) = &mut self.opened else {
             return Err(Refused::new(ErrorCode::NotReady, "penstock is starting"));
         };
-        Ok(opened.spis.allocate(BootTime(now.uptime), |spi| self.sad.is_taken(spi) || self.fleet.foreign().is_taken(spi))?)
+        Ok(opened.spis.allocate(BootTime(now.uptime), |spi| {
+            self.sad.is_taken(spi) || self.fleet.foreign().is_taken(spi)
+        })?)
     }
 
     /// Of an inbound SA, what is to be waited for.
@@ -111,7 +113,12 @@ impl Negotiated {
         outcome
     }
 
-    pub(super) fn query(&mut self, charon: Instance, id: &SaId, gear: &mut Gear<'_>) -> Result<Usage, Refused> {
+    pub(super) fn query(
+        &mut self,
+        charon: Instance,
+        id: &SaId,
+        gear: &mut Gear<'_>,
+    ) -> Result<Usage, Refused> {
         self.sad.query(charon, id, &self.fleet.workers(&mut OnFeed(gear.feed)))
     }
 
@@ -123,7 +130,8 @@ impl Negotiated {
         now: Moment,
     ) -> Result<Option<Told>, Refused> {
         let Some(spi) = demand::chosen(policy) else { return Ok(None) };
-        let outcome = self.sad.choose(charon, policy.reqid, spi, &mut self.fleet.workers(&mut OnFeed(gear.feed)), now);
+        let outcome =
+            self.sad.choose(charon, policy.reqid, spi, &mut self.fleet.workers(&mut OnFeed(gear.feed)), now);
         self.settle(gear);
         outcome.map(|()| self.sad.current(policy.reqid).and_then(|sa| self.told(sa.serial)))
     }

@@ -67,7 +67,8 @@ impl Negotiated {
     ) -> Vec<(RecordName, String)> {
         let (own, others): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|found| self.is_own(&found.name, found.version));
-        let others = others.into_iter().map(|InStore { name, revision, record, .. }| Found { name, revision, record });
+        let others =
+            others.into_iter().map(|InStore { name, revision, record, .. }| Found { name, revision, record });
         let backends = gear.backends;
         let expand = |sa: &_| demand::shared(sa, backends);
         let workers = &mut OnFeed(gear.feed);

@@ -273,7 +273,8 @@ impl Negotiated {
     pub(super) fn foreign_sas(&self, name: &TunnelName) -> impl Iterator<Item = (&ForeignSa<Real>, bool)> {
         let number = self.reqid(name).and_then(|reqid| self.tunnels.get(&reqid)).map(|tunnel| tunnel.number);
         let sender = number.and_then(|number| self.fleet.sender(number));
-        let is_sender = move |sa: &ForeignSa<Real>| matches!(&sender, Some(Sender::Foreign(name)) if *name == sa.name);
+        let is_sender =
+            move |sa: &ForeignSa<Real>| matches!(&sender, Some(Sender::Foreign(name)) if *name == sa.name);
         self.fleet.foreign().of_tunnel(name).map(move |sa| (sa, is_sender(sa)))
     }
 

@@ -78,7 +78,11 @@ impl Sharing {
     }
 
     /// Records that the store has now: which, and the choice in each.
-    pub(super) fn landed(&mut self, flights: Vec<Flight>, revision: u64) -> Vec<(RecordName, Option<Choice>)> {
+    pub(super) fn landed(
+        &mut self,
+        flights: Vec<Flight>,
+        revision: u64,
+    ) -> Vec<(RecordName, Option<Choice>)> {
         let of_flight = |flight: &Flight| {
             let written = self.written.get(self.serials.get(&flight.key)?)?;
             // A choice that came later is in a record that is still to be written.
@@ -107,6 +111,11 @@ impl Negotiated {
         self.tell_others();
     }
 
+    /// Records that wait to be written.
+    pub(in crate::runtime) fn unwritten(&self) -> usize {
+        self.sharing.as_ref().map_or(0, |sharing| sharing.outbox.waiting())
+    }
+
     /// What is shared, if there is a fleet.
     pub(in crate::runtime) fn sharing(&mut self) -> Option<&mut Sharing> {
         self.sharing.as_mut()
@@ -121,7 +130,9 @@ impl Negotiated {
 
     /// Puts into the outbox what says something else than what the store has.
     pub(super) fn tell_others(&mut self) {
-        let Self { sad, fleet, sharing: Some(sharing), opened: Some(opened), tunnels, .. } = self else { return };
+        let Self { sad, fleet, sharing: Some(sharing), opened: Some(opened), tunnels, .. } = self else {
+            return;
+        };
         let now = clock::moment();
         for serial in std::mem::take(&mut sharing.doubtful) {
             let outline = fleet.outline(serial, sad, now);
