@@ -80,6 +80,25 @@ impl Outbox {
         }
     }
 
+    /// The store was read as a whole; records that it has are told next.
+    pub fn start_over(&mut self) {
+        for slot in self.slots.values_mut().filter(|slot| !slot.is_flying) {
+            slot.version = 0;
+        }
+    }
+
+    /// The store has this version of a record, since this revision.
+    pub fn found_written(&mut self, key: String, version: u64, revision: u64) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let slot = self.slots.entry(key).or_default();
+        if !slot.is_flying {
+            slot.version = version;
+        }
+        slot.written = Some((ticket, revision));
+        ticket
+    }
+
     /// The store was asked for a record that is being written, and has this version; 0: none.
     pub fn found(&mut self, key: &str, version: u64) {
         if let Some(slot) = self.slots.get_mut(key) {
@@ -136,11 +155,6 @@ impl Outbox {
     pub fn written(&self, key: &str, ticket: Ticket) -> Option<u64> {
         let (newest, revision) = self.slots.get(key)?.written?;
         (newest >= ticket).then_some(revision)
-    }
-
-    /// Whether a record was ever written from here, and is not forgotten.
-    pub fn knows(&self, key: &str) -> bool {
-        self.slots.contains_key(key)
     }
 
     /// Records that wait.

@@ -66,7 +66,7 @@ where
 
     /// The workers for a call of `Sad`. [`Fleet::settle`] must follow, before the lock is given back.
     pub fn workers<'a, W: Workers<K>>(&'a mut self, workers: &'a mut W) -> OnBoth<'a, K, W> {
-        OnBoth { arbiter: &mut self.arbiter, workers }
+        OnBoth { arbiter: &mut self.arbiter, foreign: &mut self.foreign, workers }
     }
 
     /// Brings what is sent under in line with what `Sad` wants and what is known of other nodes. After each call of `Sad`, and

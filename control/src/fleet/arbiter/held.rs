@@ -4,8 +4,10 @@
 //! numbers after those that were given out.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
 
 use crate::fleet::LEFT_OUT;
@@ -24,7 +26,11 @@ impl<K: Kinds> Kinds for Arbitrated<K> {
 pub struct Held<H>(Kept<H>);
 
 enum Kept<H> {
-    Inbound(Arc<H>),
+    Inbound {
+        /// Our address and the SPI.
+        place: (IpAddr, Spi),
+        handle: Arc<H>,
+    },
     Outbound(Arc<Mutex<Slot<H>>>),
 }
 
@@ -44,15 +50,23 @@ struct Slot<H> {
 impl<H> Clone for Held<H> {
     fn clone(&self) -> Self {
         Self(match &self.0 {
-            Kept::Inbound(handle) => Kept::Inbound(Arc::clone(handle)),
+            Kept::Inbound { place, handle } => Kept::Inbound { place: *place, handle: Arc::clone(handle) },
             Kept::Outbound(slot) => Kept::Outbound(Arc::clone(slot)),
         })
     }
 }
 
 impl<H> Held<H> {
-    pub(super) fn inbound(handle: H) -> Self {
-        Self(Kept::Inbound(Arc::new(handle)))
+    pub(super) fn inbound(place: (IpAddr, Spi), handle: H) -> Self {
+        Self(Kept::Inbound { place, handle: Arc::new(handle) })
+    }
+
+    /// Our address and the SPI of an inbound one.
+    pub(super) fn place(&self) -> Option<(IpAddr, Spi)> {
+        match &self.0 {
+            Kept::Inbound { place, .. } => Some(*place),
+            Kept::Outbound(_) => None,
+        }
     }
 
     /// Not on the workers yet.
@@ -70,7 +84,7 @@ impl<H> Held<H> {
     /// What the workers have of it, or had last. `None`: it never was on them.
     pub fn installed(&self) -> Option<Arc<H>> {
         match &self.0 {
-            Kept::Inbound(handle) => Some(Arc::clone(handle)),
+            Kept::Inbound { handle, .. } => Some(Arc::clone(handle)),
             Kept::Outbound(slot) => lock(slot).handle.clone(),
         }
     }
@@ -93,7 +107,7 @@ impl<H> Held<H> {
     /// What went through it.
     pub(in crate::fleet) fn usage<K: Kinds<Handle = H>>(&self, workers: &impl Workers<K>) -> Usage {
         match &self.0 {
-            Kept::Inbound(handle) => workers.usage(handle),
+            Kept::Inbound { handle, .. } => workers.usage(handle),
             Kept::Outbound(slot) => {
                 let slot = lock(slot);
                 slot.handle.as_ref().map_or(slot.earlier, |handle| slot.earlier.and(workers.usage(handle)))

@@ -1,12 +1,14 @@
 //! The workers as `Sad` sees them.
 
 use super::{Arbiter, Arbitrated, Held, Wish};
+use crate::fleet::foreign::Foreign;
 use crate::ike::protocol::SaId;
 use crate::ike::sad::{Full, Home, Kinds, Usage, Workers};
 
 /// The workers, and who decides what is sent under. Inbound SAs go through; what is to be sent under is written down.
 pub struct OnBoth<'a, K: Kinds, W> {
     pub(in crate::fleet) arbiter: &'a mut Arbiter<K>,
+    pub(in crate::fleet) foreign: &'a mut Foreign<K>,
     pub(in crate::fleet) workers: &'a mut W,
 }
 
@@ -21,12 +23,20 @@ where
         key: &K::Key,
         newest: u64,
     ) -> Result<Held<K::Handle>, Full> {
-        self.workers.receive(home, id, key, newest).map(Held::inbound)
+        let place = (home.local, id.spi);
+        // SPIs name the node that gave them out, so there is another's only if nodes have one number.
+        self.foreign.make_way(place, self.workers);
+        let handle = self.workers.receive(home, id, key, newest)?;
+        self.foreign.occupy(place);
+        Ok(Held::inbound(place, handle))
     }
 
     fn forget(&mut self, held: &Held<K::Handle>) {
         if let Some(handle) = held.installed() {
             self.workers.forget(&handle);
+        }
+        if let Some(place) = held.place() {
+            self.foreign.vacate(place);
         }
     }
 

@@ -213,21 +213,19 @@ impl<K: Kinds> Foreign<K> {
             sa.shown = None;
             self.pending.remove(name);
         }
-        let (before, after) = (sa.hard_end, hard_end(record));
-        if before != after {
-            sa.hard_end = after;
-            self.hard_ends.remove(&(before, name.clone()));
-            self.hard_ends.insert((after, name.clone()));
-        }
+        let before = std::mem::replace(&mut sa.hard_end, hard_end(record));
+        let is_over = sa.hard_end <= Date::from(now.date) || record.state == State::Ended;
         let stage = match (record.state, name.direction, sa.stage) {
-            (State::Ended, _, ended @ Stage::Ended { .. }) => ended,
-            (State::Ended, ..) => Stage::Ended { until: now.uptime + STOPPED_STAYS },
+            (_, _, ended @ Stage::Ended { .. }) if is_over => ended,
+            _ if is_over => Stage::Ended { until: now.uptime + STOPPED_STAYS },
             (State::Retiring { since }, Direction::Inbound, _) => {
                 let age = Date::from(now.date).since(since).min(GRACE);
                 Stage::Retiring { until: now.uptime + (GRACE - age) }
             }
             _ => Stage::Live,
         };
+        self.hard_ends.remove(&(before, name.clone()));
+        self.hard_ends.insert((sa.hard_end, name.clone()));
         self.enter(name, stage, workers);
         self.settle_home(name, workers);
         self.end_what_is_over(workers, now);

@@ -79,7 +79,9 @@ pub struct Foreign<K: Kinds> {
     pending: BTreeSet<RecordName>,
     /// Inbound ones that the workers should have and do not.
     lacking: BTreeSet<RecordName>,
-    /// When to try those again, by uptime.
+    /// Our addresses and SPIs that this node's own inbound SAs have.
+    occupied: BTreeSet<(IpAddr, Spi)>,
+    /// When to try what is lacking again, by uptime.
     try_again: Duration,
     /// The newest revision of the store that is known here.
     applied: u64,
@@ -103,6 +105,7 @@ impl<K: Kinds> Default for Foreign<K> {
             removals: BTreeSet::new(),
             pending: BTreeSet::new(),
             lacking: BTreeSet::new(),
+            occupied: BTreeSet::new(),
             try_again: Duration::ZERO,
             applied: 0,
             arrivals: 0,

@@ -1,6 +1,9 @@
 //! Where SAs stand on the workers, and how they get there.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use penstock_dataplane::esp::sa::Spi;
 
 use super::{Foreign, ForeignSa, Notice, Stage};
 use crate::fleet::LEFT_OUT;
@@ -89,7 +92,8 @@ impl<K: Kinds> Foreign<K> {
                 && other.handle.is_some()
                 && other.home.is_some_and(|other| other.local == home.local)
         };
-        if self.with_spi(name.spi).any(stands_there) {
+        let is_occupied = self.occupied.contains(&(home.local, name.spi));
+        if is_occupied || self.with_spi(name.spi).any(stands_there) {
             return Err(Notice::Twice(name.clone()));
         }
         let Some(sa) = self.sas.get_mut(name) else { return Ok(()) };
@@ -100,6 +104,27 @@ impl<K: Kinds> Foreign<K> {
         let handle = workers.receive(home, &sa.id, &sa.key, 0);
         sa.handle = Some(handle.map_err(|Full| Notice::NoRoom(name.clone()))?);
         Ok(())
+    }
+
+    /// This node's own SA comes where another's is, which waits until it is gone.
+    pub(in crate::fleet) fn make_way(&mut self, (local, spi): (IpAddr, Spi), workers: &mut impl Workers<K>) {
+        let stands_there = |sa: &&ForeignSa<K>| {
+            sa.direction() == Direction::Inbound && sa.handle.is_some() && sa.local() == local
+        };
+        let Some(name) = self.with_spi(spi).find(stands_there).map(|sa| sa.name.clone()) else { return };
+        self.uproot(&name, workers);
+        self.lacking.insert(name.clone());
+        self.notices.push(Notice::Twice(name));
+    }
+
+    /// This node's own SA is there.
+    pub(in crate::fleet) fn occupy(&mut self, place: (IpAddr, Spi)) {
+        self.occupied.insert(place);
+    }
+
+    /// It is gone.
+    pub(in crate::fleet) fn vacate(&mut self, place: (IpAddr, Spi)) {
+        self.occupied.remove(&place);
     }
 
     /// Takes an SA from its place. What is sent under is the arbiter's to take off.

@@ -98,7 +98,7 @@ impl<K: Kinds> ForeignSa<K> {
     }
 
     /// How good it is to send under. `None`: nobody may.
-    pub(super) fn rank(&self) -> Option<Rank> {
+    pub fn rank(&self) -> Option<Rank> {
         if self.direction() == Direction::Inbound || self.stage != Stage::Live || self.home.is_none() {
             return None;
         }

@@ -1,1 +1,6 @@
-//! A node in stories, and several of them as a model.
+//! Several nodes, one store, workers that are made up, and time that the test says.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod cases;
+mod lab;
+mod model;

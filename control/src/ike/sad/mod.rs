@@ -23,7 +23,7 @@ mod refill;
 mod sa;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

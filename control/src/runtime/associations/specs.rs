@@ -21,7 +21,7 @@ use crate::static_sas;
 /// The peer's window from which on the bursts of several cores fit into it, packets.
 const SHARED_FROM: u32 = 1024;
 
-/// What both ends agreed on for one direction, with the key expanded.
+/// What both ends agreed on for one direction, with the key expanded. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Agreed {
     cipher: Arc<Cipher>,

@@ -3,21 +3,25 @@
 use penstock_dataplane::tables::fleet::{Token, Tokens};
 use penstock_fleet::seal::TokenKind;
 
-use super::State;
+use super::{FleetState, State};
 use crate::api::FleetRescue;
 use crate::compile::FleetSpec;
+
+impl FleetState {
+    fn rescue(&self) -> Option<FleetSpec> {
+        let mut tokens = self.keyring.tokens(TokenKind::Data).map(|token| Token::new(token.short()));
+        let tokens = Tokens { current: tokens.next()?, other: tokens.next() };
+        let nodes = self.members.live().map(|member| (member.record.number.0, member.record.address)).collect();
+        let (number, address, port) = (self.us.number.0, self.config.address, self.config.port);
+        Some(FleetSpec { number, address, port, tokens, nodes })
+    }
+}
 
 impl State {
     /// Nodes came or went, or keys changed.
     pub(super) fn set_rescue(&mut self) {
-        let Some(fleet) = &self.fleet else { return };
-        let mut tokens = fleet.keyring.tokens(TokenKind::Data).map(|token| Token::new(token.short()));
-        let Some(current) = tokens.next() else { return };
-        let tokens = Tokens { current, other: tokens.next() };
-        let nodes =
-            fleet.members.live().map(|member| (member.record.number.0, member.record.address)).collect();
-        let (number, address, port) = (fleet.us.number.0, fleet.config.address, fleet.config.port);
-        if self.compiler.set_fleet(Some(FleetSpec { number, address, port, tokens, nodes })) {
+        let Some(spec) = self.fleet.as_ref().and_then(FleetState::rescue) else { return };
+        if self.compiler.set_fleet(Some(spec)) {
             self.publish();
         }
     }

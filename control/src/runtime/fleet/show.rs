@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::{FleetState, State};
-use crate::api::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
+use crate::api::{Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
 use crate::config;
 use crate::fleet::node_record::NodeRecord;
 
@@ -50,7 +50,7 @@ impl State {
             nodes: self.show_nodes(fleet, &by_owner),
             sas: FleetSas {
                 own: self.negotiated.own_count() as u64,
-                foreign: self.negotiated.foreign_count() as u64,
+                foreign: by_owner.values().sum(),
                 orphaned,
                 homeless,
             },

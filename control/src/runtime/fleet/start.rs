@@ -12,10 +12,8 @@ use crate::config::{FleetStore, GatewayConfig};
 use crate::fleet::acknowledgements::Acknowledgements;
 use crate::fleet::key_file;
 use crate::fleet::peers::{self, Peers};
-use crate::fleet::record::Owner;
 use crate::kernel::netns::Netns;
 use crate::runtime::error::RuntimeError;
-use crate::runtime::negotiated::sharing::Sharing;
 
 /// The tasks of the fleet. They end when it is dropped.
 pub(in crate::runtime) struct Tasks {
@@ -76,8 +74,11 @@ pub(in crate::runtime) async fn start(
     let keyring =
         key_file::read(&fleet.key_file).map_err(|error| failed(format!("fleet.key_file: {error}")))?;
     let store = Store::open(settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
-    let chance = getrandom::u64().map_err(|_| failed("the system has no random number".to_owned()))?;
-    let Some(us) = us(config, chance) else { return Ok(None) };
+    let incarnation = {
+        let locked = state.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.negotiated.owner().incarnation
+    };
+    let Some(us) = us(config, incarnation) else { return Ok(None) };
     let keys = PeerKeys::of(&keyring).map_err(|error| failed(error.to_string()))?;
     let local = fleet.control_address();
     let socket = peers::open(Some(netns), local).map_err(|error| failed(error.to_string()))?;
@@ -131,8 +132,7 @@ impl State {
     pub(super) fn begin_to_share(&mut self) {
         let Some(fleet) = &self.fleet else { return };
         if self.negotiated.sharing().is_none() {
-            let owner = Owner { number: fleet.us.number.0, incarnation: fleet.us.incarnation.0 };
-            self.negotiated.share(Sharing::new(owner, fleet.writes()));
+            self.negotiated.share(fleet.writes());
         }
     }
 }

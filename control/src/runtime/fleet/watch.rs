@@ -148,11 +148,11 @@ impl State {
         fleet.members.listed(clock, sorted.nodes.iter().map(|entry| (entry.key.as_str(), &*entry.value)));
         let there: BTreeSet<&Name> = sorted.tenants.iter().map(|(name, _)| name).collect();
         let gone = fleet.objects.keep_only(|name| there.contains(name));
-        self.take_rest(revision, &sorted.owners, sorted.refused, &sorted.path_mtus, &sorted.tenants, gone);
+        self.take_rest(revision, sorted.refused, &sorted.path_mtus, &sorted.tenants, gone);
+        self.begin_to_share();
         let (negotiated, mut gear) = self.negotiating();
         let unusable = negotiated.listed_in_store(revision, sorted.sas, is_restored, &mut gear, now());
         self.refuse_unusable(unusable);
-        self.begin_to_share();
         self.applies(revision, sorted.owners);
         self.store_back();
         self.members_changed();
@@ -182,7 +182,7 @@ impl State {
                 _ => {}
             }
         }
-        self.take_rest(revision, &owners, sorted.refused, &sorted.path_mtus, &sorted.tenants, gone);
+        self.take_rest(revision, sorted.refused, &sorted.path_mtus, &sorted.tenants, gone);
         let (negotiated, mut gear) = self.negotiating();
         let unusable = negotiated.changed_in_store(revision, sorted.sas, &sas_gone, &mut gear, now());
         self.refuse_unusable(unusable);
@@ -196,7 +196,6 @@ impl State {
     fn take_rest(
         &mut self,
         revision: u64,
-        _owners: &BTreeSet<u16>,
         refused: Vec<(String, String)>,
         path_mtus: &[(Name, Name, Vec<u8>)],
         tenants: &[(Name, Entry)],

@@ -82,12 +82,7 @@ impl Writer {
         };
         match outcome {
             Ok(revision) => {
-                let mut state = self.lock();
-                let (negotiated, mut gear) = state.negotiating();
-                negotiated.landed(flights, revision.0, &mut gear);
-                if state.negotiated.take_unpublished() {
-                    state.publish();
-                }
+                self.lock().negotiated.landed(flights, revision.0);
                 Turn::More
             }
             Err(CommitError::Conflict | CommitError::Unknown(_)) => {

@@ -27,6 +27,7 @@ use penstock_dataplane::tables::UdpPorts;
 use super::associations::unique;
 use super::backends::Backends;
 use crate::compile::{Compiler, EspForm, Peer};
+use crate::fleet::record::Owner;
 use crate::fleet::{Arbitrated, Fleet, ForeignSa, Sender, Site};
 use crate::ike::protocol::{Event, Instance};
 use crate::ike::run_directory::RunDirectoryError;
@@ -68,8 +69,9 @@ struct IkeTunnel {
 }
 
 /// All of it. Nothing is negotiated before [`Negotiated::open`].
-#[derive(Default)]
 pub(super) struct Negotiated {
+    /// This run of this node.
+    owner: Owner,
     sad: Sad<Arbitrated<Real>>,
     /// SAs of other nodes, and what is sent under where there are several.
     fleet: Fleet<Real>,
@@ -93,6 +95,21 @@ struct Opened {
 }
 
 impl Negotiated {
+    /// Of a run of a node.
+    pub(super) fn new(owner: Owner) -> Self {
+        Self {
+            owner,
+            sad: Sad::default(),
+            fleet: Fleet::new(owner),
+            sharing: None,
+            opened: None,
+            tunnels: BTreeMap::new(),
+            by_number: HashMap::new(),
+            plugin: None,
+            unpublished: false,
+        }
+    }
+
     /// Goes on where the run of control before this one has ended: what is in the run directory goes back to the
     /// workers. `node_number` is in the SPIs that we give out.
     ///

@@ -13,7 +13,7 @@ use super::Negotiated;
 use crate::config::Name;
 use crate::fleet::Outline;
 use crate::fleet::outbox::{Change, Flight, Outbox, Ticket};
-use crate::fleet::record::{Choice, Owner, RecordName};
+use crate::fleet::record::{Owner, RecordName};
 use crate::ike::sad::Serial;
 use crate::runtime::clock;
 
@@ -46,7 +46,7 @@ pub(in crate::runtime) struct Told {
 }
 
 impl Sharing {
-    pub(in crate::runtime) fn new(owner: Owner, wake: Arc<Notify>) -> Self {
+    fn new(owner: Owner, wake: Arc<Notify>) -> Self {
         Self {
             owner,
             outbox: Outbox::default(),
@@ -67,33 +67,48 @@ impl Sharing {
         self.doubtful.extend(serials);
     }
 
-    /// The store has this version of a record; 0: none. Whether it is one of ours, that we know of.
-    pub(super) fn seen(&mut self, name: &RecordName, version: u64) -> bool {
-        if name.owner != self.owner.number {
-            return false;
+    /// The store has this version of a record; 0: none.
+    pub(super) fn seen(&mut self, name: &RecordName, version: u64) {
+        if name.owner == self.owner.number {
+            self.outbox.seen(&key(name), version);
         }
-        let key = key(name);
-        self.outbox.seen(&key, version);
-        self.serials.contains_key(&key) || self.outbox.knows(&key)
     }
 
-    /// Records that the store has now: which, and the choice in each.
-    pub(super) fn landed(
+    /// The store was read as a whole: what is known of it is what [`Sharing::found`] says next.
+    pub(super) fn start_over(&mut self, all: impl Iterator<Item = Serial>) {
+        self.written.clear();
+        self.serials.clear();
+        self.outbox.start_over();
+        self.doubtful.extend(all);
+    }
+
+    /// The store has this of an SA of this node. `serial`: `None` if there is no such SA any more.
+    pub(super) fn found(
         &mut self,
-        flights: Vec<Flight>,
+        name: RecordName,
+        outline: Outline,
+        version: u64,
         revision: u64,
-    ) -> Vec<(RecordName, Option<Choice>)> {
-        let of_flight = |flight: &Flight| {
-            let written = self.written.get(self.serials.get(&flight.key)?)?;
-            // A choice that came later is in a record that is still to be written.
-            let choice = written.outline.choice.filter(|_| written.ticket == flight.ticket);
-            Some((written.name.clone(), choice))
-        };
-        let published = flights.iter().filter_map(of_flight).collect();
+        serial: Option<Serial>,
+    ) {
+        let key = key(&name);
+        let ticket = self.outbox.found_written(key.clone(), version, revision);
+        match serial {
+            Some(serial) => {
+                self.serials.insert(key, serial);
+                self.written.insert(serial, Written { name, outline, ticket });
+            }
+            None => {
+                self.outbox.change(key, Change::Delete);
+            }
+        }
+    }
+
+    /// Records that the store has now.
+    pub(super) fn landed(&mut self, flights: Vec<Flight>, revision: u64) {
         let keys: Vec<String> = flights.iter().map(|flight| flight.key.clone()).collect();
         self.outbox.landed(flights, revision);
         keys.iter().filter(|key| !self.serials.contains_key(*key)).for_each(|key| self.outbox.forget(key));
-        published
     }
 
     /// The change of an SA's record that is the newest.
@@ -104,11 +119,14 @@ impl Sharing {
 }
 
 impl Negotiated {
-    /// Begins to tell other nodes: of all that there is.
-    pub(in crate::runtime) fn share(&mut self, sharing: Sharing) {
-        let doubtful = self.sad.sas().map(|sa| sa.serial).collect();
-        self.sharing = Some(Sharing { doubtful, ..sharing });
-        self.tell_others();
+    /// Begins to tell other nodes: of all that there is, as soon as the store was read.
+    pub(in crate::runtime) fn share(&mut self, wake: Arc<Notify>) {
+        self.sharing = Some(Sharing::new(self.owner, wake));
+    }
+
+    /// This run of this node.
+    pub(in crate::runtime) fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// Records that wait to be written.
@@ -121,7 +139,7 @@ impl Negotiated {
         self.sharing.as_mut()
     }
 
-    /// The store has lost what was written: all of it is to be written again.
+    /// All of it is to be written again, with another key.
     pub(in crate::runtime) fn write_again(&mut self) {
         let Some(sharing) = &mut self.sharing else { return };
         sharing.doubtful.extend(sharing.written.drain().map(|(serial, _)| serial));

@@ -11,17 +11,17 @@ use crate::leases::MAX_KEY_LIFE;
 
 /// Of one SA, as workers would have it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OnWorkers {
-    pub(super) key: u64,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    pub(super) newest: u64,
-    pub(super) stopped: bool,
+pub(crate) struct OnWorkers {
+    pub(crate) key: u64,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) newest: u64,
+    pub(crate) stopped: bool,
 }
 
-pub(super) type Handle = Rc<RefCell<OnWorkers>>;
+pub(crate) type Handle = Rc<RefCell<OnWorkers>>;
 
-pub(super) struct Made;
+pub(crate) struct Made;
 
 impl Kinds for Made {
     /// Tells keys apart.
@@ -31,10 +31,11 @@ impl Kinds for Made {
 
 /// What all workers have.
 #[derive(Default)]
-pub(super) struct Fake {
-    pub(super) inbound: BTreeMap<(IpAddr, Spi), Handle>,
-    pub(super) outbound: BTreeMap<TunnelId, (SaId, Handle)>,
+pub(crate) struct Fake {
+    pub(crate) inbound: BTreeMap<(IpAddr, Spi), Handle>,
+    pub(crate) outbound: BTreeMap<TunnelId, (SaId, Handle)>,
     /// The largest number that was ever given out under each key, by any run of control.
+<<<<<<< HEAD
     pub(super) given: BTreeMap<u64, u64>,
     pub(super) room: usize,
     /// The last number that is given out under any key.
@@ -49,10 +50,24 @@ impl Fake {
     /// What a restart of control leaves.
     pub(super) fn restarted(self) -> Self {
         Self { given: self.given, room: self.room, last_number: self.last_number, ..Self::default() }
+=======
+    pub(crate) given: BTreeMap<u64, u64>,
+    pub(crate) room: usize,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Self { room: usize::MAX, ..Self::default() }
+    }
+
+    /// What a restart of control leaves.
+    pub(crate) fn restarted(self) -> Self {
+        Self { given: self.given, room: self.room, ..Self::default() }
+>>>>>>> foreign
     }
 
     /// Packets that come in; false: nobody receives under this SPI.
-    pub(super) fn receive_packets(&mut self, id: &SaId, packets: u64) -> bool {
+    pub(crate) fn receive_packets(&mut self, id: &SaId, packets: u64) -> bool {
         let Some(sa) = self.inbound.get(&(id.dst.ip(), id.spi)) else { return false };
         let mut sa = sa.borrow_mut();
         if sa.stopped {
@@ -65,7 +80,7 @@ impl Fake {
     }
 
     /// Packets that go out.
-    pub(super) fn send_packets(&mut self, tunnel: TunnelId, packets: u64) -> Option<SaId> {
+    pub(crate) fn send_packets(&mut self, tunnel: TunnelId, packets: u64) -> Option<SaId> {
         let (id, sa) = self.outbound.get(&tunnel)?;
         let mut sa = sa.borrow_mut();
         if sa.stopped || sa.newest >= self.last_number {
@@ -129,22 +144,22 @@ impl Workers<Made> for Fake {
 }
 
 /// A state machine with two tunnels, its workers, and the time.
-pub(super) struct Lab {
-    pub(super) sad: Sad<Made>,
-    pub(super) fake: Fake,
-    pub(super) now: Moment,
-    pub(super) homes: BTreeMap<u32, Home>,
+pub(crate) struct Lab {
+    pub(crate) sad: Sad<Made>,
+    pub(crate) fake: Fake,
+    pub(crate) now: Moment,
+    pub(crate) homes: BTreeMap<u32, Home>,
     keys: u64,
     spis: u32,
     /// What the journal was told every second, and has not been written yet.
     pub(super) moved: Vec<(Serial, Progress)>,
 }
 
-pub(super) const CHARON: Instance = Instance(0xc4a0);
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const CHARON: Instance = Instance(0xc4a0);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) fn home(number: u32) -> Home {
+pub(crate) fn home(number: u32) -> Home {
     Home {
         tunnel: TunnelId(number),
         incarnation: 1,
@@ -153,7 +168,7 @@ pub(super) fn home(number: u32) -> Home {
     }
 }
 
-pub(super) fn id(direction: Direction, reqid: u32, spi: u32) -> SaId {
+pub(crate) fn id(direction: Direction, reqid: u32, spi: u32) -> SaId {
     let (us, peer) = ("203.0.113.1:4500".parse().unwrap(), format!("192.0.2.{reqid}:4500").parse().unwrap());
     match direction {
         Direction::Inbound => SaId { src: peer, dst: us, spi: Spi(spi) },
@@ -161,22 +176,22 @@ pub(super) fn id(direction: Direction, reqid: u32, spi: u32) -> SaId {
     }
 }
 
-pub(super) fn inbound(reqid: u32, spi: u32) -> SaId {
+pub(crate) fn inbound(reqid: u32, spi: u32) -> SaId {
     id(Direction::Inbound, reqid, spi)
 }
 
-pub(super) fn outbound(reqid: u32, spi: u32) -> SaId {
+pub(crate) fn outbound(reqid: u32, spi: u32) -> SaId {
     id(Direction::Outbound, reqid, spi)
 }
 
 /// Rekeyed after 50 minutes, over after an hour.
-pub(super) fn an_hour() -> Lifetimes {
+pub(crate) fn an_hour() -> Lifetimes {
     let limit = |seconds| std::num::NonZeroU64::new(seconds);
     Lifetimes { seconds: Span { hard: limit(3600), soft: limit(3000) }, ..Lifetimes::default() }
 }
 
 impl Lab {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut lab = Self {
             sad: Sad::default(),
             fake: Fake::new(),
@@ -191,18 +206,18 @@ impl Lab {
         lab
     }
 
-    pub(super) fn set_tunnels(&mut self) {
+    pub(crate) fn set_tunnels(&mut self) {
         self.sad.set_tunnels(&self.homes, &mut self.fake);
     }
 
-    pub(super) fn spi(&mut self, charon: Instance) -> Result<Spi, Refused> {
+    pub(crate) fn spi(&mut self, charon: Instance) -> Result<Spi, Refused> {
         self.sad.may_negotiate(charon, home(1).local)?;
         self.spis += 1;
         assert!(!self.sad.is_taken(Spi(self.spis)));
         Ok(Spi(self.spis))
     }
 
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         charon: Instance,
         direction: Direction,
@@ -219,72 +234,77 @@ impl Lab {
     }
 
     /// A pair without a policy, as a responder makes it at a rekey.
-    pub(super) fn pair(&mut self, reqid: u32, spi_in: u32, spi_out: u32) {
+    pub(crate) fn pair(&mut self, reqid: u32, spi_in: u32, spi_out: u32) {
         self.add(CHARON, Direction::Inbound, reqid, spi_in, an_hour()).unwrap();
         self.add(CHARON, Direction::Outbound, reqid, spi_out, an_hour()).unwrap();
     }
 
-    pub(super) fn choose(&mut self, reqid: u32, spi: u32) -> Result<(), Refused> {
+    pub(crate) fn choose(&mut self, reqid: u32, spi: u32) -> Result<(), Refused> {
         self.sad.choose(CHARON, reqid, Spi(spi), &mut self.fake, self.now)
     }
 
-    pub(super) fn delete(&mut self, id: SaId) -> Result<(), Refused> {
+    pub(crate) fn delete(&mut self, id: SaId) -> Result<(), Refused> {
         self.sad.delete(CHARON, &id, &mut self.fake, self.now)
     }
 
-    pub(super) fn sync(&mut self, charon: Instance, installed: &[Installed]) -> Vec<SaId> {
+    pub(crate) fn sync(&mut self, charon: Instance, installed: &[Installed]) -> Vec<SaId> {
         self.sad.sync(charon, installed, &mut self.fake, self.now).unwrap()
     }
 
-    pub(super) fn update(&mut self, id: SaId, src: &str, dst: &str) -> Result<(), Refused> {
+    pub(crate) fn update(&mut self, id: SaId, src: &str, dst: &str) -> Result<(), Refused> {
         let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
         self.sad.update(CHARON, &UpdateSa { id, src, dst, encap: true, new_encap: true, new_reqid: 0 })
     }
 
-    pub(super) fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         self.sad.turn(&mut self.fake, self.now);
     }
 
     /// Time passes, and what happens every second happens at its end.
-    pub(super) fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         self.now.uptime += time;
         self.now.date += time;
         self.turn();
         self.check();
     }
 
-    pub(super) fn sends(&self, reqid: u32) -> Option<u32> {
+    pub(crate) fn sends(&self, reqid: u32) -> Option<u32> {
         let home = self.homes.get(&reqid)?;
         let there = self.fake.outbound.get(&home.tunnel).map(|(id, _)| id.spi.0);
         assert_eq!(there, self.sad.current(reqid).map(|sa| sa.id.spi.0), "workers have something else");
         there
     }
 
-    pub(super) fn receives(&self) -> Vec<u32> {
+    pub(crate) fn receives(&self) -> Vec<u32> {
         self.fake.inbound.iter().filter(|(_, sa)| !sa.borrow().stopped).map(|((_, spi), _)| spi.0).collect()
     }
 
-    pub(super) fn states(&self, reqid: u32) -> Vec<(u32, State)> {
+    pub(crate) fn states(&self, reqid: u32) -> Vec<(u32, State)> {
         self.sad.of_tunnel(reqid).map(|sa| (sa.id.spi.0, self.sad.state(sa))).collect()
     }
 
     /// Control is killed, and starts again with what the journal has.
-    pub(super) fn restart_control(&mut self) -> Vec<Serial> {
+    pub(crate) fn restart_control(&mut self) -> Vec<Serial> {
         self.check();
         let saved = self.saved();
         self.restart_with(saved)
     }
 
     /// What happens every second. Half of the keys are used with a window.
+<<<<<<< HEAD
     pub(super) fn check(&mut self) {
         self.moved.extend(self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1));
+=======
+    pub(crate) fn check(&mut self) {
+        self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1);
+>>>>>>> foreign
     }
 
-    pub(super) fn saved(&self) -> Vec<(Saved, u64)> {
+    pub(crate) fn saved(&self) -> Vec<(Saved, u64)> {
         self.sad.sas().filter_map(|sa| Some((self.sad.saved(sa.serial)?, sa.key))).collect()
     }
 
-    pub(super) fn restart_with(&mut self, saved: Vec<(Saved, u64)>) -> Vec<Serial> {
+    pub(crate) fn restart_with(&mut self, saved: Vec<(Saved, u64)>) -> Vec<Serial> {
         self.sad = Sad::default();
         self.fake = std::mem::take(&mut self.fake).restarted();
         self.set_tunnels();

@@ -2,5 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod cases;
-mod fake;
+pub(crate) mod fake;
 mod model;

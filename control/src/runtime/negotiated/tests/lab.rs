@@ -105,7 +105,7 @@ impl Lab {
         let (feed, _) = SaFeed::new(stats.iter().cloned(), 64);
         let compiler = Compiler::new(config::parse_str(CONFIG).unwrap(), vec![[2, 0, 0, 0, 0, 1]]);
         let backends = Backends::choose(CryptoBackend::Auto).unwrap();
-        let negotiated = Negotiated::default();
+        let negotiated = Negotiated::new(Owner { number: 5, incarnation: 1 });
         let mut parts = Parts { negotiated, feed, backends, compiler, stats };
         let run = directory.path().join("run");
         parts.on(|negotiated, gear| negotiated.open(&run, 5, gear, clock::moment()).unwrap());
