@@ -62,9 +62,10 @@ impl Client {
         message: &Message,
         mut take: impl FnMut(Section) + Send,
     ) -> Result<(), ViciError> {
-        self.packets.register(EVENT_REGISTER, event).await?;
-        self.ask(command, message, Some(event), &mut take).await?;
-        self.packets.register(EVENT_UNREGISTER, event).await
+        in_step(&mut self.out_of_step, event, self.packets.register(EVENT_REGISTER, event)).await?;
+        let asked = self.ask(command, message, Some(event), &mut take).await;
+        let ended = in_step(&mut self.out_of_step, event, self.packets.register(EVENT_UNREGISTER, event)).await;
+        asked.and(ended)
     }
 
     async fn ask(
@@ -75,14 +76,11 @@ impl Client {
         take: &mut (dyn FnMut(Section) + Send),
     ) -> Result<Section, ViciError> {
         let body = message.encoded()?;
-        if self.out_of_step {
-            return Err(std::io::Error::other("an earlier request was given up").into());
-        }
-        self.out_of_step = true;
+        let packets = &mut self.packets;
         let exchange = async {
-            self.packets.send(CMD_REQUEST, command, body).await?;
+            packets.send(CMD_REQUEST, command, body).await?;
             loop {
-                let packet = self.packets.receive().await?;
+                let packet = packets.receive().await?;
                 match (packet.kind, event) {
                     (CMD_RESPONSE, _) => return Ok(Section::decode(&packet.body)?),
                     (CMD_UNKNOWN, _) => return Err(ViciError::Unknown(command.to_owned())),
@@ -91,17 +89,32 @@ impl Client {
                 }
             }
         };
-        let seconds = PATIENCE.as_secs();
-        let answer = timeout(PATIENCE, exchange)
-            .await
-            .map_err(|_| ViciError::Timeout { command: command.to_owned(), seconds })??;
-        self.out_of_step = false;
+        let answer = in_step(&mut self.out_of_step, command, exchange).await?;
         if answer.value("success") == Some("no") {
             let reason = answer.value("errmsg").unwrap_or("no reason given").to_owned();
             return Err(ViciError::Refused { command: command.to_owned(), reason });
         }
         Ok(answer)
     }
+}
+
+/// One exchange after the other, each with an end. A refusal leaves the connection in order; when anything else goes
+/// wrong, or the exchange is dropped halfway, it is `out_of_step`.
+async fn in_step<T>(
+    out_of_step: &mut bool,
+    what: &str,
+    exchange: impl Future<Output = Result<T, ViciError>>,
+) -> Result<T, ViciError> {
+    if *out_of_step {
+        return Err(std::io::Error::other("an earlier request was given up").into());
+    }
+    *out_of_step = true;
+    let seconds = PATIENCE.as_secs();
+    let outcome = timeout(PATIENCE, exchange)
+        .await
+        .unwrap_or_else(|_| Err(ViciError::Timeout { command: what.to_owned(), seconds }));
+    *out_of_step = outcome.as_ref().is_err_and(|error| !error.is_refusal());
+    outcome
 }
 
 /// A connection for events.
@@ -292,6 +305,8 @@ mod tests {
             answer(&Message::new().value("version", "5.9.8")),
             answer(&Message::new().value("success", "no").value("errmsg", "invalid value for: local_addrs")),
             packet(CMD_UNKNOWN, None, &Message::new()),
+            packet(EVENT_UNKNOWN, None, &Message::new()),
+            answer(&Message::new().value("version", "5.9.8")),
         ]);
         let mut client = Client::connect(&path).await.unwrap();
         let version = client.request("version", &Message::new()).await.unwrap();
@@ -303,6 +318,28 @@ mod tests {
         );
         let unknown = client.request("dance", &Message::new()).await.unwrap_err();
         assert!(matches!(&unknown, ViciError::Unknown(command) if command == "dance"));
+        let unknown = client.stream("list-sas", "dances", &Message::new(), |_| ()).await.unwrap_err();
+        assert!(unknown.is_refusal(), "{unknown}");
+        let long = Message::new().list("certs", vec!["x".repeat(60_000); 10]);
+        let too_long = client.request("load-conn", &long).await.unwrap_err();
+        assert!(too_long.is_refusal(), "{too_long}");
+        // After all that, the connection is in order.
+        let version = client.request("version", &Message::new()).await.unwrap();
+        assert_eq!(version.value("version"), Some("5.9.8"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_hangs_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vici");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let mut client = Client::connect(&path).await.unwrap();
+        let all = Message::new();
+        let hung = client.stream("list-sas", "list-sa", &all, |_| ());
+        let hung = timeout(10 * PATIENCE, hung).await.expect("it does not wait for ever").unwrap_err();
+        assert!(matches!(hung, ViciError::Timeout { .. }), "{hung}");
+        let after = client.request("version", &Message::new()).await.unwrap_err();
+        assert!(!after.is_refusal(), "the connection is not used again: {after}");
     }
 
     #[tokio::test]
