@@ -24,6 +24,8 @@ use crate::ike::wanted::Wanted;
 const STEADY: Duration = Duration::from_secs(60);
 /// Longest wait between two tries.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+/// charon is asked something after this time, so that one that hangs does not go unnoticed where nothing is negotiated.
+const ASKED_AGAIN: Duration = Duration::from_secs(30);
 /// What charon has refused is offered to it again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,8 @@ pub(super) struct Session {
     pub(super) client: Client,
     pub(super) events: Events,
     pub(super) version: String,
+    /// When it was last asked whether it is there.
+    asked: Instant,
 }
 
 pub(super) struct Daemon {
@@ -162,8 +166,20 @@ impl Daemon {
         if std::mem::take(&mut self.changed) {
             self.list(&Message::new().value("noblock", "yes")).await;
         }
+        self.ask_whether_it_is_there().await;
         if self.session.is_none() && !self.is_needed() {
             self.tell(CharonState::Idle, None);
+        }
+    }
+
+    async fn ask_whether_it_is_there(&mut self) {
+        let Some(session) = self.session.as_mut().filter(|session| session.asked.elapsed() >= ASKED_AGAIN)
+        else {
+            return;
+        };
+        session.asked = Instant::now();
+        if let Err(error) = session.client.request("version", &Message::new()).await {
+            self.lost(&error.to_string());
         }
     }
 
@@ -206,7 +222,7 @@ impl Daemon {
         let version = client.request("version", &Message::new()).await?;
         let version = version.value("version").unwrap_or("?").to_owned();
         let events = Events::subscribe(vici, &EVENTS).await?;
-        Ok(Session { client, events, version })
+        Ok(Session { client, events, version, asked: Instant::now() })
     }
 
     /// It runs and does not answer. Ours is started anew then.

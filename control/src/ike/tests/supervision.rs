@@ -19,6 +19,23 @@ async fn a_charon_that_is_killed_is_started_and_loaded_again() {
 }
 
 #[tokio::test]
+async fn a_charon_that_hangs_is_noticed_though_nobody_asks_and_started_again() {
+    let place = Place::new("hang");
+    let ike = place.ike(one("198.51.100.1", "secret"));
+    let before = until(&ike, "it runs", runs).await;
+    Command::new("kill").args(["-STOP", &pid(&before).to_string()]).output().unwrap();
+    let start = Instant::now();
+    while ike.view().status().state == CharonState::Running {
+        // Asked after 30 s, and 10 s to answer.
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody has noticed");
+        sleep(Duration::from_millis(200)).await;
+    }
+    let after = until(&ike, "it runs again", |page| runs(page) && pid(page) != pid(&before)).await;
+    assert_eq!(after.charon.unwrap().restarts, 1);
+    ike.stop().await;
+}
+
+#[tokio::test]
 async fn a_charon_outlives_a_crash_of_ours_and_is_found_again() {
     let place = Place::new("adopt");
     let mut first = Charon::new(place.settings()).unwrap();
