@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_secs(60);
 /// Lines about peers that belong to no tunnel, in [`AGAIN`], all together.
 const STRANGERS: u32 = 20;
-/// Subjects that are remembered.
-const MAX: usize = 4096;
+/// What was said longer ago is forgotten, and how often it was kept back since.
+const FORGOTTEN: Duration = Duration::from_secs(2 * AGAIN.as_secs());
 
-/// Who was said what about, when.
+/// Who was said what about, when. No larger than there are tunnels, and causes for each, and a few strangers.
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     said: HashMap<(String, &'static str), Said>,
@@ -28,7 +28,8 @@ struct Said {
 }
 
 impl Limiter {
-    /// Whether a line may be printed; the answer is how often it was kept back before.
+    /// Whether a line may be printed; the answer is how often it was kept back before. A `known` subject names tunnels
+    /// and no address: anybody may send from many.
     pub(super) fn admit(
         &mut self,
         now: Instant,
@@ -40,15 +41,9 @@ impl Limiter {
         if now.saturating_duration_since(since) >= AGAIN {
             self.since = Some(now);
             self.strangers = 0;
+            self.said.retain(|_, said| now.saturating_duration_since(said.at) < FORGOTTEN);
         }
         if !known && self.strangers >= STRANGERS {
-            self.hidden += 1;
-            return None;
-        }
-        if self.said.len() >= MAX {
-            self.said.retain(|_, said| now.saturating_duration_since(said.at) < AGAIN);
-        }
-        if self.said.len() >= MAX {
             self.hidden += 1;
             return None;
         }
@@ -114,10 +109,13 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut limiter = Limiter::default();
-        let now = Instant::now();
-        for n in 0..10_000 {
-            limiter.admit(now, &n.to_string(), "x", true);
+        let start = Instant::now();
+        let (tunnels, kinds) = (["a/b", "a/c", "a/d"], ["secret", "selectors"]);
+        for n in 0..100_000_u64 {
+            let now = start + Duration::from_millis(n * 10);
+            limiter.admit(now, &n.to_string(), "x", false);
+            limiter.admit(now, tunnels[n as usize % 3], kinds[n as usize % 2], true);
+            assert!(limiter.said.len() <= tunnels.len() * kinds.len() + 3 * STRANGERS as usize);
         }
-        assert_eq!(limiter.said.len(), MAX);
     }
 }

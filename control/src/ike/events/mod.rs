@@ -123,11 +123,10 @@ impl Watcher {
             let failure = Failure { text: text.clone(), at: now, count: before + 1 };
             self.failures.insert(tunnel.clone(), failure);
         }
-        let subject = failed.subject();
         let known = !failed.tunnels.is_empty();
-        let before = self.limiter.admit(now, &subject, failed.cause.kind(), known)?;
+        let before = self.limiter.admit(now, &failed.limited_by(), failed.cause.kind(), known)?;
         let again = if before > 0 { format!(" ({before} more like this before)") } else { String::new() };
-        Some(Line { failed: true, text: format!("{subject}: {text}{again}") })
+        Some(Line { failed: true, text: format!("{}: {text}{again}", failed.subject()) })
     }
 }
 

@@ -26,6 +26,11 @@ pub(super) struct Failed {
 }
 
 impl Failed {
+    /// What the log is limited by: the tunnel, wherever its packets come from; else the address.
+    pub(super) fn limited_by(&self) -> String {
+        if self.tunnels.is_empty() { self.subject() } else { self.tunnels.join(", ") }
+    }
+
     /// What the line begins with.
     pub(super) fn subject(&self) -> String {
         let of = match &*self.tunnels {

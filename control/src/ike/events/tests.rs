@@ -339,6 +339,15 @@ fn the_last_failure_of_a_tunnel_is_kept_and_counted() {
 }
 
 #[test]
+fn one_tunnel_is_not_said_again_for_each_address() {
+    let mut watcher = Watcher::default();
+    let from = |n: u8| EXPIRED.replace("192.0.2.77", &format!("198.51.100.{n}"));
+    let lines: usize = (0..100).map(|n| hear(&mut watcher, &from(n), &n.to_string()).len()).sum();
+    assert_eq!(lines, 1);
+    assert_eq!(watcher.failure("acme/cert").unwrap().count, 100);
+}
+
+#[test]
 fn a_peer_cannot_write_into_the_log_what_it_likes() {
     let long = "x".repeat(60_000);
     let log = format!(
