@@ -116,10 +116,8 @@ impl Loader {
             }
             if let Some(answer) = report.take(file, charon.request("load-key", key).await)? {
                 let id = answer.value("id").unwrap_or_default().to_owned();
-                let before = self.keys.insert(file.clone(), (key.clone(), id.clone()));
-                if let Some((_, old)) = before.filter(|(_, old)| *old != id) {
-                    report
-                        .take(file, charon.request("unload-key", &Message::new().value("id", old)).await)?;
+                if let Some((_, old)) = self.keys.insert(file.clone(), (key.clone(), id)) {
+                    self.unload_key(charon, file, old, report).await?;
                 }
             }
         }
@@ -191,12 +189,23 @@ impl Loader {
         let gone = self.keys.keys().filter(|file| !wanted.keys.contains_key(*file));
         for file in gone.cloned().collect::<Vec<_>>() {
             let Some((_, id)) = self.keys.remove(&file) else { continue };
-            // The same key may have come from another file too.
-            if !self.keys.values().any(|(_, other)| *other == id) {
-                report.take(&file, charon.request("unload-key", &Message::new().value("id", id)).await)?;
-            }
+            self.unload_key(charon, &file, id, report).await?;
         }
         self.certificates.retain(|file, _| wanted.certificates.contains_key(file));
+        Ok(())
+    }
+
+    /// A file does not hold this key any more; another file may.
+    async fn unload_key(
+        &self,
+        charon: &mut Client,
+        file: &str,
+        id: String,
+        report: &mut Report,
+    ) -> Result<(), ViciError> {
+        if !self.keys.values().any(|(_, other)| *other == id) {
+            report.take(file, charon.request("unload-key", &Message::new().value("id", id)).await)?;
+        }
         Ok(())
     }
 }

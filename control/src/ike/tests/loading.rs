@@ -93,6 +93,15 @@ async fn a_key_is_loaded_exchanged_and_unloaded() {
     let second = names(&mut client, "get-keys", "keys").await;
     assert_eq!((first.len(), second.len()), (1, 1));
     assert_ne!(first, second);
+    // Two files hold the same, and one of them gets another.
+    let both = wanted.keys["/etc/a.pem"].clone();
+    wanted.keys.insert("/etc/b.pem".into(), both);
+    loader.bring(&mut client, &wanted).await.unwrap();
+    assert_eq!(names(&mut client, "get-keys", "keys").await, second);
+    wanted.keys.insert("/etc/a.pem".into(), key());
+    loader.bring(&mut client, &wanted).await.unwrap();
+    let third = names(&mut client, "get-keys", "keys").await;
+    assert!(third.len() == 2 && third.contains(&second[0]), "b.pem holds {second:?} still: {third:?}");
     loader.bring(&mut client, &Wanted::default()).await.unwrap();
     assert!(names(&mut client, "get-keys", "keys").await.is_empty());
     charon.stop().await;
