@@ -60,6 +60,10 @@ impl Loader {
 
     /// What to pass to [`Loader::new`] after a restart of ours.
     pub fn fingerprints(&self) -> BTreeMap<String, Fingerprint> {
+        // Nobody has seen what charon holds of it yet.
+        if !self.surveyed {
+            return self.recalled.clone();
+        }
         let known = self.connections.iter();
         known.filter_map(|(name, known)| Some((name.clone(), known.peers?))).collect()
     }

@@ -47,6 +47,12 @@ async fn what_differs_is_loaded_and_nothing_else() {
     charon.stop().await;
 }
 
+#[test]
+fn what_is_recalled_stays_known_until_charon_is_asked() {
+    let recalled = BTreeMap::from([("acme/dc1".to_owned(), [7; 32])]);
+    assert_eq!(Loader::new(recalled.clone()).fingerprints(), recalled);
+}
+
 #[tokio::test]
 async fn what_charon_refuses_is_named_and_the_rest_is_loaded() {
     let place = Place::new("refuse");
