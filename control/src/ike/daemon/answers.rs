@@ -90,8 +90,8 @@ impl Daemon {
 
     /// Notes how the tunnels are.
     pub(super) fn tell_tunnels(&mut self) {
-        let failing = self.watcher.failures().keys().filter(|tunnel| !self.up.contains(*tunnel));
-        let failing: Vec<String> = failing.cloned().collect();
+        let failing = self.watcher.failing().filter(|tunnel| !self.up.contains(*tunnel));
+        let failing: Vec<String> = failing.map(str::to_owned).collect();
         let mut shared = lock(&self.shared);
         shared.negotiated = self.up.len() as u64;
         shared.tunnels = self.wanted.connections.len() as u64;

@@ -14,7 +14,7 @@ mod saying;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 pub use failure::Failure;
@@ -54,6 +54,8 @@ pub struct Watcher {
     negotiations: Negotiations,
     /// The last failure of each tunnel.
     failures: BTreeMap<String, Failure>,
+    /// Tunnels that have failed and not come up since.
+    failing: BTreeSet<String>,
     limiter: Limiter,
 }
 
@@ -63,14 +65,15 @@ impl Watcher {
         self.failures.get(tunnel)
     }
 
-    /// The last failures of all tunnels that had one.
-    pub fn failures(&self) -> &BTreeMap<String, Failure> {
-        &self.failures
+    /// Tunnels whose last negotiation has failed: they have not come up since.
+    pub fn failing(&self) -> impl Iterator<Item = &str> {
+        self.failing.iter().map(String::as_str)
     }
 
     /// Forgets tunnels that are not wanted any more.
     pub fn keep(&mut self, wanted: &Wanted) {
         self.failures.retain(|tunnel, _| wanted.connections.contains_key(tunnel));
+        self.failing.retain(|tunnel| wanted.connections.contains_key(tunnel));
     }
 
     /// charon is another one: its numbers begin again.
@@ -81,6 +84,11 @@ impl Watcher {
 
     /// Takes an event.
     pub fn take(&mut self, now: Instant, event: &str, message: &Section, wanted: &Wanted) -> Vec<Line> {
+        if event == "child-updown" && message.is("up") {
+            message.sections().for_each(|(tunnel, _)| {
+                self.failing.remove(tunnel);
+            });
+        }
         match event {
             "log" => self.log(now, message, wanted),
             // That one ended before it stood has been said with its reason.
@@ -122,6 +130,7 @@ impl Watcher {
             let before = self.failures.get(tunnel).map_or(0, |failure| failure.count);
             let failure = Failure { text: text.clone(), at: now, count: before + 1 };
             self.failures.insert(tunnel.clone(), failure);
+            self.failing.insert(tunnel.clone());
         }
         let known = !failed.tunnels.is_empty();
         let before = self.limiter.admit(now, &failed.limited_by(), failed.cause.kind(), known)?;

@@ -334,8 +334,28 @@ fn the_last_failure_of_a_tunnel_is_kept_and_counted() {
     let failure = watcher.failure("acme/dc1").unwrap();
     assert!(failure.text.starts_with("wrong pre-shared key"));
     assert_eq!(failure.count, 2);
+    assert_eq!(watcher.failing().collect::<Vec<_>>(), ["acme/dc1"]);
     watcher.keep(&Wanted::default());
     assert!(watcher.failure("acme/dc1").is_none());
+    assert_eq!(watcher.failing().count(), 0);
+}
+
+#[test]
+fn a_tunnel_that_came_up_since_is_not_failing() {
+    let mut watcher = Watcher::default();
+    hear(&mut watcher, SECRET, "1");
+    let updown = |up: &str| {
+        let event = Message::new().value("up", up).section("acme/dc1", &Message::new());
+        Section::decode(event.encoded().unwrap()).unwrap()
+    };
+    watcher.take(Instant::now(), "child-updown", &updown("no"), &wanted());
+    assert_eq!(watcher.failing().count(), 1);
+    watcher.take(Instant::now(), "child-updown", &updown("yes"), &wanted());
+    watcher.take(Instant::now(), "child-updown", &updown("no"), &wanted());
+    assert_eq!(watcher.failing().count(), 0);
+    assert_eq!(watcher.failure("acme/dc1").unwrap().count, 1, "it is shown still");
+    hear(&mut watcher, SECRET, "2");
+    assert_eq!(watcher.failing().count(), 1);
 }
 
 #[test]
