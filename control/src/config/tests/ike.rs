@@ -382,6 +382,15 @@ fn tunnels_of_one_router() {
         "{problems:?}"
     );
     valid(&two(&anywhere("a.example", "always"), &anywhere("b.example", "always")));
+    let there = |tunnel: String| tunnel.replace("remote: any", "remote: 192.0.2.77");
+    let problems =
+        super::problems(&two(&there(anywhere("a.example", "auto")), &there(anywhere("b.example", "always"))));
+    assert!(
+        problems[0].contains("ike, whose remote is 192.0.2.77, too") && problems.len() == 1,
+        "two routers behind one address: {problems:?}"
+    );
+    valid(&two(&there(anywhere("a.example", "always")), &there(anywhere("b.example", "always"))));
+    valid(&two(&there(anywhere("a.example", "auto")), &anywhere("b.example", "always")));
 }
 
 proptest! {

@@ -30,8 +30,8 @@ enum LocalId<'a> {
 #[derive(Default)]
 pub(super) struct Routers<'a> {
     pairs: HashMap<(LocalId<'a>, String), (&'a Name, &'a Name)>,
-    /// Of the tunnels whose remote is any, by endpoint.
-    anywhere: HashMap<&'a Name, (NatT, String)>,
+    /// Of the tunnels that are answered alike, the first: by endpoint and remote.
+    answered: HashMap<(&'a Name, Remote), (NatT, String)>,
 }
 
 impl<'a> Check<'a> {
@@ -93,7 +93,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// charon answers the first message before it knows who sent it.
+    /// charon answers the first message before it knows more of its sender than the address.
     fn one_answer(
         &mut self,
         tunnel: &'a TunnelConfig,
@@ -101,14 +101,15 @@ impl<'a> Check<'a> {
         routers: &mut Routers<'a>,
         path: &str,
     ) {
-        if tunnel.remote != Remote::Any {
-            return;
-        }
-        let first = routers.anywhere.entry(&tunnel.endpoint).or_insert_with(|| (ike.nat_t, path.to_owned()));
+        let same = (&tunnel.endpoint, tunnel.remote);
+        let first = routers.answered.entry(same).or_insert_with(|| (ike.nat_t, path.to_owned()));
         if first.0 != ike.nat_t {
-            let message = format!("is not that of {}, whose remote is any, too", first.1);
-            let fix = "who comes from anywhere is answered before it is known who it is: write the same for all of an \
-                       endpoint's tunnels with remote: any";
+            let remote = tunnel.remote.address().map_or_else(|| "any".to_owned(), |address| address.to_string());
+            let message = format!("is not that of {}, whose remote is {remote}, too", first.1);
+            let fix = format!(
+                "a router is answered before it is known which of them it is: write the same for all of an endpoint's \
+                 tunnels with remote: {remote}"
+            );
             self.error(&format!("{path}.nat_t"), message, fix);
         }
     }
