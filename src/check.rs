@@ -26,10 +26,14 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
         Ok(valid) => Verdict { valid: true, problems: Vec::new(), warnings: rows(valid.warnings()) },
         Err(problems) => Verdict { valid: false, problems: rows(problems), warnings: Vec::new() },
     };
-    // The files that it names may be on another machine.
+    // The files that it names may be on another machine. What those hold that are here is right or wrong.
     if let Ok(valid) = &checked {
-        verdict.warnings.extend(rows(&Credentials::check(valid)));
+        let found = Credentials::check(valid);
+        verdict.warnings.extend(rows(&found.unread));
+        verdict.valid = found.wrong.is_empty();
+        verdict.problems.extend(rows(&found.wrong));
     }
+    let config_is_right = verdict.valid;
     // Whether the associations are right depends on the configuration.
     let mut associations = None;
     if let (Ok(valid), Some(file)) = (&checked, &args.static_sas) {
@@ -55,7 +59,7 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
         }
     }
     let files = match &args.static_sas {
-        Some(sas) if checked.is_ok() => sas.display().to_string(),
+        Some(sas) if config_is_right => sas.display().to_string(),
         _ => file.clone(),
     };
     match (checked, verdict.problems.len()) {

@@ -104,7 +104,8 @@ impl<'a> Check<'a> {
         let same = (&tunnel.endpoint, tunnel.remote);
         let first = routers.answered.entry(same).or_insert_with(|| (ike.nat_t, path.to_owned()));
         if first.0 != ike.nat_t {
-            let remote = tunnel.remote.address().map_or_else(|| "any".to_owned(), |address| address.to_string());
+            let remote =
+                tunnel.remote.address().map_or_else(|| "any".to_owned(), |address| address.to_string());
             let message = format!("is not that of {}, whose remote is {remote}, too", first.1);
             let fix = format!(
                 "a router is answered before it is known which of them it is: write the same for all of an endpoint's \

@@ -27,6 +27,21 @@ pub struct Credentials {
     certificates: BTreeMap<PathBuf, Vec<Vec<u8>>>,
 }
 
+/// What is wrong with the files of a configuration.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Files that are not here, or that are not read here as they are. On the machine that needs them they may be right.
+    pub unread: Vec<Problem>,
+    /// Files that do not hold what they should, on whatever machine.
+    pub wrong: Vec<Problem>,
+}
+
+/// Why a file is of no use.
+enum Unfit {
+    Unread(Refusal),
+    Wrong(Refusal),
+}
+
 /// The files may be read again any time: they are named, their contents are not.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,35 +56,45 @@ impl Credentials {
     /// # Errors
     /// All files that are missing, that others can read, or that do not hold what they should.
     pub fn read(config: &ValidConfig) -> Result<Self, Vec<Problem>> {
-        let mut credentials = Self::default();
-        let mut problems = Vec::new();
-        for named in config.files() {
-            if let Err(refusal) = credentials.add(named) {
-                problems.push(named.problem(&refusal.message, refusal.fix));
-            }
-        }
-        if problems.is_empty() { Ok(credentials) } else { Err(Problems::listed(problems)) }
+        let (credentials, Findings { mut unread, wrong }) = Self::look(config);
+        unread.extend(wrong);
+        if unread.is_empty() { Ok(credentials) } else { Err(Problems::listed(unread)) }
     }
 
     /// The same, for a configuration of another machine: what is wrong with the files, and nothing of what they hold.
-    pub fn check(config: &ValidConfig) -> Vec<Problem> {
-        Self::read(config).err().unwrap_or_default()
+    pub fn check(config: &ValidConfig) -> Findings {
+        let (_, Findings { unread, wrong }) = Self::look(config);
+        Findings { unread: Problems::listed(unread), wrong: Problems::listed(wrong) }
     }
 
-    fn add(&mut self, named: &NamedFile) -> Result<(), Refusal> {
+    fn look(config: &ValidConfig) -> (Self, Findings) {
+        let (mut credentials, mut findings) = (Self::default(), Findings::default());
+        for named in config.files() {
+            let (list, refusal) = match credentials.add(named) {
+                Ok(()) => continue,
+                Err(Unfit::Unread(refusal)) => (&mut findings.unread, refusal),
+                Err(Unfit::Wrong(refusal)) => (&mut findings.wrong, refusal),
+            };
+            list.push(named.problem(&refusal.message, refusal.fix));
+        }
+        (credentials, findings)
+    }
+
+    fn add(&mut self, named: &NamedFile) -> Result<(), Unfit> {
         let file = &named.file;
         match named.kind {
             FileKind::Psk if !self.psks.contains_key(file) => {
-                let (text, _) = secret_file::read(file, "key", MAX_PSK_BYTES)?;
-                self.psks.insert(file.clone(), psk(&text)?);
+                let (text, _) = secret_file::read(file, "key", MAX_PSK_BYTES).map_err(Unfit::Unread)?;
+                self.psks.insert(file.clone(), psk(&text).map_err(Unfit::Wrong)?);
             }
             FileKind::PrivateKey if !self.keys.contains_key(file) => {
-                let (text, _) = secret_file::read(file, "key", MAX_FILE_BYTES)?;
-                private_key(&text)?;
+                let (text, _) = secret_file::read(file, "key", MAX_FILE_BYTES).map_err(Unfit::Unread)?;
+                private_key(&text).map_err(Unfit::Wrong)?;
                 self.keys.insert(file.clone(), text);
             }
             FileKind::Certificate | FileKind::Authorities if !self.certificates.contains_key(file) => {
-                self.certificates.insert(file.clone(), certificates(file)?);
+                let bytes = public(file).map_err(Unfit::Unread)?;
+                self.certificates.insert(file.clone(), certificates(&bytes).map_err(Unfit::Wrong)?);
             }
             _ => {}
         }
@@ -132,8 +157,8 @@ fn private_key(text: &[u8]) -> Result<(), Refusal> {
     Err(refusal("holds no private key", "write an RSA or ECDSA key into it, PEM or DER"))
 }
 
-/// Certificates are nobody's secret, but not everybody may choose whom we trust.
-fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, Refusal> {
+/// What a file holds that anybody may read.
+fn public(file: &Path) -> Result<Vec<u8>, Refusal> {
     let unreadable = |error: std::io::Error| {
         refusal(&format!("cannot be read: {error}"), "check the path, and who may read it")
     };
@@ -142,7 +167,10 @@ fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, Refusal> {
         let message = format!("is not a regular file of at most {MAX_FILE_BYTES} bytes");
         return Err(refusal(&message, "check that this is the right file"));
     }
-    let bytes = std::fs::read(file).map_err(unreadable)?;
-    pem::certificates(&bytes)
+    std::fs::read(file).map_err(unreadable)
+}
+
+fn certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    pem::certificates(bytes)
         .map_err(|message| refusal(message, "write X.509 certificates into it, PEM or DER"))
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, Findings};
 pub use daemon::strongswan_conf;
 
 use super::vici::Message;

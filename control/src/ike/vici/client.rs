@@ -64,7 +64,8 @@ impl Client {
     ) -> Result<(), ViciError> {
         in_step(&mut self.out_of_step, event, self.packets.register(EVENT_REGISTER, event)).await?;
         let asked = self.ask(command, message, Some(event), &mut take).await;
-        let ended = in_step(&mut self.out_of_step, event, self.packets.register(EVENT_UNREGISTER, event)).await;
+        let ended =
+            in_step(&mut self.out_of_step, event, self.packets.register(EVENT_UNREGISTER, event)).await;
         asked.and(ended)
     }
 

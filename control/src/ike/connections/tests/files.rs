@@ -3,6 +3,7 @@
 use tempfile::tempdir;
 
 use super::{config, write};
+use crate::config::Problem;
 use crate::ike::connections::Credentials;
 
 const ONE: &str = "\
@@ -20,14 +21,22 @@ const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\
 
 /// What is said of files with these contents and modes.
 fn problems(ike: &str, files: &[(&str, &[u8], u32)]) -> Vec<String> {
+    let (mut problems, wrong) = unread_and_wrong(ike, files);
+    problems.extend(wrong);
+    problems
+}
+
+/// Of those that cannot be read, and of those that hold something else.
+fn unread_and_wrong(ike: &str, files: &[(&str, &[u8], u32)]) -> (Vec<String>, Vec<String>) {
     let directory = tempdir().unwrap();
     for (name, bytes, mode) in files {
         write(directory.path(), name, bytes, *mode);
     }
     let config = config(&ONE.replace("IKE", ike), directory.path());
     let here = directory.path().to_str().unwrap().to_owned();
-    let problems = Credentials::check(&config).into_iter();
-    problems.map(|problem| problem.to_string().replace(&here, "DIR")).collect()
+    let found = Credentials::check(&config);
+    let text = |problem: &Problem| problem.to_string().replace(&here, "DIR");
+    (found.unread.iter().map(text).collect(), found.wrong.iter().map(text).collect())
 }
 
 /// The secret that a file means; empty: it is refused.
@@ -91,6 +100,14 @@ fn who_else_can_read_it_is_told() {
     };
     assert_eq!(problems(CERTIFICATES, &files(0o600)), Vec::<String>::new());
     assert!(problems(CERTIFICATES, &files(0o644))[0].contains("private_key: DIR/a.key has mode 0644"));
+}
+
+#[test]
+fn what_a_file_holds_is_wrong_on_any_machine() {
+    let (unread, wrong) =
+        unread_and_wrong(CERTIFICATES, &[("a.pem", KEY.as_bytes(), 0o644), ("a.key", KEY.as_bytes(), 0o644)]);
+    assert_eq!((unread.len(), wrong.len()), (2, 1), "{unread:?} {wrong:?}");
+    assert!(wrong[0].contains("a.pem holds no certificate"), "{wrong:?}");
 }
 
 #[test]
