@@ -156,8 +156,8 @@ def sa_records():
     """Names and inputs of the target `sa_record`."""
     for name, state, sa in [("current", b"\1", GCM), ("retiring", b"\2" + struct.pack("!Q", 5 * 10**9), GCM),
                             ("pending", b"\0", add_sa(ID6, 0, 28, bytes(36)))]:
-        progress = struct.pack("!4Q", 1 << 33, 1500, 1, 2**64 - 1)
-        yield name, (b"penSA\0\0\1" + progress + counted(b"62c7ae4f-5d1b-4d6a-a9c5-2f0a1b7c8d9e") + struct.pack("!QQ", 1, 10**9)
+        progress = struct.pack("!3Q", 1 << 33, 1500, 1)
+        yield name, (b"penSA\0\0\2" + progress + counted(b"62c7ae4f-5d1b-4d6a-a9c5-2f0a1b7c8d9e") + struct.pack("!QQ", 1, 10**9)
                      + state + struct.pack("!I", 0x12345678) + counted(b"acme") + counted(b"dc1") + sa)
 
 

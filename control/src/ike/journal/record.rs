@@ -15,15 +15,13 @@ use crate::ike::protocol::{AddSa, DecodeError, EncodeError, Instance, MAX_FRAME}
 use crate::static_sas::TunnelName;
 
 /// Begins a record of this version.
-const MAGIC: [u8; 8] = *b"penSA\0\0\x01";
+const MAGIC: [u8; 8] = *b"penSA\0\0\x02";
 /// Where the progress is in a record.
 pub(super) const PROGRESS_AT: u64 = MAGIC.len() as u64;
 /// Bytes of it.
-pub(super) const PROGRESS_LEN: usize = 4 * 8;
+pub(super) const PROGRESS_LEN: usize = 3 * 8;
 /// Largest record, bytes.
 pub(super) const MAX_RECORD: u64 = MAX_FRAME as u64 + 1024;
-/// Stands for no time.
-const NEVER: u64 = u64::MAX;
 
 /// An SA, with what it takes to go on with it.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,8 +54,6 @@ pub enum State {
         /// The end of the grace.
         until: BootTime,
     },
-    /// At a hard limit: it carries nothing any more.
-    Ended,
 }
 
 /// What changes all the time in an SA.
@@ -70,8 +66,6 @@ pub struct Progress {
     pub bytes: u64,
     /// Packets so far.
     pub packets: u64,
-    /// When the last one came by.
-    pub last_used: Option<BootTime>,
 }
 
 /// Why a file is no record of ours.
@@ -107,7 +101,6 @@ impl Record {
             State::Pending => (0, None),
             State::Current => (1, None),
             State::Retiring { until } => (2, Some(until)),
-            State::Ended => (3, None),
         };
         w.u8(state);
         if let Some(until) = until {
@@ -146,7 +139,6 @@ impl Record {
             0 => State::Pending,
             1 => State::Current,
             2 => State::Retiring { until: take_time(r, "the end of the grace")? },
-            3 => State::Ended,
             other => return Err(DecodeError::Value { field: "the state", found: other.into() }.into()),
         };
         let paired = match r.u32("the paired SPI")? {
@@ -166,8 +158,7 @@ impl Progress {
     /// Its bytes in a record.
     pub(super) fn encode(&self) -> [u8; PROGRESS_LEN] {
         let mut bytes = [0; PROGRESS_LEN];
-        let last_used = self.last_used.map_or(NEVER, nanoseconds);
-        let values = [self.sequence, self.bytes, self.packets, last_used];
+        let values = [self.sequence, self.bytes, self.packets];
         for (field, value) in bytes.chunks_exact_mut(8).zip(values) {
             field.copy_from_slice(&value.to_be_bytes());
         }
@@ -176,28 +167,15 @@ impl Progress {
 
     fn take(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let field = "the progress";
-        let (sequence, bytes, packets) = (r.u64(field)?, r.u64(field)?, r.u64(field)?);
-        let last_used = Some(r.u64(field)?).filter(|time| *time != NEVER);
-        Ok(Self { sequence, bytes, packets, last_used: last_used.map(from_nanoseconds) })
+        Ok(Self { sequence: r.u64(field)?, bytes: r.u64(field)?, packets: r.u64(field)? })
     }
 }
 
-/// Enough for 584 years; what is later is the end of time.
-fn nanoseconds(time: BootTime) -> u64 {
-    u64::try_from(time.0.as_nanos()).unwrap_or(NEVER - 1).min(NEVER - 1)
-}
-
-fn from_nanoseconds(time: u64) -> BootTime {
-    BootTime(Duration::from_nanos(time))
-}
-
+/// Nanoseconds, enough for 584 years; what is later is the end of time.
 fn put_time(w: &mut Writer, time: BootTime) {
-    w.u64(nanoseconds(time));
+    w.u64(u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX));
 }
 
 fn take_time(r: &mut Reader<'_>, field: &'static str) -> Result<BootTime, DecodeError> {
-    match r.u64(field)? {
-        NEVER => Err(DecodeError::Value { field, found: NEVER }),
-        time => Ok(from_nanoseconds(time)),
-    }
+    Ok(BootTime(Duration::from_nanos(r.u64(field)?)))
 }

@@ -60,9 +60,11 @@ impl Store {
             let other = record
                 .paired
                 .and_then(|spi| serials.get(&(record.tunnel.clone(), !record.sa.flags.inbound, spi)));
-            match saved(serial, &record, other.copied(), now).filter(|_| is_named) {
-                Some(saved) => kept.push(Kept { saved, sa: record.sa }),
-                None => store.remove(serial),
+            if is_named {
+                let saved = saved(serial, &record, other.copied(), now);
+                kept.push(Kept { saved, sa: record.sa });
+            } else {
+                store.remove(serial);
             }
         }
         if found.unreadable + found.outdated > 0 {
@@ -127,18 +129,17 @@ impl Store {
     }
 }
 
-/// What the state machine has to know. `None`: nothing, the SA was at its end.
-fn saved(serial: Serial, record: &Record, pair: Option<Serial>, now: Moment) -> Option<Saved> {
+/// What the state machine has to know.
+fn saved(serial: Serial, record: &Record, pair: Option<Serial>, now: Moment) -> Saved {
     let direction = if record.sa.flags.inbound { Direction::Inbound } else { Direction::Outbound };
     let age = now.uptime.saturating_sub(record.installed.0);
     let (is_current, until) = match record.state {
         State::Pending => (false, None),
         State::Current => (true, None),
         State::Retiring { until } => (false, Some(until.0)),
-        State::Ended => return None,
     };
     let is_outbound = direction == Direction::Outbound;
-    Some(Saved {
+    Saved {
         serial,
         direction,
         id: record.sa.id,
@@ -158,7 +159,7 @@ fn saved(serial: Serial, record: &Record, pair: Option<Serial>, now: Moment) -> 
             packets: record.progress.packets,
             sequence: record.progress.sequence,
         },
-    })
+    }
 }
 
 fn state(saved: &Saved) -> State {
@@ -175,6 +176,5 @@ fn state(saved: &Saved) -> State {
 
 fn written(progress: Progress) -> Written {
     let Progress { bytes, packets, sequence } = progress;
-    // charon remembers itself when it saw an SA used last.
-    Written { sequence, bytes, packets, last_used: None }
+    Written { sequence, bytes, packets }
 }
