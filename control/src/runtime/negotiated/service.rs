@@ -33,7 +33,7 @@ impl<H: Host> Service<H> {
         self.0.with(|negotiated, gear| work(negotiated, gear, clock::moment()))
     }
 
-    /// Waits until all workers receive under an SA. If they do not, it is as if it had never come.
+    /// Waits until all workers receive under an SA. If they do not, it goes as if charon had deleted it.
     async fn applied(&self, charon: Instance, id: &SaId, generation: u64) -> Result<(), Refused> {
         let deadline = Instant::now() + APPLIED;
         loop {
