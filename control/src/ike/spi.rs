@@ -13,7 +13,7 @@ use super::protocol::{ErrorCode, Refused};
 
 /// Bits of the node's number, at the front.
 const NUMBER_BITS: u32 = 10;
-/// Largest number of a node.
+/// Largest number of a node: SPIs have no more room for it.
 pub const MAX_NODE_NUMBER: u16 = (1 << NUMBER_BITS) - 1;
 /// The bits that are random.
 const RANDOM: u32 = u32::MAX >> NUMBER_BITS;

@@ -14,6 +14,7 @@ use super::reader::Reader;
 use super::schema::*;
 use super::tree::{Kind, Node};
 use super::value;
+use crate::ike::spi::MAX_NODE_NUMBER;
 
 pub(super) use ports::MAX_MTU;
 
@@ -79,9 +80,6 @@ fn node_config(r: &mut Reader, node: &Node) -> Option<NodeConfig> {
     f.finish(r);
     Some(NodeConfig { name: name?, number, netns: netns?, socket, state })
 }
-
-/// SPIs have 10 bits for it.
-const MAX_NODE_NUMBER: u16 = 1023;
 
 /// The path of a unix socket: sockaddr_un has 108 bytes, one of them for the end.
 fn socket(r: &mut Reader, node: &Node, fix: &str) -> Option<PathBuf> {
