@@ -109,7 +109,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// As [`remove`], but there may be no such file.
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+fn remove_if_there(path: &Path) -> io::Result<()> {
     match remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
