@@ -30,9 +30,9 @@ impl Running {
 
     fn begin_to_negotiate(&mut self, wanted: Wanted) -> Result<(), RuntimeError> {
         let settings = self.settings()?;
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Files are made there, which is nothing to do with the lock held.
         let ike = Ike::start(settings, wanted)?;
-        state.ike = Some(ike.view());
+        self.lock().ike = Some(ike.view());
         self.ike = Some(ike);
         Ok(())
     }
