@@ -74,8 +74,10 @@ fn words(charon: &Charon) -> Vec<String> {
     words.extend(charon.version.as_ref().map(|version| format!("version {version}")));
     words.extend(charon.plugin.as_ref().map(|plugin| format!("plugin {plugin}")));
     words.extend(charon.uptime_s.map(|uptime| format!("up {}", duration(uptime))));
-    if charon.restarts > 0 {
-        words.push(format!("{} restarts", charon.restarts));
+    match charon.restarts {
+        0 => {}
+        1 => words.push("1 restart".to_owned()),
+        many => words.push(format!("{many} restarts")),
     }
     if let (Some(all), Some(half_open)) = (charon.ike_sas, charon.half_open) {
         words.push(format!("{all} IKE SAs, {half_open} half open"));
@@ -224,7 +226,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "charon: running, managed, process 77, version 5.9.8, plugin 0.1.0, up 1h, 1 restarts, 2 IKE SAs, 1 half open"
+            "charon: running, managed, process 77, version 5.9.8, plugin 0.1.0, up 1h, 1 restart, 2 IKE SAs, 1 half open"
         );
         assert_eq!(
             lines[1],
