@@ -194,6 +194,24 @@ fn bytes_and_packets_run_out() {
 }
 
 #[test]
+fn numbers_run_out() {
+    let mut lab = up();
+    lab.fake.last_number = 1000;
+    lab.fake.send_packets(TunnelId(1), 900);
+    lab.sad.numbers_run_out(TunnelId(1), Spi(0x2002));
+    lab.sad.numbers_run_out(TunnelId(2), Spi(0x2001));
+    assert!(lab.sad.take_events().is_empty(), "of another SA");
+    lab.sad.numbers_run_out(TunnelId(1), Spi(0x2001));
+    lab.sad.numbers_run_out(TunnelId(1), Spi(0x2001));
+    assert_eq!(lab.sad.take_events(), [expire(outbound(1, 0x2001), false)], "told once");
+    lab.fake.send_packets(TunnelId(1), 100);
+    lab.wait(SECOND);
+    assert_eq!(lab.sad.take_events(), [expire(outbound(1, 0x2001), true)]);
+    let ended = |notice: &Notice| matches!(notice, Notice::Ended { limit: Limit::Numbers, asked: true, .. });
+    assert!(lab.sad.take_notices().iter().any(ended));
+}
+
+#[test]
 fn a_hard_limit_goes_on_under_what_is_pending() {
     let mut lab = up();
     lab.wait(HOUR - SECOND);

@@ -37,16 +37,18 @@ pub(super) struct Fake {
     /// The largest number that was ever given out under each key, by any run of control.
     pub(super) given: BTreeMap<u64, u64>,
     pub(super) room: usize,
+    /// The last number that is given out under any key.
+    pub(super) last_number: u64,
 }
 
 impl Fake {
     pub(super) fn new() -> Self {
-        Self { room: usize::MAX, ..Self::default() }
+        Self { room: usize::MAX, last_number: u64::MAX, ..Self::default() }
     }
 
     /// What a restart of control leaves.
     pub(super) fn restarted(self) -> Self {
-        Self { given: self.given, room: self.room, ..Self::default() }
+        Self { given: self.given, room: self.room, last_number: self.last_number, ..Self::default() }
     }
 
     /// Packets that come in; false: nobody receives under this SPI.
@@ -66,9 +68,10 @@ impl Fake {
     pub(super) fn send_packets(&mut self, tunnel: TunnelId, packets: u64) -> Option<SaId> {
         let (id, sa) = self.outbound.get(&tunnel)?;
         let mut sa = sa.borrow_mut();
-        if sa.stopped {
+        if sa.stopped || sa.newest >= self.last_number {
             return None;
         }
+        let packets = packets.min(self.last_number - sa.newest);
         sa.packets += packets;
         sa.bytes += packets * 100;
         sa.newest += packets;
@@ -115,7 +118,13 @@ impl Workers<Made> for Fake {
     fn usage(&self, handle: &Handle) -> Usage {
         let sa = handle.borrow();
         let idle = (sa.packets > 0).then_some(Duration::ZERO);
-        Usage { bytes: sa.bytes, packets: sa.packets, newest: sa.newest, exhausted: false, idle }
+        Usage {
+            bytes: sa.bytes,
+            packets: sa.packets,
+            newest: sa.newest,
+            exhausted: sa.newest >= self.last_number,
+            idle,
+        }
     }
 }
 
@@ -127,6 +136,8 @@ pub(super) struct Lab {
     pub(super) homes: BTreeMap<u32, Home>,
     keys: u64,
     spis: u32,
+    /// What the journal was told every second, and has not been written yet.
+    pub(super) moved: Vec<(Serial, Progress)>,
 }
 
 pub(super) const CHARON: Instance = Instance(0xc4a0);
@@ -173,6 +184,7 @@ impl Lab {
             homes: (1..=2).map(|reqid| (reqid, home(reqid))).collect(),
             keys: 0,
             spis: 0x1000,
+            moved: Vec::new(),
         };
         lab.set_tunnels();
         lab.sad.hello(CHARON);
@@ -265,7 +277,7 @@ impl Lab {
 
     /// What happens every second. Half of the keys are used with a window.
     pub(super) fn check(&mut self) {
-        self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1);
+        self.moved.extend(self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1));
     }
 
     pub(super) fn saved(&self) -> Vec<(Saved, u64)> {

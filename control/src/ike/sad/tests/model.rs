@@ -98,25 +98,36 @@ impl Model {
         self.lab.now.uptime
     }
 
-    /// What a call leaves behind is written before it is answered.
+    /// What a call leaves behind is written before it is answered: what has changed, and no more.
     fn write_journal(&mut self) {
-        let all: Vec<Serial> = self.lab.sad.sas().map(|sa| sa.serial).collect();
-        self.lab.sad.take_changes();
-        let mut journal = BTreeMap::new();
-        for serial in all {
-            let key = self.lab.sad.sas().find(|sa| sa.serial == serial).unwrap().key;
-            if let Some(saved) = self.lab.sad.saved(serial) {
-                journal.insert(serial, (saved, key));
+        for (serial, progress) in std::mem::take(&mut self.lab.moved) {
+            if let Some((saved, _)) = self.journal.get_mut(&serial) {
+                saved.progress = progress;
             }
         }
-        self.journal = journal;
+        for (serial, change) in self.lab.sad.take_changes() {
+            match (change, self.lab.sad.saved(serial)) {
+                (Change::Changed, Some(saved)) => {
+                    if let Some((known, _)) = self.journal.get_mut(&serial) {
+                        *known = saved;
+                    }
+                }
+                (Change::Changed, None) | (Change::Gone, _) => {
+                    self.journal.remove(&serial);
+                }
+            }
+        }
     }
 
     fn add(&mut self, direction: Direction, reqid: u32, spi: u32, life: bool) -> bool {
         let lifetimes = if life { an_hour() } else { Lifetimes::default() };
-        let added = self.lab.add(self.charon, direction, reqid, spi, lifetimes).is_ok();
+        let added = self.lab.add(self.charon, direction, reqid, spi, lifetimes);
+        if let Ok(serial) = added {
+            let key = self.lab.sad.get(serial).unwrap().key;
+            self.journal.insert(serial, (self.lab.sad.saved(serial).unwrap(), key));
+        }
         self.write_journal();
-        added
+        added.is_ok()
     }
 
     fn child(&mut self, reqid: u32, life: bool, whole: bool) {
@@ -234,8 +245,17 @@ impl Model {
             }
             Step::Reconnect => self.hello(false),
             Step::Restart => {
-                let saved = std::mem::take(&mut self.journal).into_values().collect();
-                self.lab.restart_with(saved);
+                let read = |(saved, key): &(Saved, u64)| {
+                    // The journal knows which one is sent under, not what charon chose before.
+                    (Saved { chosen: u64::from(saved.current), ..saved.clone() }, *key)
+                };
+                let found: Vec<_> = self.journal.values().map(read).collect();
+                for (saved, _) in self.journal.values_mut() {
+                    saved.progress = saved.ahead();
+                }
+                for unwanted in self.lab.restart_with(found) {
+                    self.journal.remove(&unwanted);
+                }
                 self.write_journal();
                 self.check();
                 self.hello(true);
