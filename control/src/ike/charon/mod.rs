@@ -9,9 +9,9 @@ mod log;
 mod process;
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub use error::CharonError;
 use log::{LogFile, explain};
 use process::{Launch, Process};
 
+use super::run_directory;
 use super::vici::{Client, Message};
 
 /// How long it may take to answer after its start; it takes half a second.
@@ -256,9 +257,5 @@ fn prepare(directory: &Path) -> Result<(), CharonError> {
 
 /// Writes a file as a whole or not at all, for us alone.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    fs::rename(&beside, path)
+    run_directory::replace(path, &path.with_extension("new"), text.as_bytes())
 }
