@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Serialize, Serializer};
 
 use super::tree::shorten;
@@ -192,16 +193,7 @@ fn key_id(text: &str) -> Result<Identity, Unfit> {
         }
         return Ok(Identity::KeyId(text.as_bytes().into()));
     };
-    let value = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
-    let bytes: Option<Vec<u8>> = match digits.len() {
-        0 => None,
-        length if length % 2 != 0 => None,
-        _ => digits
-            .as_bytes()
-            .chunks_exact(2)
-            .map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?))
-            .collect(),
-    };
+    let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok().filter(|bytes| !bytes.is_empty());
     let fix = "write an even number of hexadecimal digits after the #";
     let Some(bytes) = bytes else {
         return Err(Unfit { message: "the key id is not hexadecimal".into(), fix });
