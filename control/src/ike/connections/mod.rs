@@ -6,8 +6,8 @@
 //! ([`crate::config`]). [`Credentials`] reads the files; the rest is without effects.
 
 mod credentials;
-mod daemon;
 mod pem;
+mod strongswan_conf;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 pub use credentials::{Credentials, Findings};
-pub use daemon::strongswan_conf;
+pub use strongswan_conf::strongswan_conf;
 
 use super::vici::Message;
 use super::wanted::{Connection, SECRET_PREFIX, Wanted};
