@@ -123,7 +123,7 @@ pub enum Table {
     /// IPsec security associations: algorithms, numbers, packets. Never a key.
     Sas(SaArgs),
     /// Tunnels that are negotiated: state, peer, identities, why it failed; and the IKE daemon.
-    Ike(IkeArgs),
+    Ike(SaArgs),
     /// What encrypts, and which workers may.
     Crypto,
     /// Routes of all tenants and of the underlay.
@@ -171,21 +171,6 @@ pub struct SaArgs {
     #[arg(long)]
     pub tunnel: Option<String>,
     /// One block for each, with every field.
-    #[arg(long)]
-    pub detail: bool,
-    #[command(flatten)]
-    pub limit: LimitArgs,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct IkeArgs {
-    /// Only this tenant's.
-    #[arg(long)]
-    pub tenant: Option<String>,
-    /// Only those of this name.
-    #[arg(long)]
-    pub tunnel: Option<String>,
-    /// One block for each tunnel, with every field.
     #[arg(long)]
     pub detail: bool,
     #[command(flatten)]

@@ -66,19 +66,7 @@ pub struct SaFilter {
 }
 
 /// Which negotiated tunnels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IkeFilter {
-    /// Of this tenant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// Of this name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tunnel: Option<String>,
-    /// At most so many; 0: all.
-    #[serde(default = "default_limit")]
-    pub limit: usize,
-}
+pub type IkeFilter = SaFilter;
 
 /// Which neighbours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,15 +95,7 @@ impl TunnelFilter {
 }
 
 impl SaFilter {
-    /// Whether the filter wants the associations of a tunnel.
-    pub fn selects(&self, tenant: &str, tunnel: &str) -> bool {
-        self.tenant.as_deref().is_none_or(|wanted| wanted == tenant)
-            && self.tunnel.as_deref().is_none_or(|wanted| wanted == tunnel)
-    }
-}
-
-impl IkeFilter {
-    /// Whether the filter wants a tunnel.
+    /// Whether the filter wants a tunnel, or its associations.
     pub fn selects(&self, tenant: &str, tunnel: &str) -> bool {
         self.tenant.as_deref().is_none_or(|wanted| wanted == tenant)
             && self.tunnel.as_deref().is_none_or(|wanted| wanted == tunnel)
@@ -149,12 +129,6 @@ impl Default for TunnelFilter {
 }
 
 impl Default for SaFilter {
-    fn default() -> Self {
-        Self { tenant: None, tunnel: None, limit: DEFAULT_LIMIT }
-    }
-}
-
-impl Default for IkeFilter {
     fn default() -> Self {
         Self { tenant: None, tunnel: None, limit: DEFAULT_LIMIT }
     }
