@@ -388,6 +388,40 @@ fn check_passes_the_examples_of_the_documentation() {
 }
 
 #[test]
+fn check_refuses_a_credential_file_that_is_here_and_holds_something_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (config, psk) = (directory.path().join("penstock.yaml"), directory.path().join("dc1.psk"));
+    let text = format!(
+        "cores: {{control: 0, workers: [1]}}\n\
+         ports: {{edge0: {{device: net_null0, addresses: [192.0.2.1/24]}}}}\n\
+         endpoints: {{gw: 203.0.113.1}}\n\
+         tenants: {{acme: {{tunnels: {{dc1: {{type: ipsec, endpoint: gw, remote: 192.0.2.77, \
+         ike: {{psk_file: {}}}}}}}}}}}\n",
+        psk.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    for (secret, code, said) in [
+        (
+            None,
+            0,
+            "cannot be read: No such file or directory (os error 2); check the path, and who may read it (warning)",
+        ),
+        (Some("0x0"), 1, "holds no key in the encoding that its first two characters announce"),
+        (Some("hunter2"), 0, ""),
+    ] {
+        if let Some(secret) = secret {
+            std::fs::write(&psk, secret).unwrap();
+            std::fs::set_permissions(&psk, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let output = check(&[config.to_str().unwrap()]);
+        let text = stderr(&output);
+        assert!(output.status.code() == Some(code) && text.contains(said), "{secret:?}: {text}");
+        assert!(!text.contains("hunter2") && text.is_empty() == said.is_empty(), "{text}");
+    }
+}
+
+#[test]
 fn check_prints_all_problems_with_their_places() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bad.yaml");
