@@ -35,35 +35,20 @@ pub(crate) struct Fake {
     pub(crate) inbound: BTreeMap<(IpAddr, Spi), Handle>,
     pub(crate) outbound: BTreeMap<TunnelId, (SaId, Handle)>,
     /// The largest number that was ever given out under each key, by any run of control.
-<<<<<<< HEAD
-    pub(super) given: BTreeMap<u64, u64>,
-    pub(super) room: usize,
-    /// The last number that is given out under any key.
-    pub(super) last_number: u64,
-}
-
-impl Fake {
-    pub(super) fn new() -> Self {
-        Self { room: usize::MAX, last_number: u64::MAX, ..Self::default() }
-    }
-
-    /// What a restart of control leaves.
-    pub(super) fn restarted(self) -> Self {
-        Self { given: self.given, room: self.room, last_number: self.last_number, ..Self::default() }
-=======
     pub(crate) given: BTreeMap<u64, u64>,
     pub(crate) room: usize,
+    /// The last number that is given out under any key.
+    pub(crate) last_number: u64,
 }
 
 impl Fake {
     pub(crate) fn new() -> Self {
-        Self { room: usize::MAX, ..Self::default() }
+        Self { room: usize::MAX, last_number: u64::MAX, ..Self::default() }
     }
 
     /// What a restart of control leaves.
     pub(crate) fn restarted(self) -> Self {
-        Self { given: self.given, room: self.room, ..Self::default() }
->>>>>>> foreign
+        Self { given: self.given, room: self.room, last_number: self.last_number, ..Self::default() }
     }
 
     /// Packets that come in; false: nobody receives under this SPI.
@@ -294,10 +279,13 @@ impl Lab {
 <<<<<<< HEAD
     pub(super) fn check(&mut self) {
         self.moved.extend(self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1));
+<<<<<<< HEAD
 =======
     pub(crate) fn check(&mut self) {
         self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1);
 >>>>>>> foreign
+=======
+>>>>>>> mend
     }
 
     pub(crate) fn saved(&self) -> Vec<(Saved, u64)> {
