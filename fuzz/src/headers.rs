@@ -6,6 +6,7 @@ use penstock_dataplane::wire::gre::Gre;
 use penstock_dataplane::wire::icmp::IcmpHeader;
 use penstock_dataplane::wire::ipv4::Ipv4Header;
 use penstock_dataplane::wire::ipv6::{self, Ipv6Header};
+use penstock_dataplane::wire::rescue::RescueHeader;
 use penstock_dataplane::wire::tcp::TcpHeader;
 use penstock_dataplane::wire::{gre, keepalive};
 
@@ -34,6 +35,10 @@ pub fn headers(data: &[u8]) {
         if let Some(len) = gre.write(&mut again) {
             assert_eq!(len, gre.header_len);
         }
+    }
+    if let Some(header) = RescueHeader::parse(data) {
+        assert_eq!(data[..4], *b"PSTK");
+        assert_eq!(data[8..24], header.token);
     }
     if let Some(report) = TooBig::parse(data) {
         assert!(report.mtu >= 68);
