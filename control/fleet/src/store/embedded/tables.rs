@@ -48,7 +48,7 @@ pub(super) enum Written {
 
 /// The database.
 #[derive(Debug)]
-pub(super) struct Tables(Database);
+pub(super) struct Tables(pub(super) Database);
 
 impl Tables {
     /// Fills a new database.
