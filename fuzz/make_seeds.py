@@ -177,9 +177,19 @@ def sa_records():
                      + state + struct.pack("!I", 0x12345678) + counted(b"acme") + counted(b"dc1") + sa)
 
 
+def fleet_records():
+    """Names and inputs of the target `fleet_record`."""
+    for name, state, since, choice, sa in [("current", 1, 0, (0, 0), GCM), ("chosen", 1, 0, (3, 70), add_sa(ID6, 0, 28, bytes(36))),
+                                           ("retiring", 2, 10**12, (0, 0), GCM), ("pending", 0, 0, (0, 0), add_sa(ID6, 0, 28, bytes(36)))]:
+        yield name, (b"penSAfl\1" + struct.pack("!HQ", 3, 0xABCD) + counted(b"acme") + counted(b"dc1")
+                     + struct.pack("!BQQQIQQ", state, since, *choice, 0x12345678, 10**12, 10**12 + 3_960_000) + sa)
+    yield "name", b"3/acme/dc1/c0000001-in"
+
+
 def main():
     """Writes one file for each packet and target."""
-    for target, seeds in (("esp", esp_steps()), ("charon_request", charon_messages()), ("sa_record", sa_records())):
+    for target, seeds in (("esp", esp_steps()), ("charon_request", charon_messages()), ("sa_record", sa_records()),
+                          ("fleet_record", fleet_records())):
         (HERE / target).mkdir(parents=True, exist_ok=True)
         for name, seed in seeds:
             (HERE / target / name).write_bytes(seed)

@@ -4,6 +4,7 @@
 mod charon_request;
 mod config;
 mod esp;
+mod fleet_record;
 mod headers;
 mod pipeline;
 mod rewrites;
@@ -15,6 +16,7 @@ mod support;
 pub use charon_request::charon_request;
 pub use config::config;
 pub use esp::esp;
+pub use fleet_record::fleet_record;
 pub use headers::headers;
 pub use pipeline::pipeline;
 pub use rewrites::rewrites;
