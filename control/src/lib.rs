@@ -7,6 +7,7 @@
 pub mod api;
 pub mod compile;
 pub mod config;
+pub mod fleet;
 pub mod ike;
 pub mod kernel;
 pub mod leases;

@@ -62,3 +62,8 @@ fn charon_request() {
 fn sa_record() {
     replay("sa_record", 1, penstock_fuzz::sa_record);
 }
+
+#[test]
+fn peer() {
+    replay("peer", 1, penstock_fuzz::peer);
+}
