@@ -1,5 +1,6 @@
 """Writes the seeds of `regressions/`, packets by scapy: `/usr/bin/python3 fuzz/make_seeds.py`."""
 
+import hmac
 import ipaddress
 import struct
 from pathlib import Path
@@ -186,10 +187,21 @@ def fleet_records():
     yield "name", b"3/acme/dc1/c0000001-in"
 
 
+def peer_datagrams():
+    """Names and inputs of the target `peer`: without an HMAC, which it adds, and one whole."""
+    def said(kind, name=b"fra1", revision=7):
+        return b"PSTK" + struct.pack("!BBBBQ16sQ", 1, kind, len(name), 0, 0x0123456789ABCDEF, b"0123456789abcdef", revision) + name
+    token = hmac.digest(b"\1" * 32, b"penstock fleet token\0control", "sha256")
+    yield "applied", said(2)
+    yield "ask", said(3, b"x" * 63, 2**64 - 1)
+    yield "rescued", said(1)
+    yield "signed", said(2) + hmac.digest(token, said(2), "sha256")
+
+
 def main():
     """Writes one file for each packet and target."""
     for target, seeds in (("esp", esp_steps()), ("charon_request", charon_messages()), ("sa_record", sa_records()),
-                          ("fleet_record", fleet_records())):
+                          ("fleet_record", fleet_records()), ("peer", peer_datagrams())):
         (HERE / target).mkdir(parents=True, exist_ok=True)
         for name, seed in seeds:
             (HERE / target / name).write_bytes(seed)

@@ -67,3 +67,8 @@ fn sa_record() {
 fn fleet_record() {
     replay("fleet_record", 1, penstock_fuzz::fleet_record);
 }
+
+#[test]
+fn peer() {
+    replay("peer", 1, penstock_fuzz::peer);
+}

@@ -7,18 +7,13 @@
 //! All SAs that are shared have no replay window on either side and no extended sequence numbers: each node numbers its own
 //! packets, and knows nothing of the others' numbers. IVs differ by the sender IDs.
 
-pub mod acknowledgements;
 pub mod arbiter;
-pub mod barrier;
 pub mod foreign;
 pub mod key_file;
-pub mod lateness;
-pub mod members;
-pub mod node_record;
+pub mod nodes;
 pub mod objects;
 pub mod outbox;
 mod outline;
-pub mod peers;
 pub mod record;
 mod settle;
 #[cfg(test)]

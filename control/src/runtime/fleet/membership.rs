@@ -8,8 +8,8 @@ use penstock_fleet::store::{CommitError, Condition, LeaseId, Store, StoreError, 
 use tokio::sync::oneshot;
 
 use super::{State, unix_millis};
-use crate::fleet::members::Conflict;
-use crate::fleet::node_record::NodeRecord;
+use crate::fleet::nodes::members::Conflict;
+use crate::fleet::nodes::node_record::NodeRecord;
 
 /// How long to wait after the store did not answer, or has another one under our name.
 const RETRY: Duration = Duration::from_millis(500);

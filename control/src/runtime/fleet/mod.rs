@@ -30,8 +30,8 @@ use super::clock;
 use super::negotiated::sharing::Told;
 use super::state::State;
 use crate::config::FleetConfig;
-use crate::fleet::acknowledgements::Acknowledgements;
-use crate::fleet::members::{Members, Us};
+use crate::fleet::nodes::acknowledgements::Acknowledgements;
+use crate::fleet::nodes::members::{Members, Us};
 use crate::fleet::objects::Objects;
 use crate::ike::sad::Moment;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::{FleetState, State};
 use crate::api::{Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
 use crate::config;
-use crate::fleet::node_record::NodeRecord;
+use crate::fleet::nodes::node_record::NodeRecord;
 
 impl State {
     /// Why this node should not be sent traffic.
@@ -83,7 +83,7 @@ impl State {
 
     fn show_nodes(&self, fleet: &FleetState, by_owner: &BTreeMap<u16, u64>) -> Vec<FleetNode> {
         let applied: BTreeMap<String, (u64, u64)> = fleet.acknowledgements.with_nodes(|nodes| {
-            nodes.nodes().map(|(name, node)| (name.to_string(), (node.applied(), node.late()))).collect()
+            nodes.nodes().map(|(name, node)| (name.to_string(), (node.applied(), node.timeouts))).collect()
         });
         let others = fleet.members.live().map(|member| {
             let (applied, late) = applied.get(member.record.name.as_str()).copied().unwrap_or_default();

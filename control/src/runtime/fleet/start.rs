@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::{FleetSenders, FleetState, State, applied, membership, us, watch, writer};
 use crate::config::{FleetStore, GatewayConfig};
-use crate::fleet::acknowledgements::Acknowledgements;
+use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::key_file;
-use crate::fleet::peers::{self, Peers};
+use crate::fleet::nodes::peers::{self, Peers};
 use crate::kernel::netns::Netns;
 use crate::runtime::error::RuntimeError;
 

@@ -124,11 +124,6 @@ impl Node {
         self.applied
     }
 
-    /// Waits that it was late for.
-    pub fn late(&self) -> u64 {
-        self.timeouts
-    }
-
     fn new(live: &Live, lateness: Lateness, timeouts: u64) -> Self {
         let Live { incarnation, applied, .. } = *live;
         let held = BTreeSet::new();
