@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::fleet::barrier::{Barrier, Late, Live};
+use crate::fleet::nodes::barrier::{Barrier, Late, Live};
 
 const LIMIT: Duration = Duration::from_secs(1);
 

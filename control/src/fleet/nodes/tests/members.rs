@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::members::{Conflict, Members, Notice, Us};
-use crate::fleet::node_record::BadRecord;
+use crate::fleet::nodes::members::{Conflict, Members, Notice, Us};
+use crate::fleet::nodes::node_record::BadRecord;
 
 const NOW: u64 = 1_800_000_000_000;
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::barrier::live;
 use super::*;
-use crate::fleet::barrier::Barrier;
+use crate::fleet::nodes::barrier::Barrier;
 
 const NODES: [&str; 3] = ["a", "b", "c"];
 const LIMIT: u64 = 100;

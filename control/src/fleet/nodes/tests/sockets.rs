@@ -10,9 +10,9 @@ use penstock_fleet::seal::{FleetKey, TokenKind};
 use tokio::net::UdpSocket;
 
 use super::*;
-use crate::fleet::acknowledgements::Acknowledgements;
-use crate::fleet::members::{Members, Us};
-use crate::fleet::peers::{Peers, Settings, open};
+use crate::fleet::nodes::acknowledgements::Acknowledgements;
+use crate::fleet::nodes::members::{Members, Us};
+use crate::fleet::nodes::peers::{Peers, Settings, open};
 
 const STORE: StoreTag = StoreTag([7; 16]);
 const LIMIT: Duration = Duration::from_secs(3);

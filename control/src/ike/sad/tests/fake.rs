@@ -276,16 +276,8 @@ impl Lab {
     }
 
     /// What happens every second. Half of the keys are used with a window.
-<<<<<<< HEAD
-    pub(super) fn check(&mut self) {
-        self.moved.extend(self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1));
-<<<<<<< HEAD
-=======
     pub(crate) fn check(&mut self) {
-        self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1);
->>>>>>> foreign
-=======
->>>>>>> mend
+        self.moved.extend(self.sad.check(&mut self.fake, self.now, |key| key % 2 == 1));
     }
 
     pub(crate) fn saved(&self) -> Vec<(Saved, u64)> {
