@@ -14,7 +14,7 @@ CLIENTS = ("192.0.2.0/24", "2001:db8:1::/64")
 # Names for what strongSwan proposes, with the length of an IV, of an ICV and of a block, in bytes.
 ESP_SIZES = {
     "aes128gcm16": (8, 16, 4), "aes256gcm16": (8, 16, 4), "chacha20poly1305": (8, 16, 4),
-    "aes128-sha256": (16, 16, 16), "aes256-sha256": (16, 16, 16),
+    "aes128-sha256": (16, 16, 16), "aes256-sha256": (16, 16, 16), "aes128-sha384": (16, 24, 16), "aes256-sha512": (16, 32, 16),
 }
 
 
