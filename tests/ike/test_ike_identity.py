@@ -24,7 +24,8 @@ def refused_as(gateway, place, *words):
     """The same, and the tunnel's row says why."""
     before = failures(gateway, place.tunnel)
     refused(gateway, place)
-    assert eventually(lambda: failed_with(gateway, place.tunnel, words, before), 5), (shown(gateway, place.tunnel), gateway.log_tail())
+    assert eventually(lambda: failed_with(gateway, place.tunnel, words, before), 5), (
+        shown(gateway, place.tunnel), gateway.log_tail())
 
 
 def test_a_secret_that_differs(lab, gateway, customer):

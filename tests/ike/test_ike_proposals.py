@@ -64,7 +64,8 @@ def test_nothing_in_common_is_told(lab, gateway, customer, changes, words):
     since, before = mark(gateway), failures(gateway, ANY_CIPHER)
     said = place.charon.initiate(check=False)
     assert "NO_PROPOSAL_CHOSEN" in said or "NO_PROP" in said, said
-    assert eventually(lambda: failed_with(gateway, ANY_CIPHER, words, before), 5), (shown(gateway, ANY_CIPHER), gateway.log_tail())
+    assert eventually(lambda: failed_with(gateway, ANY_CIPHER, words, before), 5), (
+        shown(gateway, ANY_CIPHER), gateway.log_tail())
     assert ANY_CIPHER.child_name in log_since(gateway, since)
     place.charon.terminate(check=False)
     assert sas(gateway, ANY_CIPHER) == {}

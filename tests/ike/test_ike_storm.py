@@ -97,7 +97,7 @@ class Knocking:
         while not self.stopping.is_set():
             for number in range(AT_ONCE):
                 self.socket.sendto(b"knock", (inner(number), 7))
-                time.sleep(0.0005)
+                time.sleep(0.001)
 
     def __enter__(self):
         self.thread.start()

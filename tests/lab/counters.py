@@ -54,10 +54,12 @@ def lost_in_the_lab(lab, machine=None, server=None):
     """
     machine, server = machine or lab.routers["router"], server or lab.server
     links = []
-    for place, ip, names in ((lab.switch, "ip", (machine.name, "gateway")), (server, "ip", ("eth0",)), (lab.client, "ip", ("eth0",)),
+    for place, ip, names in ((lab.switch, "ip", (machine.name, "gateway")), (server, "ip", ("eth0",)),
+                             (lab.client, "ip", ("eth0",)),
                              (machine, "/sbin/ip", ("wan0", "lan0") if machine.ike else ("wan", "lan"))):
         links += [json.loads(place.sh(f"{ip} -j -s link show dev {name}").stdout)[0]["stats64"] for name in names]
-    backlog = sum(int(line.split()[1], 16) for line in machine.sh("cat /proc/net/softnet_stat").stdout.splitlines() if line.strip())
+    rows = machine.sh("cat /proc/net/softnet_stat").stdout.splitlines()
+    backlog = sum(int(row.split()[1], 16) for row in rows if row.strip())
     return missed(lab.gateway) + backlog + sum(link[way]["dropped"] for link in links for way in ("rx", "tx"))
 
 
