@@ -100,7 +100,7 @@ def test_damaged_messages(lab, gateway, customer, charon, genuine, stranger):
     def send(_done):
         for start in range(0, len(frames), 20):
             send_frames(stranger, "eth0", frames[start:start + 20])
-            threading.Event().wait(0.05)  # below the budget of one source: charon is to see them all
+            threading.Event().wait(0.08)  # half of the budget of one source: charon is to see them all
 
     new = carries_on(lab, gateway, steady, customer(FQDN), send)
     assert not {"ike_rate", "ike_source_rate"} & set(new), new
