@@ -7,7 +7,8 @@ that first (an address sanitizer's, for a build with one).
 import os
 
 import pytest
-from daemons import Daemon, built_plugin, plugin_directory
+from daemons import Daemon
+from lab import plugin
 from lab.netns import run, veth
 from lab.wait import eventually
 
@@ -46,8 +47,7 @@ def children(me, peer):
 @pytest.fixture(scope="session")
 def plugins(tmp_path_factory):
     """The plugin directory that the daemons see."""
-    plugin = os.environ.get("CHARON_PLUGIN") or built_plugin()
-    return plugin_directory(tmp_path_factory.mktemp("plugins") / "plugins", plugin)
+    return plugin.copy_with(os.environ.get("CHARON_PLUGIN") or plugin.build(), tmp_path_factory.mktemp("plugins") / "plugins")
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +83,7 @@ def ends(pair):
     """Both ends without an SA, their controls well behaved; afterwards both still run and agree with their controls."""
     for end in pair:
         end.control.mishaps.clear()
+        end.control.failures.clear()
         if not end.control.listener:
             end.control.start()
         assert eventually(end.control.in_step, 5)

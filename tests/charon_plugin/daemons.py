@@ -6,18 +6,14 @@ namespace puts a copy with our plugin there, so nothing is installed.
 
 import os
 import re
-import shutil
 import subprocess
-from pathlib import Path
 
 from fake_control import FakeControl
+from lab.image import PLUGINS
 from lab.netns import Namespace, run
 from lab.wait import eventually
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PLUGINS = Path("/usr/lib/ipsec/plugins")
-PLUGIN = "libstrongswan-penstock.so"
-TIMEOUT_S = 1  # the plugin's bound, shortened
+TIMEOUT_S = 3  # the plugin's bound
 
 STRONGSWAN = """
 charon {{
@@ -140,16 +136,3 @@ class Daemon:
 
     def log(self):
         return (self.directory / "charon.log").read_text(errors="replace")
-
-
-def plugin_directory(directory, plugin):
-    """A copy of charon's plugin directory with this plugin in it."""
-    shutil.copytree(PLUGINS, directory)
-    shutil.copy(plugin, directory / PLUGIN)
-    return directory
-
-
-def built_plugin():
-    """The plugin as scripts/charon-plugin builds it."""
-    run([REPOSITORY / "scripts/charon-plugin", "build"], timeout=300)
-    return Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "charon-plugin" / PLUGIN

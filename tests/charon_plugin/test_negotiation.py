@@ -5,8 +5,8 @@ from ipaddress import ip_address
 
 import pytest
 from conftest import children
-from fake_control import (ADD_POLICY, ADD_SA, ENCAP, FWD, GET_SPI, IN, INBOUND, INITIATOR, NEVER, OUT, UPDATE,
-                          UPDATE_SA)
+from fake_control import ENCAP, FWD, IN, INBOUND, INITIATOR, NEVER, OUT, UPDATE
+from lab.plugin import ADD_POLICY, ADD_SA, GET_SPI, UPDATE_SA
 from lab.wait import eventually
 
 ESP = 50
@@ -189,12 +189,17 @@ def test_a_hard_expiry_is_a_delete(tunnel):
     assert f"DEL_SA {old[0]:08x}" in tunnel[0].control.history()
 
 
-def test_a_peer_behind_a_nat_that_moved(ends):
+def behind_a_nat(ends):
+    """A tunnel in UDP; the responder's SAs, inbound and outbound."""
     for end in ends:  # only the initiator pretends to be behind a NAT, so only the responder may follow
         end.configure(children(end.name, end.peer), encap="yes" if end.name == "a" else "no")
     ends[0].initiate("net")
+    return only(ends[1].control.current(True)), only(ends[1].control.current(False))
+
+
+def test_a_peer_behind_a_nat_that_moved(ends):
+    inbound, outbound = behind_a_nat(ends)
     end = ends[1]
-    inbound, outbound = only(end.control.current(True)), only(end.control.current(False))
     assert inbound.flags & ENCAP and outbound.flags & ENCAP
     peer, here = ip_address(ends[0].local), ip_address(end.local)
     assert inbound.id.src == (peer, 4500)

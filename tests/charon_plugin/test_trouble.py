@@ -6,11 +6,14 @@ import subprocess
 import time
 
 import pytest
-from daemons import PLUGIN, TIMEOUT_S, plugin_directory
-from fake_control import (ADD_POLICY, ADD_SA, DEL_POLICY, DEL_SA, EXPIRE, GET_SPI, HELLO, INSTANCE, QUERY_SA, SYNC,
-                          HEADER, SaId)
+from daemons import TIMEOUT_S
+from fake_control import HEADER, INSTANCE, SaId
+from lab import plugin
+from lab.image import PLUGINS
+from lab.plugin import (ADD_POLICY, ADD_SA, DEL_POLICY, DEL_SA, EXPIRE, GET_SPI, HELLO, QUERY_SA, SYNC,
+                        UPDATE_SA)
 from lab.wait import eventually
-from test_negotiation import only, settled
+from test_negotiation import behind_a_nat, only, settled
 
 REQUESTS = [GET_SPI, ADD_SA, ADD_POLICY, DEL_POLICY, DEL_SA, QUERY_SA]
 CUTS = ["cut before reading", "cut after reading", "half an answer"]
@@ -42,7 +45,19 @@ def test_an_answer_that_is_none(ends, deed):
     for kind in REQUESTS:
         ends[1].control.mishap(kind, deed)
         whole_life(ends)
+        assert kind not in ends[1].control.mishaps, "it was not asked"
         assert ends[1].running()
+    assert_converges(ends)
+
+
+@pytest.mark.parametrize("deed", CUTS + NONSENSE)
+def test_a_move_that_is_not_answered(ends, deed):
+    """The peer's NAT moved, charon says so, and does not learn whether it was heard."""
+    inbound, _ = behind_a_nat(ends)
+    control = ends[1].control
+    control.mishap(UPDATE_SA, deed)
+    control.mapping(inbound.id, ends[0].local, 40123)
+    assert eventually(lambda: UPDATE_SA not in control.mishaps, 5)
     assert_converges(ends)
 
 
@@ -161,13 +176,13 @@ def test_a_hanging_comparison_holds_charon_only_so_long(ends):
 
 def test_the_wrong_version_is_refused(pair, plugins, tmp_path):
     """Charon, for which the plugin is critical, does not start with one that was built for another strongSwan."""
-    other = tmp_path / PLUGIN
-    version = only(set(re.findall(rb"strongswan=([0-9.]+)\0", (plugins / PLUGIN).read_bytes())))
-    other.write_bytes((plugins / PLUGIN).read_bytes().replace(version + b"\0", version[:-1] + b"x\0"))
-    directory = plugin_directory(tmp_path / "plugins", other)
+    other = tmp_path / plugin.NAME
+    version = only(set(re.findall(rb"strongswan=([0-9.]+)\0", (plugins / plugin.NAME).read_bytes())))
+    other.write_bytes((plugins / plugin.NAME).read_bytes().replace(version + b"\0", version[:-1] + b"x\0"))
+    directory = plugin.copy_with(other, tmp_path / "plugins")
     config = (pair[0].directory / "strongswan.conf").read_text().replace(str(pair[0].directory), str(tmp_path))
     (tmp_path / "strongswan.conf").write_text(config)
-    script = f"mount --make-rprivate / && mount --bind {directory} /usr/lib/ipsec/plugins && exec /usr/sbin/charon-systemd"
+    script = f"mount --make-rprivate / && mount --bind {directory} {PLUGINS} && exec /usr/sbin/charon-systemd"
     done = subprocess.run(["unshare", "--mount", "--net", "sh", "-ec", script], timeout=20, capture_output=True,
                           env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin", "STRONGSWAN_CONF": str(tmp_path / "strongswan.conf")})
     assert done.returncode != 0

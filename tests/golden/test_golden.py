@@ -7,6 +7,7 @@ import pytest
 import world
 from lab.counters import account, drops
 from lab.plan import ENDPOINT4, ENDPOINT6
+from lab.wait import eventually
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.ipsec import ESP
@@ -78,7 +79,7 @@ def explain(frames):
 @pytest.mark.parametrize("name", CASES)
 def test_case(lab, name):
     case = CASES[name]
-    lab.collect()
+    lab.collect(quiet_s=0)  # the case before has waited for quiet
     before = drops(lab.gateway)
     for side, frame in case.send:
         lab.send(side, [frame])
@@ -86,9 +87,12 @@ def test_case(lab, name):
     for side in ("west", "east"):
         wanted = [frame for where, frame in case.expect if where == side]
         assert explain(map(canonical, seen[side])) == explain(map(canonical, wanted)), f"{side} side"
-    new = {reason: count - before.get(reason, 0) for reason, count in drops(lab.gateway).items()
-           if count != before.get(reason, 0)}
-    assert new == case.drops
+
+    def new():
+        return {reason: count - before.get(reason, 0) for reason, count in drops(lab.gateway).items()
+                if count != before.get(reason, 0)}
+
+    assert eventually(lambda: new() == case.drops, 2), new()
 
 
 @pytest.mark.parametrize("section", make.SECTIONS)

@@ -16,7 +16,9 @@ AUTHORITY = Authority()
 _SHARED = {"gateway_credentials": AUTHORITY.issue("gateway.example.net", "ecdsa"), "authority": AUTHORITY.certificate}
 BY_CERTIFICATE = [
     IkeTunnel(5, credentials=AUTHORITY.issue("branch-5", "rsa"), **_SHARED),
-    IkeTunnel(6, outer=6, nat=True, remote_any=True, credentials=AUTHORITY.issue("branch-6", "ecdsa"), **_SHARED),
+    # Known by a name of the certificate's (subjectAltName), not by its subject.
+    IkeTunnel(6, outer=6, nat=True, remote_any=True, identity="branch-6.example.net",
+              credentials=AUTHORITY.issue("branch-6", "ecdsa", names=("branch-6.example.net",)), **_SHARED),
 ]
 ANY_CIPHER = IkeTunnel(7)
 REKEYED = [IkeTunnel(8), IkeTunnel(10, outer=6, nat=True, remote_any=True, identity="branch-10.example.net")]

@@ -1,6 +1,6 @@
 """What many IKE tests do."""
 
-from lab.counters import drops
+from lab.counters import drops, lost_in_the_lab
 from lab.plan import CLIENT4, CLIENT6
 from lab.traffic import ANSWERED, LOST, Stream, Sweep
 from lab.wait import eventually
@@ -29,9 +29,9 @@ def afresh(customer):
     return establish(customer)
 
 
-def pings(lab, tunnel, family=4, sizes=SIZES):
+def pings(lab, tunnel, family=4, sizes=SIZES, tries=4):
     """The outcomes of pings from the client that are not what they should be: none."""
-    sweep = Sweep(lab.client, tunnel.server(family), sizes, df=False)
+    sweep = Sweep(lab.client, tunnel.server(family), sizes, df=False, tries=tries)
     sweep.run()
     return {size: what for size, what in sweep.results.items() if what[0] != ANSWERED}
 
@@ -53,10 +53,15 @@ def shown(gateway, tunnel):
     return next(row for row in gateway.show("ike")["rows"] if row["tunnel"] == tunnel.name)
 
 
-def failed_with(gateway, tunnel, words):
-    """True if the newest failure of a tunnel is fresh and is told in these words."""
-    failure = shown(gateway, tunnel).get("last_failure") or {}
-    return failure.get("age_s", 99) < 10 and all(word in failure["reason"] for word in words)
+def failures(gateway, tunnel):
+    """How often a tunnel's negotiation has failed."""
+    return (shown(gateway, tunnel).get("last_failure") or {"count": 0})["count"]
+
+
+def failed_with(gateway, tunnel, words, since):
+    """True if a tunnel has failed more often than `since`, the last time told in these words."""
+    return failures(gateway, tunnel) > since and all(
+        word in shown(gateway, tunnel)["last_failure"]["reason"] for word in words)
 
 
 def real_drops(gateway):
@@ -70,6 +75,11 @@ def streams(lab, customer, per_second=100):
     return (Stream(lab.client, customer.server, tunnel.server(4), per_second, port=6001 + 2 * tunnel.number),
             Stream(customer.server, lab.client, CLIENT4, per_second, port=6002 + 2 * tunnel.number,
                    source_address=tunnel.server(4)))
+
+
+def lost(lab, customer):
+    """Packets that the lab lost on a customer's way."""
+    return lost_in_the_lab(lab, customer.machine, customer.server)
 
 
 def log_since(gateway, mark):

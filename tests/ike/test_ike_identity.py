@@ -6,7 +6,7 @@ import pytest
 from customers import AUTHORITY, BY_CERTIFICATE, FQDN, PLAIN
 from lab.pki import Authority
 from lab.wait import eventually
-from steps import afresh, failed_with, log_since, mark, pings, sas, shown
+from steps import afresh, failed_with, failures, log_since, mark, pings, sas, shown
 
 RSA = BY_CERTIFICATE[0]
 
@@ -22,8 +22,10 @@ def refused(gateway, place):
 
 def refused_as(gateway, place, *words):
     """The same, and the tunnel's row says why."""
+    before = failures(gateway, place.tunnel)
     refused(gateway, place)
-    assert eventually(lambda: failed_with(gateway, place.tunnel, words), 5), (shown(gateway, place.tunnel), gateway.log_tail())
+    assert eventually(lambda: failed_with(gateway, place.tunnel, words, before), 5), (
+        shown(gateway, place.tunnel), gateway.log_tail())
 
 
 def test_a_secret_that_differs(lab, gateway, customer):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from customers import ANY_CIPHER
 from lab.wait import eventually
-from steps import afresh, failed_with, log_since, mark, pings, sas, shown
+from steps import afresh, failed_with, failures, log_since, mark, pings, sas, shown
 
 # What the customer proposes for ESP, and the gateway's name of the cipher.
 ESP = {
@@ -14,9 +14,12 @@ ESP = {
     "chacha20poly1305": "chacha20poly1305",
     "aes128-sha256": "aes128-sha256",
     "aes256-sha256": "aes256-sha256",
+    "aes128-sha384": "aes128-sha384",
+    "aes256-sha512": "aes256-sha512",
 }
 GROUPS = {"modp2048": "MODP_2048", "ecp256": "ECP_256", "ecp384": "ECP_384", "curve25519": "CURVE_25519"}  # 14 19 20 31
-IKE = ("aes128gcm16-prfsha256-ecp256", "aes256gcm16-prfsha384-ecp384", "aes128-sha256-modp2048", "aes256-sha256-curve25519")
+IKE = ("aes128gcm16-prfsha256-ecp256", "aes256gcm16-prfsha384-ecp384", "aes128-sha256-modp2048", "aes256-sha256-curve25519",
+       "aes256-sha512-modp2048", "chacha20poly1305-prfsha256-curve25519")
 
 
 def variant(**changes):
@@ -58,10 +61,11 @@ def test_each_kind_of_ike_proposal_is_taken(lab, gateway, customer, proposal):
 def test_nothing_in_common_is_told(lab, gateway, customer, changes, words):
     place = customer(variant(**changes))
     place.charon.terminate(check=False)
-    since = mark(gateway)
+    since, before = mark(gateway), failures(gateway, ANY_CIPHER)
     said = place.charon.initiate(check=False)
     assert "NO_PROPOSAL_CHOSEN" in said or "NO_PROP" in said, said
-    assert eventually(lambda: failed_with(gateway, ANY_CIPHER, words), 5), (shown(gateway, ANY_CIPHER), gateway.log_tail())
+    assert eventually(lambda: failed_with(gateway, ANY_CIPHER, words, before), 5), (
+        shown(gateway, ANY_CIPHER), gateway.log_tail())
     assert ANY_CIPHER.child_name in log_since(gateway, since)
     place.charon.terminate(check=False)
     assert sas(gateway, ANY_CIPHER) == {}

@@ -165,20 +165,9 @@ class Customer:
         if running:
             self.charon.load()
 
-    def stop(self):
-        """Ends charon politely and removes the namespaces."""
-        self.charon.stop()
-        for space in (self.space, *([self.nat.space] if self.nat else [])):
-            space.delete()
-
     def sh(self, text, check=True, timeout=60):
         """Runs shell text on the router; `swanctl` there speaks to its charon."""
         return self.space.sh(f"export {self.charon.environment}\n{text}", check=check, timeout=timeout)
-
-    def xfrm_stat(self):
-        """What its kernel counts about packets that it could not open or seal."""
-        lines = self.sh("cat /proc/net/xfrm_stat").stdout.splitlines()
-        return {name: int(count) for name, count in (line.split() for line in lines if line.strip()) if int(count)}
 
     def states(self):
         """Its kernel's SAs: (source, target, SPI, packets)."""

@@ -10,7 +10,6 @@ import socket
 import struct
 import threading
 
-GET_SPI, ADD_SA, UPDATE_SA, DEL_SA, QUERY_SA, ADD_POLICY, DEL_POLICY = 3, 4, 5, 6, 7, 9, 10
 BEFORE, AFTER, INSIDE = "before the request arrives", "before the answer arrives", "in the middle of the answer"
 
 
@@ -19,7 +18,7 @@ class Cutter:
 
     def __init__(self, path):
         self.path, self.real = str(path), f"{path}.real"
-        self.wish, self.cuts, self.seen = None, 0, []
+        self.wish, self.cuts, self.seen = None, 0, []  # wish: type, where, and what else to do
         self.open = []
         self.stopping = False
 
@@ -39,9 +38,9 @@ class Cutter:
         os.rename(self.real, self.path)
         self.cut_all()
 
-    def cut(self, kind, where):
-        """The next message of this type is cut."""
-        self.wish = (kind, where)
+    def cut(self, kind, where, then=None):
+        """The next message of this type is cut; `then` is called at that point, before the plugin notices."""
+        self.wish = (kind, where, then or (lambda: None))
 
     def cut_all(self):
         """Ends every connection that is open now."""
@@ -67,17 +66,19 @@ class Cutter:
                 return
             kind = request[5]
             self.seen.append(kind)
-            where = None
+            where = then = None
             if self.wish and self.wish[0] == kind:
-                where, self.wish, self.cuts = self.wish[1], None, self.cuts + 1
+                _, where, then = self.wish
+                self.wish, self.cuts = None, self.cuts + 1
             if where == BEFORE:
+                then()
                 return
             control.sendall(request)
             answer = _frame(control)
-            if where == AFTER:
-                return
             if where == INSIDE:
                 link.sendall(answer[:len(answer) // 2])
+            if where in (INSIDE, AFTER):
+                then()
                 return
             link.sendall(answer)
             self._both_ways(link, control)

@@ -22,7 +22,7 @@ def binary():
     if "PENSTOCK" in os.environ:
         return Path(os.environ["PENSTOCK"])
     target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
-    built = [path for path in (target / "release/penstock", target / "debug/penstock") if path.exists()]
+    built = [path for path in (target / profile / "penstock" for profile in ("release", "suite", "debug")) if path.exists()]
     if not built:
         raise FileNotFoundError(f"no penstock program under {target}: run `cargo build --release` first")
     return max(built, key=lambda path: path.stat().st_mtime)

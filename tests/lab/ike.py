@@ -7,15 +7,11 @@ written as strongSwan and the gateway's configuration write it.
 import secrets
 from dataclasses import dataclass, field
 
+from lab.esp import SUITES
 from lab.plan import Addresses
 
 EVERYTHING = ("0.0.0.0/0", "::/0")
 CLIENTS = ("192.0.2.0/24", "2001:db8:1::/64")
-# Names for what strongSwan proposes, with the length of an IV, of an ICV and of a block, in bytes.
-ESP_SIZES = {
-    "aes128gcm16": (8, 16, 4), "aes256gcm16": (8, 16, 4), "chacha20poly1305": (8, 16, 4),
-    "aes128-sha256": (16, 16, 16), "aes256-sha256": (16, 16, 16),
-}
 
 
 @dataclass(frozen=True)
@@ -100,10 +96,8 @@ class IkeTunnel(Addresses):
 
     def inner_mtu(self, udp=None, link_mtu=1500):
         """What docs/ipsec.md promises for the first cipher of the proposal."""
-        iv, icv, block = next(sizes for name, sizes in ESP_SIZES.items() if self.esp_proposals.startswith(name))
-        udp = self.nat if udp is None else udp
-        room = link_mtu - (20 if self.outer == 4 else 40) - 8 * udp - 8 - iv - icv
-        return room // block * block - 2
+        suite = next(suite for name, suite in SUITES.items() if self.esp_proposals.startswith(name))
+        return suite.inner_mtu(self.outer, self.nat if udp is None else udp, link_mtu)
 
     def gateway_block(self, directory):
         """`ike:` of the gateway's tunnel; `directory` has the files that `gateway_files` names."""

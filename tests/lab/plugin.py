@@ -14,6 +14,9 @@ from lab.netns import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAME = "libstrongswan-penstock.so"
+# Types of messages (docs/charon-plugin.md).
+HELLO, SYNC, GET_SPI, ADD_SA, UPDATE_SA, DEL_SA, QUERY_SA, FLUSH_SAS, ADD_POLICY, DEL_POLICY, FLUSH_POLICIES = range(1, 12)
+EXPIRE, MAPPING = 32, 33
 # Only the mount below PLUGINS' own stops to be shared: network namespaces that are made stay visible to all.
 BIND = """
 mount --make-private "$(findmnt --noheadings --output TARGET --target "$1")"
@@ -29,12 +32,17 @@ def build():
     return Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "charon-plugin" / NAME
 
 
+def copy_with(plugin, directory):
+    """Makes a copy of charon's plugin directory with this plugin in it; returns it."""
+    shutil.copytree(PLUGINS, directory)
+    (directory / NAME).unlink(missing_ok=True)
+    shutil.copy(plugin, directory / NAME)
+    return directory
+
+
 def seen_by_charon(directory):
     """The words in front of a command whose charon is to find the plugin; `directory` is the lab's."""
     copy = directory / "plugins"
     if not copy.exists():  # else a charon has these files mapped already
-        new = build()
-        shutil.copytree(PLUGINS, copy)
-        (copy / NAME).unlink(missing_ok=True)
-        shutil.copy(new, copy / NAME)
+        copy_with(build(), copy)
     return ["unshare", "--mount", "--propagation", "unchanged", "--", "sh", "-ec", BIND, copy, PLUGINS]

@@ -61,11 +61,6 @@ class Events:
             raise Refused(f"not an event ({kind})")
         return body[1:1 + body[0]].decode(), decode(body[1 + body[0]:])
 
-    def forget(self):
-        """Drops what has come so far."""
-        while self.next(0.001):
-            pass
-
 
 def _send(link, kind, name, body=b""):
     packet = bytes([kind, len(name)]) + name.encode() + body

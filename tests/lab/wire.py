@@ -5,6 +5,7 @@ kernels of both namespaces answer ARP and ND, so that the gateway resolves its
 neighbours as usual, and are otherwise silent.
 """
 
+import select
 import time
 
 from lab.gateway import Gateway
@@ -58,17 +59,20 @@ class WireLab:
         send_frames(self.spaces[side], "eth0", frames)
 
     def collect(self, count=0, limit_s=1.0, quiet_s=0.05):
-        """Frames that the gateway has sent since the last call, per side: at least `count` in all if they come in time."""
+        """Frames that the gateway has sent since the last call, per side: at least `count` in all if they come in time.
+
+        It returns when both sides have been quiet for `quiet_s`; 0 takes what is there.
+        """
         limit = time.monotonic() + limit_s
         for capture in self.captures.values():
             capture.frames = []
         while True:
-            before = sum(len(capture.frames) for capture in self.captures.values())
+            readable, _, _ = select.select([capture.socket for capture in self.captures.values()], [], [], quiet_s)
             for capture in self.captures.values():
-                capture.drain(quiet_s)
+                capture.drain()
                 capture.frames = [frame for frame in capture.frames if not is_neighbour_talk(frame)]
-            now = sum(len(capture.frames) for capture in self.captures.values())
-            if (now >= count and now == before) or time.monotonic() > limit:
+            enough = sum(len(capture.frames) for capture in self.captures.values()) >= count
+            if (enough and not readable) or time.monotonic() > limit:
                 return {side: capture.frames for side, capture in self.captures.items()}
 
     def down(self):
