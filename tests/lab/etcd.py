@@ -182,10 +182,10 @@ class Etcd:
                 raise RuntimeError(f"etcd is not well after {START_LIMIT_S} s: {done.stdout}\n{self.members[0].log_tail()}")
             time.sleep(0.1)
 
-    def ctl(self, words, user="root", check=True, given=None, timeout=60):
-        """One command of etcdctl's, as this user."""
+    def ctl(self, words, user="root", check=True, given=None, timeout=60, members=None):
+        """One command of etcdctl's, as this user, to these members (all)."""
         files = self.files(USER)
-        command = ["etcdctl", f"--endpoints={','.join(self.endpoints)}", *(f"--{name}={path}" for name, path in files.items())]
+        command = ["etcdctl", f"--endpoints={','.join(each.url for each in members or self.members)}", *(f"--{name}={path}" for name, path in files.items())]
         command += [f"--user={user}:{self._password(user)}"] if user else []
         command += words.split() if isinstance(words, str) else [*map(str, words)]
         done = subprocess.run(self.space.command(command), input=given, stdin=None if given is not None else subprocess.DEVNULL,
@@ -227,7 +227,7 @@ class Etcd:
 
     def snapshot(self, path):
         """A backup."""
-        self.ctl(["snapshot", "save", path], timeout=120)
+        self.ctl(["snapshot", "save", path], timeout=120, members=self.members[:1])
 
     def restore(self, path):
         """All members end, and start again from a backup: what was written since is gone, and revisions begin anew from there."""

@@ -16,6 +16,7 @@ from lab.plan import ENDPOINT4, ENDPOINT6
 EDGE, CORE = "edge", "core"  # from clients to behind the tunnels; from customers to the endpoints
 FIRST_MARK = {EDGE: 10, CORE: 20}
 SEED = 0x0F1EE7
+BRIDGED = [f"/proc/sys/net/bridge/bridge-nf-call-{tables}" for tables in ("iptables", "ip6tables")]
 # What a hash takes in, the most general first: a later line that fits wins.
 FLOWS = (
     ("meta nfproto ipv4", "ip saddr . ip daddr"),
@@ -53,7 +54,8 @@ class Spread:
 
     def start(self):
         """One routing table for each node and direction, and the rules."""
-        lines = []
+        # What crosses a bridge is not routed: without this its packets meet the rules, too, where the kernel has br_netfilter.
+        lines = [f"[ ! -e {each} ] || echo 0 > {each}" for each in BRIDGED]
         for number, node in self.nodes.items():
             for direction, device, via in ((EDGE, "edge", (node.edge4, node.edge6)), (CORE, "switch", (node.core4, node.core6))):
                 mark = FIRST_MARK[direction] + number
