@@ -5,7 +5,7 @@ Each module has a lab of its own, by the name `lab`: three gateways share a core
 
 import pytest
 from lab.counters import account
-from lab.priority import prefer
+from lab.priority import AS_USUAL, prefer
 from lab.wait import eventually
 
 
@@ -13,6 +13,8 @@ from lab.wait import eventually
 def first():
     """Streams keep their pace although the machine builds something meanwhile."""
     prefer()
+    yield
+    prefer(nice=AS_USUAL)
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ import base64
 import json
 import os
 import secrets
+import signal
 
 import yaml
 
 from lab import plan
+from lab.charon import Charon
 from lab.esp import Associations
 from lab.etcd import Etcd
 from lab.gateway import Gateway, base_config, ike_config, tenant_config
@@ -126,14 +128,21 @@ class FleetLab(Lab):
             self.start_gateway(number)
 
     def start_gateway(self, number):
-        """Starts a node, for the first time or after its end."""
-        self.gateways[number].start(self.configs[number])
+        """Starts a node, for the first time or after its end, with the configuration that it had."""
+        gateway = self.gateways[number]
+        gateway.start(self.configs.get(number) or yaml.safe_load(gateway.config_file.read_text()))
 
     def kill_gateway(self, number):
         """kill -9: what its ports' rings and queues held is gone. Its charon lives until the next start."""
-        process = self.gateways[number].process
-        process.kill()
-        process.wait(10)
+        gateway = self.gateways[number]
+        os.kill(int(gateway.pid_file.read_text()), signal.SIGKILL)
+        if gateway.process is not None:
+            gateway.process.wait(10)
+
+    def charon(self, number):
+        """A node's charon."""
+        gateway = self.gateways[number]
+        return Charon(gateway.twin, str(gateway.ike))
 
     def deaf(self, number):
         """A context manager: nothing passes between this node's control process and the store."""
@@ -146,13 +155,13 @@ class FleetLab(Lab):
     def direct_return(self, place, tunnel, direct=True):
         """Replies of this tunnel's server go to the client without the tunnel, as with most customers, or through it again.
 
-        `place` is the router, or the customer.
+        `place` is the router, or the customer, who has an uplink of the outer family only; behind a NAT there is no such way.
         """
         ways = {4: (plan.CLIENT4, plan.CORE4), 6: (plan.CLIENT6, plan.CORE6)}
-        table = "" if tunnel.kind == "ike" else f"table {100 + tunnel.number}"
+        table, families = ("", (tunnel.outer,)) if tunnel.kind == "ike" else (f"table {100 + tunnel.number}", (4, 6))
         verb = "replace" if direct else "delete"
-        place.sh("\n".join(f"/sbin/ip -{family} route {verb} {client} via {via} dev wan {table}"
-                           for family, (client, via) in ways.items()))
+        place.sh("\n".join(f"/sbin/ip -{family} route {verb} {ways[family][0]} via {ways[family][1]} dev wan {table}"
+                           for family in families))
 
     def ready(self, limit_s=30):
         """Waits until each node answers pings at the endpoints, so that neighbours are known; True when all do."""
@@ -165,11 +174,17 @@ class FleetLab(Lab):
         finally:
             self.spread.everywhere()
 
+    def is_there(self):
+        """True if a fleet of this name is up."""
+        return self._memory.exists()
+
     def place(self, name):
         """Those of Lab, and spread, store, ports1, twin1 and so on."""
         for number, gateway in self.gateways.items():
             if name in (f"ports{number}", f"twin{number}"):
                 return gateway.space if name.startswith("ports") else gateway.twin
+        if name in ("ports", "twin"):  # whose?
+            raise KeyError(name)
         if name == "store" and self.store:
             return self.store.space
         return self.switch if name == "spread" else super().place(name)

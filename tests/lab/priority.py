@@ -8,13 +8,13 @@ with a tenth of a core takes a tenth of a second for a ping.
 import os
 from pathlib import Path
 
-FIRST = -10
+FIRST, AS_USUAL = -10, 0
 
 
-def prefer(pid="self"):
-    """This process, and the session that it leads, come first; without the right to it nothing changes."""
+def prefer(pid="self", nice=FIRST):
+    """This process, and the session that it is in, come first; without the right to it nothing changes."""
     try:
-        os.setpriority(os.PRIO_PROCESS, 0 if pid == "self" else pid, FIRST)
-        Path(f"/proc/{pid}/autogroup").write_text(str(FIRST))
+        os.setpriority(os.PRIO_PROCESS, 0 if pid == "self" else pid, nice)
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
     except OSError:
         return

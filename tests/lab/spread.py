@@ -64,7 +64,7 @@ class Spread:
                               f"ip -{family} rule add fwmark {mark} table {100 + mark}"]
         self.space.sh("\n".join(lines))
         self.space.sh(["nft", self._table()])
-        self._apply()
+        self._apply((EDGE, CORE))
 
     def _table(self):
         counters = [f"{direction}{number}" for direction in (EDGE, CORE) for number in self.nodes]
@@ -83,10 +83,10 @@ class Spread:
             "chain silence {", "type filter hook output priority filter",
             "icmp type redirect drop", "icmpv6 type nd-redirect drop", "}", "}"))
 
-    def _apply(self):
-        lines = [line for direction, way in self.ways.items()
+    def _apply(self, directions):
+        lines = [line for direction in directions
                  for line in (f"flush chain inet spread {direction}",
-                              *(f"add rule inet spread {direction} {rule}" for rule in way.rules(direction)))]
+                              *(f"add rule inet spread {direction} {rule}" for rule in self.ways[direction].rules(direction)))]
         self.space.sh(["nft", "\n".join(lines)])
 
     def set(self, how=None, nodes=None, directions=(EDGE, CORE)):
@@ -95,7 +95,7 @@ class Spread:
             way = self.ways[direction]
             way = way if how is None else replace(way, how=how)
             self.ways[direction] = way if nodes is None else replace(way, nodes=tuple(nodes))
-        self._apply()
+        self._apply(directions)
 
     def only(self, *nodes, directions=(EDGE, CORE)):
         """Everything to these nodes."""
