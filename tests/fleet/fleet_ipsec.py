@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("alive")
 
 @pytest.fixture(scope="module")
 def lab():
-    """Three nodes with a store of one member, and customers whose tunnels are not up yet."""
-    with FleetLab(f"fsec{os.getpid()}") as lab:
+    """Three nodes with a store of three members, and customers whose tunnels are not up yet."""
+    with FleetLab(f"fsec{os.getpid()}", members=3) as lab:
         lab.up([], ike=True)
         lab.start_gateways([], CUSTOMERS)
         assert lab.ready(), [gateway.log_tail() for gateway in lab.gateways.values()]
@@ -223,6 +223,20 @@ def test_the_store_is_away(lab, spread, how):
             lab.store.wait()
         assert eventually(lambda: agreed(lab, late), 60), [sas(lab, number, LATE) for number in lab.nodes]
     assert pings(lab, LATE) == {}
+
+
+def test_a_member_of_the_store_dies(lab, spread):
+    """One of three: nodes that were connected to it go to another, and rekeys go on."""
+    for member in lab.store.members:
+        customer = established(lab, PLAIN)
+        with Watched(lab, PLAIN):
+            member.kill()
+            try:
+                customer.charon.rekey_child()
+                assert eventually(lambda: agreed(lab, customer), GRACE_S + 30)
+            finally:
+                member.start()
+                lab.store.wait()
 
 
 def test_the_store_is_compacted(lab, spread):

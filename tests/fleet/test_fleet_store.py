@@ -4,6 +4,7 @@ import os
 
 import pytest
 from lab.etcd import Etcd
+from lab.fleet import Deaf
 from lab.netns import CommandFailed, Namespace
 from lab.state import directory_of, remove
 from lab.wait import eventually
@@ -60,3 +61,18 @@ def test_one_of_three_may_die(store):
         assert eventually(lambda: store.ctl(["put", KEY, "2"], check=False).returncode == 0, 20)
         store.members[0].start()
     store.wait()
+
+
+def test_a_deaf_node(store):
+    """It is cut off, and nobody else."""
+    places = {number: Namespace(store.space.name.replace("store", f"ports{number}")).create(ipv6=False) for number in (1, 2)}
+    for number, place in places.items():
+        store.connect(place, number)
+
+    def hears(number):
+        return places[number].sh(f"ping -c1 -W1 {store.members[0].address}", check=False).returncode == 0
+
+    assert hears(1) and hears(2)
+    with Deaf(places[1]):
+        assert not hears(1) and hears(2)
+    assert hears(1)

@@ -11,6 +11,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import wrpcap
 
 SPI = 0xC0FFEE01
+LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
 def esp(sender, count, spi=SPI, sequence=1):
@@ -20,7 +21,7 @@ def esp(sender, count, spi=SPI, sequence=1):
 
 def plain(*words, **more):
     """The frame of one."""
-    return Ether() / IP(src="203.0.113.1", dst="198.18.0.70", proto=50) / esp(*words, **more)
+    return LINK / IP(src="203.0.113.1", dst="198.18.0.70", proto=50) / esp(*words, **more)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_good_traffic(judged):
 
 
 def test_nothing_seen_is_not_good(judged):
-    assert not judged({"a": [Ether() / IP() / UDP()]}).good
+    assert not judged({"a": [LINK / IP() / UDP()]}).good
 
 
 def test_the_same_iv_from_one_node(judged):
@@ -59,25 +60,25 @@ def test_one_sender_on_two_nodes(judged):
 
 
 def test_other_keys_may_have_the_same_iv(judged):
-    other = Ether() / IP(dst="198.18.0.71", proto=50) / esp(1, 7)
+    other = LINK / IP(dst="198.18.0.71", proto=50) / esp(1, 7)
     assert judged({"a": [plain(1, 7), plain(1, 7, spi=SPI + 1), other]}).good
 
 
 def test_only_these_targets(judged):
-    frames = [plain(1, 7), Ether() / IP(dst="203.0.113.1", proto=50) / esp(9, 9), Ether() / IP(dst="203.0.113.1", proto=50) / esp(9, 9)]
+    frames = [plain(1, 7), LINK / IP(dst="203.0.113.1", proto=50) / esp(9, 9), LINK / IP(dst="203.0.113.1", proto=50) / esp(9, 9)]
     assert not judged({"a": frames}).good
     report = judged({"a": frames}, targets={bytes((198, 18, 0, 70))})
     assert report.good and report.packets == 1
 
 
 @pytest.mark.parametrize("outer", [
-    Ether() / IP(dst="198.18.0.70") / UDP(sport=4500, dport=20001),
-    Ether() / Dot1Q(vlan=7) / IP(dst="198.18.0.70", proto=50),
-    Ether() / IP(dst="198.18.0.70", proto=50, options=b"\1\1\1\1"),
-    Ether() / IP(dst="198.18.0.70", proto=50, flags="MF"),
-    Ether() / IPv6(dst="2001:db8:2::70", nh=50),
-    Ether() / IPv6(dst="2001:db8:2::70") / UDP(sport=4500, dport=4500),
-    Ether() / IPv6(dst="2001:db8:2::70") / IPv6ExtHdrFragment(nh=50, m=1, id=5),
+    LINK / IP(dst="198.18.0.70") / UDP(sport=4500, dport=20001),
+    LINK / Dot1Q(vlan=7) / IP(dst="198.18.0.70", proto=50),
+    LINK / IP(dst="198.18.0.70", proto=50, options=b"\1\1\1\1"),
+    LINK / IP(dst="198.18.0.70", proto=50, flags="MF"),
+    LINK / IPv6(dst="2001:db8:2::70", nh=50),
+    LINK / IPv6(dst="2001:db8:2::70") / UDP(sport=4500, dport=4500),
+    LINK / IPv6(dst="2001:db8:2::70") / IPv6ExtHdrFragment(nh=50, m=1, id=5),
 ], ids=("udp", "vlan", "options", "first-piece", "v6", "v6-udp", "v6-first-piece"))
 def test_outer_headers(judged, outer):
     assert not judged({"a": [outer / esp(1, 7), outer / esp(1, 7)]}).good
@@ -85,13 +86,13 @@ def test_outer_headers(judged, outer):
 
 
 @pytest.mark.parametrize("frame", [
-    Ether() / IP(dst="198.18.0.70") / UDP(sport=4500, dport=4500) / (bytes(4) + bytes(28)),
-    Ether() / IP(dst="198.18.0.70") / UDP(sport=4500, dport=4500) / b"\xff",
-    Ether() / IP(dst="198.18.0.70") / UDP(sport=53, dport=53) / bytes(64),
-    Ether() / IP(dst="198.18.0.70", proto=50, frag=100) / bytes(64),
-    Ether() / IPv6(dst="2001:db8:2::70") / IPv6ExtHdrFragment(nh=50, offset=100, id=5) / bytes(64),
-    Ether() / IP(dst="198.18.0.70", proto=50) / bytes(8),
-    Ether(type=0x806) / bytes(28),
+    LINK / IP(dst="198.18.0.70") / UDP(sport=4500, dport=4500) / (bytes(4) + bytes(28)),
+    LINK / IP(dst="198.18.0.70") / UDP(sport=4500, dport=4500) / b"\xff",
+    LINK / IP(dst="198.18.0.70") / UDP(sport=53, dport=53) / bytes(64),
+    LINK / IP(dst="198.18.0.70", proto=50, frag=100) / bytes(64),
+    LINK / IPv6(dst="2001:db8:2::70") / IPv6ExtHdrFragment(nh=50, offset=100, id=5) / bytes(64),
+    LINK / IP(dst="198.18.0.70", proto=50) / bytes(8),
+    Ether(src=LINK.src, dst=LINK.dst, type=0x806) / bytes(28),
 ], ids=("ike", "keepalive", "dns", "later-piece", "v6-later-piece", "short", "arp"))
 def test_what_is_no_esp(judged, frame):
     assert judged({"a": [frame, frame, plain(1, 1)]}).packets == 1

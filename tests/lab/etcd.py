@@ -17,6 +17,7 @@ from pathlib import Path
 from lab.guest import stop_process
 from lab.netns import CommandFailed, bridge, veth
 from lab.pki import Authority
+from lab.priority import prefer
 
 USER, ROLE = "penstock", "fleet"
 START_LIMIT_S = 30
@@ -61,6 +62,7 @@ class Member:
         command = ["etcd", *(f"--{name}={value}" for name, value in words.items())]
         with open(self.directory / "etcd.txt", "a", encoding="utf-8") as log:
             self.process = self.store.space.spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=SEEN_BY_PROGRAMS)
+        prefer(self.process.pid)
         self.pid_file.write_text(str(self.process.pid))
 
     @property
