@@ -7,7 +7,7 @@ import pytest
 from lab.fleet import FleetLab
 from lab.plan import Tunnel, mss
 from lab.spread import CORE, EDGE
-from lab.traffic import MIB, tcp_copy
+from lab.traffic import MIB, tcp_copy, udp_flows
 from steps import client_address, drops, even, lost_in_the_lab, pings, streams, tunnel_packets
 
 PLAIN, SIX, CHECKED = Tunnel(0), Tunnel(1, outer=6), Tunnel(2, key=7, checksum=True)
@@ -97,6 +97,29 @@ def test_a_flow_stays_on_its_node(lab, spread):
     shares = spread.shares(before)
     for direction in (EDGE, CORE):  # one flow, and strays: a neighbour's ICMP
         assert max(shares[direction].values()) > 0.95, shares
+
+
+def test_many_flows_are_on_all_nodes(lab, spread):
+    spread.everywhere("flow")
+    before = spread.counts()
+    udp_flows(lab.client, PLAIN.server(4), range(20000, 20150))
+    shares = spread.shares(before)
+    assert even(shares, (EDGE,), tolerance=0.2), shares
+
+
+def test_each_direction_has_a_way_of_its_own(lab, spread):
+    """Per packet from the client, all of the customer's to one node, as networks do that are not symmetric."""
+    spread.only(2, directions=(CORE,))
+    before = spread.counts()
+    assert pings(lab, PLAIN, sizes=range(1, 200)) == {}
+    shares = spread.shares(before)
+    assert even(shares, (EDGE,)) and shares[CORE][2] == 1, shares
+    spread.everywhere()
+    spread.without(1, directions=(EDGE,))
+    before = spread.counts()
+    assert pings(lab, PLAIN, sizes=range(1, 200)) == {}
+    shares = spread.shares(before)
+    assert even(shares, (CORE,)) and shares[EDGE][1] == 0, shares
 
 
 def test_a_node_dies_and_comes_back(lab, spread):
