@@ -4,11 +4,12 @@ import argparse
 import os
 import sys
 
-from lab import plan
+from lab import fleet_commands, plan
 from lab.counters import account
 from lab.esp import NATT_PORT, SUITES, EspTunnel
 from lab.gateway import base_config, ike_config, tenant_config
 from lab.ike import IkeTunnel
+from lab.place import execute, find, is_remote
 from lab.state import names
 from lab.topology import Lab
 from lab.traffic import MIB, tcp_copy
@@ -20,7 +21,7 @@ PLACES = f"client, server, router, ike{FIRST_IKE} and so on (customers), twin (t
 def main():
     """Parses the command line and runs one command; the exit status is the command's."""
     parser = argparse.ArgumentParser(prog="scripts/lab", description=__doc__)
-    parser.add_argument("--name", default="lab", help="which lab; several can be up at once (default: lab)")
+    parser.add_argument("--name", help="which lab; several can be up at once (default: lab, of a fleet: fleet)")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="make client, switch, router and server, and start penstock between them")
     up.add_argument("--tunnels", type=int, default=1, help="GRE tunnels to the router (default: 1)")
@@ -46,16 +47,19 @@ def main():
     copy.add_argument("--tunnel", type=int, default=0, help=f"its number; the first ESP tunnel is {FIRST_ESP}, the first of IKE {FIRST_IKE} (default: 0)")
     copy.add_argument("--mib", type=int, default=100, help="how much (default: 100)")
     copy.add_argument("--family", type=int, choices=(4, 6), default=4, help="IP version (default: 4)")
+    fleet_commands.add_parser(commands)
     commands.add_parser("counters", help="what the gateway counted; fails if a packet is unaccounted for")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("scripts/lab makes network namespaces: run it as root (sudo scripts/lab ...)")
     try:
-        lab = Lab(arguments.name)
+        if arguments.command == "fleet":
+            return fleet_commands.main(arguments)
+        lab = Lab(arguments.name or "lab")
     except ValueError as error:
         sys.exit(str(error))
     if arguments.command not in ("up", "down") and not lab.directory.exists():
-        sys.exit(f"no lab {arguments.name!r} is up; start it with: scripts/lab --name {arguments.name} up")
+        sys.exit(f"no lab {lab.name!r} is up; start it with: scripts/lab --name {lab.name} up")
     return globals()[f"command_{arguments.command}"](lab, arguments)
 
 
@@ -114,22 +118,14 @@ def command_status(lab, _):
 
 def command_exec(lab, arguments):
     """Runs a command in a namespace (with this terminal) or on the router."""
-    place = _place(lab, arguments.place)
-    if getattr(place, "guest", None) or arguments.place in lab.customers:
-        done = place.sh(" ".join(arguments.words), check=False, timeout=3600)
-        print(done.stdout, end="")
-        return done.returncode
-    words = getattr(place, "space", place).command(arguments.words)
-    os.execvp(words[0], words)
+    return execute(lab, arguments.place, arguments.words, PLACES)
 
 
 def command_shell(lab, arguments):
-    """An interactive shell; for a guest, the shell of its management namespace and how to go on."""
-    place = _place(lab, arguments.place)
-    if getattr(place, "guest", None) or arguments.place in lab.customers:
+    """An interactive shell, in a namespace; a guest has no terminal."""
+    if is_remote(lab, find(lab, arguments.place, PLACES), arguments.place):
         sys.exit(f"{arguments.place} has no terminal; use: scripts/lab --name {lab.name} exec {arguments.place} COMMAND")
-    words = getattr(place, "space", place).command([os.environ.get("SHELL", "/bin/sh")])
-    os.execvp(words[0], words)
+    return execute(lab, arguments.place, [os.environ.get("SHELL", "/bin/sh")], PLACES)
 
 
 def command_ask(lab, arguments):
@@ -164,13 +160,6 @@ def command_counters(lab, _):
         print(f"dropped {packets}: {reason}")
     print(f"{seen.came} packets came, {seen.unexplained} unexplained drops")
     return 0 if seen.unexplained == 0 else 1
-
-
-def _place(lab, name):
-    try:
-        return lab.place(name)
-    except KeyError:
-        sys.exit(f"no place {name!r} in the lab; there are {PLACES}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import yaml
 
 from lab import plugin, ring
 from lab.netns import CommandFailed, run
-from lab.plan import CORE4, CORE6, CORE_MAC, EDGE4, EDGE6, EDGE_MAC, ENDPOINT4, ENDPOINT6
+from lab.plan import ALONE, ENDPOINT4, ENDPOINT6
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 40
@@ -28,17 +28,17 @@ def binary():
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
-def base_config(directory, twin):
+def base_config(directory, twin, node=ALONE):
     """Node, memory, cores, two ports and the endpoints; tenants are the caller's."""
     cpus = sorted(os.sched_getaffinity(0))
     return {
-        "node": {"name": "lab", "netns": twin, "socket": str(directory / "api.sock"),
+        "node": {"name": node.name, "number": node.number, "netns": twin, "socket": str(directory / "api.sock"),
                  "state": str(directory / "state")},
         "memory": {"hugepages": False, "size_mib": 256},
         "cores": {"control": cpus[0], "workers": [cpus[-1]]},
         "ports": {
-            "edge0": port("edge0", 0, EDGE_MAC, [f"{EDGE4}/24", f"{EDGE6}/64"]),
-            "core0": port("core0", 1, CORE_MAC, [f"{CORE4}/24", f"{CORE6}/64"]),
+            "edge0": port("edge0", 0, node.edge_mac, [f"{node.edge4}/24", f"{node.edge6}/64"]),
+            "core0": port("core0", 1, node.core_mac, [f"{node.core4}/24", f"{node.core6}/64"]),
         },
         "endpoints": {"anycast4": ENDPOINT4, "anycast6": ENDPOINT6},
         "icmp": {"rate": 10000, "burst": 1000},
@@ -91,9 +91,10 @@ def tunnel_config(tunnel, directory=None):
 
 
 class Gateway:
-    """A penstock process whose ports are in `space`."""
+    """A penstock process whose ports are in `space`; one with `rest_us` sleeps so long when nothing comes."""
 
-    def __init__(self, space, twin, directory):
+    def __init__(self, space, twin, directory, rest_us=0):
+        self.rest_us = rest_us
         self.space = space
         self.twin = twin
         self.directory = Path(directory)
@@ -131,7 +132,7 @@ class Gateway:
     def start(self, config, associations=None):
         """Starts penstock and waits until it answers."""
         self.write(config, associations)
-        command = ["env", f"LD_PRELOAD={ring.library()}", binary(), "run", "-c", self.config_file]
+        command = ["env", f"LD_PRELOAD={ring.library()}", f"{ring.REST}={self.rest_us}", binary(), "run", "-c", self.config_file]
         if "ike" in config:
             command = [*plugin.seen_by_charon(self.directory), *command]
         if self.static_sas.exists():

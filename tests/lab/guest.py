@@ -16,6 +16,7 @@ from zlib import crc32
 
 from lab.image import AGENT_PORT, RELAY_PORT, image
 from lab.netns import CommandFailed
+from lab.priority import prefer
 
 BOOT_LIMIT_S = 120
 LIFE_LIMIT_S = 6 * 3600
@@ -59,6 +60,7 @@ class Guest:
                                        stdout=output, stderr=output, start_new_session=True)
         for descriptor in taps:
             os.close(descriptor)
+        prefer(process.pid)
         self.pid_file.write_text(str(process.pid))
         self._wait_ready(process)
 

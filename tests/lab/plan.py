@@ -19,6 +19,30 @@ ROUTER4, ROUTER6 = "198.18.0.66", "2001:db8:2::66"
 
 
 @dataclass(frozen=True)
+class Node:
+    """One gateway: its name, its number in a fleet, its ports' addresses."""
+
+    name: str
+    number: int
+    edge4: str
+    edge6: str
+    core4: str
+    core6: str
+    edge_mac: str
+    core_mac: str
+
+
+ALONE = Node("lab", 0, EDGE4, EDGE6, CORE4, CORE6, EDGE_MAC, CORE_MAC)
+
+
+def fleet_node(number):
+    """Node 1, 2 or 3 of a fleet, whose router has the addresses that a lone gateway has."""
+    host = 10 + number
+    return Node(f"node{number}", number, f"192.0.2.{host}", f"2001:db8:1::{host}", f"198.18.0.{host}", f"2001:db8:2::{host}",
+                f"02:00:00:00:01:{host}", f"02:00:00:00:02:{host}")
+
+
+@dataclass(frozen=True)
 class Addresses:
     """Where tunnel number n is, whatever it is made of."""
 

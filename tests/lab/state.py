@@ -25,7 +25,8 @@ def names():
 def remove(name):
     """Ends the lab's processes and removes its namespaces and files; works on a half-made or abandoned one too."""
     directory = directory_of(name)
-    for pid_file, word in ((directory / "penstock.pid", str(directory)),
+    for pid_file, word in (*((each, str(directory)) for each in directory.glob("**/penstock.pid")),
+                           *((each, str(directory)) for each in directory.glob("**/etcd.pid")),
                            *((each, str(each.parent)) for each in directory.glob("*/qemu.pid")),
                            *((each, str(each)) for each in directory.glob("*/udp-encapsulation-*.pid")),
                            *((each, str(directory)) for each in directory.glob("**/charon.pid"))):

@@ -1,0 +1,91 @@
+"""What fleet tests do and ask."""
+
+import json
+
+from lab import counters
+from lab.plan import CLIENT4, CLIENT6
+from lab.spread import CORE, EDGE
+from lab.traffic import ANSWERED, Stream, Sweep
+
+SIZES = (1, 56, 500, 1200)
+
+
+def client_address(family):
+    """The client's address."""
+    return CLIENT4 if family == 4 else CLIENT6
+
+
+def pings(lab, tunnel, family=4, sizes=SIZES, tries=4):
+    """The outcomes of pings from the client that are not what they should be: none."""
+    results = Sweep(lab.client, tunnel.server(family), sizes, df=False, tries=tries).run()
+    return {size: what for size, what in results.items() if what[0] != ANSWERED}
+
+
+def even(shares, directions=(EDGE, CORE), tolerance=0.05):
+    """True if each node had its part, so many hundredths more or less."""
+    return all(abs(share - 1 / len(shares[direction])) < tolerance for direction in directions
+               for share in shares[direction].values())
+
+
+def tunnel_packets(lab, tunnel):
+    """What each node's own counters say of a tunnel: {node: (packets into it, packets out of it)}."""
+    rows = {number: counters.tunnel(gateway, tunnel.name) for number, gateway in lab.gateways.items() if gateway.running()}
+    return {number: (row["encap"]["packets"], row["decap"]["packets"]) for number, row in rows.items()}
+
+
+def streams(lab, place, tunnel, per_second=100):
+    """Numbered packets from the client to a tunnel's server, and back; `place` is the server."""
+    return (Stream(lab.client, place, tunnel.server(4), per_second, port=6001 + 2 * tunnel.number),
+            Stream(place, lab.client, CLIENT4, per_second, port=6002 + 2 * tunnel.number, source_address=tunnel.server(4)))
+
+
+def lost_in_the_lab(lab):
+    """Packets that ports' rings, links and the guest's processor lost around the nodes; they say so themselves."""
+    router = lab.routers["router"]
+    nodes = [f"{port}{number}" for number in lab.nodes for port in ("edge", "core")]
+    links = []
+    for place, names in ((lab.switch, ["client", "router", *nodes]), (lab.client, ["eth0"]), (lab.server, ["eth0"]),
+                         (router, ["wan0", "lan0"] if router.ike else ["wan", "lan"])):
+        shown = json.loads(place.sh("/sbin/ip -j -s link").stdout)
+        links += [link for link in shown if link["ifname"] in names]
+    backlog = sum(int(line.split()[1], 16) for line in router.sh("cat /proc/net/softnet_stat").stdout.splitlines() if line)
+    rings = sum(counters.missed(gateway) for gateway in lab.gateways.values() if gateway.running())
+    return rings + backlog + sum(link["stats64"][way]["dropped"] for link in links for way in ("rx", "tx"))
+
+
+def drops(lab):
+    """What all nodes dropped, by reason."""
+    total = {}
+    for gateway in lab.gateways.values():
+        for reason, packets in (counters.drops(gateway) if gateway.running() else {}).items():
+            total[reason] = total.get(reason, 0) + packets
+    return total
+
+
+def sas(lab, number, tunnel):
+    """A node's SAs of a tunnel that are not about to go: {(direction, SPI)}."""
+    rows = lab.gateways[number].show("sas")["rows"]
+    return {(row["direction"], int(row["spi"], 16)) for row in rows if row["tunnel"] == tunnel.name and row["state"] != "retiring"}
+
+
+def pair(customer):
+    """What a node must have of the customer's newest child: {(direction, SPI)}."""
+    child = customer.charon.children()[-1]
+    return {("inbound", int(child["spi-out"], 16)), ("outbound", int(child["spi-in"], 16))}
+
+
+def agreed(lab, customer, nodes=None):
+    """True when these nodes (all that run) have what the customer has, and nothing else."""
+    nodes = [number for number in lab.nodes if lab.gateways[number].running()] if nodes is None else nodes
+    return len(customer.charon.children()) == 1 and all(
+        sas(lab, number, customer.tunnel) == pair(customer) for number in nodes)
+
+
+def mark(lab):
+    """How long each node's log is now."""
+    return {number: len(gateway.log.read_text(errors="replace")) for number, gateway in lab.gateways.items()}
+
+
+def said_since(lab, marks, number):
+    """What a node has logged since."""
+    return lab.gateways[number].log.read_text(errors="replace")[marks[number]:]
