@@ -7,6 +7,8 @@
 mod file;
 mod leases;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::path::{Path, PathBuf};
