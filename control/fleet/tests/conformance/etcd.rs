@@ -248,6 +248,7 @@ async fn stopped_for_a_while() {
     assert!(matches!(unknown, CommitError::Unknown(_)), "{unknown}");
     let not_sent = timeout(LONGEST_CALL, store.commit(&put("a/2", "x"))).await.unwrap().unwrap_err();
     assert!(matches!(not_sent, CommitError::Store(StoreError::Away(_))), "{not_sent}");
+    assert!(not_sent.to_string().contains(&cluster.members[0].url), "{not_sent}");
     away(&mut watch).await;
     cluster.members[0].go_on();
     back(&mut watch).await;
