@@ -74,8 +74,18 @@ impl Meta {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::txn::Write;
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_there_is_read_or_refused(json in any::<Vec<u8>>(), text in "[{}\\[\\]\":,0-9a-z]{0,40}") {
+            prop_assert!(Meta::read(&json).is_err());
+            prop_assert!(Meta::read(text.as_bytes()).is_err());
+        }
+    }
 
     #[test]
     fn a_store_has_a_name_of_its_own() {

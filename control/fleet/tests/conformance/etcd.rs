@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use penstock_fleet::store::{
-    CommitError, Engine, EtcdSettings, EtcdTls, EtcdUser, Event, OpenError, Settings, Store, StoreError,
-    Watch, Why,
+    CommitError, Engine, EtcdSettings, EtcdTls, EtcdUser, Event, MOST_VALUE_BYTES, OpenError, Settings,
+    Store, StoreError, Txn, Watch, Why,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -150,6 +150,26 @@ async fn nobody_there() {
 }
 
 #[tokio::test]
+async fn a_full_store_says_so_and_can_be_read() {
+    let cluster = Cluster::start_small(8 << 20);
+    let store = open(settings(cluster.urls())).await;
+    ready(&store, &cluster).await;
+    let mut full = None;
+    for i in 0..32 {
+        let txn = Txn::new().put(format!("a/{i}"), vec![1; MOST_VALUE_BYTES], None);
+        full = store.commit(&txn).await.err();
+        if full.is_some() {
+            break;
+        }
+    }
+    let full = full.unwrap();
+    assert!(matches!(full, CommitError::Store(StoreError::Full(_))), "{full}");
+    assert!(full.to_string().contains("defragment"), "{full}");
+    // Values as long as they may be, more than one of them in a page.
+    assert!(store.list("a/").await.unwrap().entries.len() > 2);
+}
+
+#[tokio::test]
 async fn fleets_do_not_see_each_other() {
     let Fixture { store, cluster } = Fixture::new().await;
     let other = open_fleet("test2", settings(cluster.urls())).await.unwrap();
@@ -228,6 +248,7 @@ async fn stopped_for_a_while() {
     assert!(matches!(unknown, CommitError::Unknown(_)), "{unknown}");
     let not_sent = timeout(LONGEST_CALL, store.commit(&put("a/2", "x"))).await.unwrap().unwrap_err();
     assert!(matches!(not_sent, CommitError::Store(StoreError::Away(_))), "{not_sent}");
+    assert!(not_sent.to_string().contains(&cluster.members[0].url), "{not_sent}");
     away(&mut watch).await;
     cluster.members[0].go_on();
     back(&mut watch).await;

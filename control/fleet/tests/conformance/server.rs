@@ -43,7 +43,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts so many members.
     pub fn start(members: usize) -> Self {
-        Self::start_with(members, tempfile::tempdir().unwrap(), None)
+        Self::start_with(members, tempfile::tempdir().unwrap(), vec![], false)
+    }
+
+    /// One member whose database may have so many bytes.
+    pub fn start_small(most_bytes: u64) -> Self {
+        let arguments = vec![format!("--quota-backend-bytes={most_bytes}")];
+        Self::start_with(1, tempfile::tempdir().unwrap(), arguments, false)
     }
 
     /// One member that wants certificates of its clients; see [`make_certificates`].
@@ -57,11 +63,11 @@ impl Cluster {
             format!("--cert-file={}", path("server.pem")),
             format!("--key-file={}", path("server.key")),
         ];
-        Self::start_with(1, dir, Some(server))
+        Self::start_with(1, dir, server, true)
     }
 
-    fn start_with(count: usize, dir: TempDir, tls: Option<Vec<String>>) -> Self {
-        let scheme = if tls.is_some() { "https" } else { "http" };
+    fn start_with(count: usize, dir: TempDir, arguments: Vec<String>, tls: bool) -> Self {
+        let scheme = if tls { "https" } else { "http" };
         // All are held until all are known, so that they are different ones.
         let ports: Vec<_> = (0..2 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let port = |i: usize| ports[i].local_addr().unwrap();
@@ -72,15 +78,16 @@ impl Cluster {
             .collect();
         drop(ports);
         let members = plans.into_iter().enumerate().map(|(i, (url, peers))| {
-            let arguments = tls.clone().unwrap_or_default();
-            Member::start(format!("m{i}"), dir.path().join(format!("m{i}")), arguments, url, peers)
+            Member::start(format!("m{i}"), dir.path().join(format!("m{i}")), arguments.clone(), url, peers)
         });
         let members = members.collect();
         let client = |name: &str, file: &str| format!("--{name}={}", dir.path().join(file).display());
-        let tls = tls.map(|_| {
-            vec![client("cacert", "ca.pem"), client("cert", "client.pem"), client("key", "client.key")]
-        });
-        Self { members, dir, tls: tls.unwrap_or_default() }
+        let tls = [("cacert", "ca.pem"), ("cert", "client.pem"), ("key", "client.key")]
+            .into_iter()
+            .filter(|_| tls)
+            .map(|(name, file)| client(name, file))
+            .collect();
+        Self { members, dir, tls }
     }
 
     /// The members' URLs.

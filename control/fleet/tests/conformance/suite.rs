@@ -69,6 +69,7 @@ macro_rules! conformance {
             a_lease_belongs_to_the_last_put
             a_revoked_lease_takes_its_keys_along
             a_watch_sees_each_change_once_and_in_order
+            watches_that_begin_amid_changes_miss_nothing
             a_watch_sees_its_prefix_only
             a_watch_goes_on_after_a_revision
             a_quiet_watch_says_that_it_works
@@ -325,6 +326,32 @@ pub async fn a_watch_sees_each_change_once_and_in_order(store: &Store) {
     let listing = store.list("w/").await.unwrap();
     assert_eq!(seen.revision, listing.revision);
     assert_eq!(seen.entries.into_values().collect::<Vec<_>>(), listing.entries);
+}
+
+pub async fn watches_that_begin_amid_changes_miss_nothing(store: &Store) {
+    let writer = store.clone();
+    let writing = tokio::spawn(async move {
+        for i in 0..200 {
+            writer.commit(&put("w/count", &i.to_string()).put(format!("w/{i}"), "x", None)).await.unwrap();
+        }
+        writer.commit(&put("w/end", "1")).await.unwrap();
+    });
+    let mut watching = Vec::new();
+    while !writing.is_finished() && watching.len() < 100 {
+        let mut watch = store.watch("w/", None);
+        watching.push(tokio::spawn(async move {
+            let mut seen = Seen::default();
+            seen.follow(&mut watch, "w/end").await;
+            seen.entries
+        }));
+        sleep(Duration::from_millis(5)).await;
+    }
+    writing.await.unwrap();
+    let listed = store.list("w/").await.unwrap().entries;
+    assert_eq!(listed.len(), 202);
+    for watch in watching {
+        assert_eq!(watch.await.unwrap().into_values().collect::<Vec<_>>(), listed);
+    }
 }
 
 pub async fn a_watch_sees_its_prefix_only(store: &Store) {

@@ -7,6 +7,8 @@
 mod file;
 mod leases;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -142,7 +144,9 @@ impl Inner {
     fn commit(&self, txn: &Txn) -> Result<Revision, CommitError> {
         let leases = self.leases();
         let now = Instant::now();
-        match self.tables.commit(txn, |lease| leases.lives(lease, now)).map_err(self.disk())? {
+        let written = self.tables.commit(txn, |lease| leases.lives(lease, now));
+        // A disk that fails while it is written to may have it or not.
+        match written.map_err(|e| CommitError::Unknown(self.disk()(e).to_string()))? {
             Written::Done(revision, change) => {
                 self.tell(change);
                 Ok(revision)

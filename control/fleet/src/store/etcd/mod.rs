@@ -189,24 +189,25 @@ impl Etcd {
         mut request: impl FnMut(Client) -> F,
     ) -> Result<T, Failure> {
         let deadline = Instant::now() + PATIENCE;
+        let mut reason = String::from("no member answers");
         loop {
             let connected = timeout_at(deadline, self.0.connections.get()).await;
-            let failure = match connected.unwrap_or_else(|_| Err(Failure::Unsent("no member answers".into())))
-            {
+            let failure = match connected.unwrap_or_else(|_| Err(Failure::Unsent(reason.clone()))) {
                 Err(failure) => failure,
                 Ok(connected) => match self.attempt(&connected, &mut request).await {
                     Ok(done) => return Ok(done),
-                    Err(failure) => {
-                        if matches!(failure, Failure::Unsent(_) | Failure::Lost(_)) {
-                            self.0.connections.forget(&connected);
-                        }
-                        failure
-                    }
+                    Err(failure) => failure,
                 },
             };
             let may_repeat = match &failure {
-                Failure::Unsent(_) => true,
-                Failure::Lost(_) => again,
+                Failure::Unsent(why) => {
+                    reason.clone_from(why);
+                    true
+                }
+                Failure::Lost(why) => {
+                    reason.clone_from(why);
+                    again
+                }
                 _ => false,
             };
             if !may_repeat || Instant::now() + PAUSE >= deadline {
@@ -216,13 +217,19 @@ impl Etcd {
         }
     }
 
+    /// At one member, which is not asked again if it fails.
     async fn attempt<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         connected: &Connected,
         request: &mut impl FnMut(Client) -> F,
     ) -> Result<T, Failure> {
         let done = timeout(ATTEMPT, request(connected.client.clone())).await;
-        done.unwrap_or_else(|_| Err(Failure::Lost(format!("{} does not answer", connected.endpoint))))
+        let done =
+            done.unwrap_or_else(|_| Err(Failure::Lost(format!("{} does not answer", connected.endpoint))));
+        if let Err(Failure::Unsent(_) | Failure::Lost(_)) = &done {
+            self.0.connections.forget(connected);
+        }
+        done
     }
 
     fn key(&self, key: &str) -> Vec<u8> {
