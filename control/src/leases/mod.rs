@@ -22,6 +22,7 @@
 //!   can only be told apart where the hardware has an identity.
 
 mod error;
+pub mod fleet;
 mod identity;
 mod keeper;
 mod rule;
@@ -82,4 +83,4 @@ impl LeaseStore for Leases {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -33,7 +33,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const MOST_AT_ONCE: usize = 256;
 
 /// 2026-01-01 00:00 UTC: a clock that shows less was never set.
-const CLOCK_UNSET_BEFORE: Duration = Duration::from_secs(1_767_225_600);
+pub(super) const CLOCK_UNSET_BEFORE: Duration = Duration::from_secs(1_767_225_600);
 
 const _: () = assert!(MOST_AT_ONCE as u64 <= RESERVE.as_secs() * SLOTS_A_SECOND);
 const _: () = assert!(

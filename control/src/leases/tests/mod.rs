@@ -1,5 +1,5 @@
 mod broken;
 mod files;
 mod nonces;
-mod sim;
+pub(super) mod sim;
 mod waiting;

@@ -1,0 +1,4 @@
+mod broken;
+mod nonces;
+mod sim;
+mod waiting;
