@@ -4,6 +4,7 @@
 mod charon_request;
 mod config;
 mod esp;
+mod fleet;
 mod headers;
 mod pipeline;
 mod rewrites;
@@ -15,6 +16,7 @@ mod support;
 pub use charon_request::charon_request;
 pub use config::config;
 pub use esp::esp;
+pub use fleet::{fleet_key_file, fleet_key_name, sealed_record};
 pub use headers::headers;
 pub use pipeline::pipeline;
 pub use rewrites::rewrites;
