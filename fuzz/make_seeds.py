@@ -1,5 +1,6 @@
 """Writes the seeds of `regressions/`, packets by scapy: `/usr/bin/python3 fuzz/make_seeds.py`."""
 
+import base64
 import hmac
 import ipaddress
 import struct
@@ -198,10 +199,38 @@ def peer_datagrams():
     yield "signed", said(2) + hmac.digest(token, said(2), "sha256")
 
 
+def sealed_records():
+    """Names and inputs of the target `sealed_record`. The first is sealed, with another key than the target has."""
+    yield "sealed", bytes.fromhex("5053460198de027419056822404142434445464748494a4b4c4d4e4f5051525354555657902c0191389f863e"
+                                  "8a01736ef807721c9d59818305c6e5c8")
+    yield "json", b'{"schema": 1}'
+
+
+def fleet_key_files():
+    """Names and inputs of the target `fleet_key_file`."""
+    keys = [base64.b64encode(bytes(at ^ number for at in range(32))).decode() for number in range(1, 6)]
+    yield "hand", f"keys: [{{key: {keys[0]}}}, {{key: {keys[1]}}}]".encode()
+    yield "id", f'# The\nkeys:\n  - id: "0011223344556677"\n    key: "{keys[0]}"\n'.encode()
+    yield "too-many", ("keys:\n" + "".join(f"- {{key: {key}}}\n" for key in keys)).encode()
+    yield "anchor", f"keys:\n- &k {{key: {keys[0]}}}\n- *k\n".encode()
+    yield "bomb", b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nkeys: [*c, *c]\n"
+    yield "deep", b"keys: " + b"[" * 400
+    yield "unknown", f"keys:\n- {{key: {keys[0]}, {keys[1]}: x}}\n".encode()
+
+
+def fleet_key_names():
+    """Names and inputs of the target `fleet_key_name`."""
+    for name, text in [("sa", "sas/7/acme/dc1/i-0040abcd"), ("node", "nodes/edge-1"), ("number", "numbers/1023"),
+                       ("mtu", "pmtu/acme/dc1"), ("tenant", "tenants/acme"), ("senders", "senders")]:
+        yield name, text.encode()
+
+
 def main():
     """Writes one file for each packet and target."""
     for target, seeds in (("esp", esp_steps()), ("charon_request", charon_messages()), ("sa_record", sa_records()),
-                          ("fleet_record", fleet_records()), ("peer", peer_datagrams())):
+                          ("fleet_record", fleet_records()), ("peer", peer_datagrams()),
+                          ("sealed_record", sealed_records()), ("fleet_key_file", fleet_key_files()),
+                          ("fleet_key_name", fleet_key_names())):
         (HERE / target).mkdir(parents=True, exist_ok=True)
         for name, seed in seeds:
             (HERE / target / name).write_bytes(seed)

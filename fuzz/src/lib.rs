@@ -4,6 +4,7 @@
 mod charon_request;
 mod config;
 mod esp;
+mod fleet;
 mod fleet_record;
 mod headers;
 mod peer;
@@ -17,6 +18,7 @@ mod support;
 pub use charon_request::charon_request;
 pub use config::config;
 pub use esp::esp;
+pub use fleet::{fleet_key_file, fleet_key_name, sealed_record};
 pub use fleet_record::fleet_record;
 pub use headers::headers;
 pub use peer::peer;

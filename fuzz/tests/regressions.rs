@@ -72,3 +72,18 @@ fn fleet_record() {
 fn peer() {
     replay("peer", 1, penstock_fuzz::peer);
 }
+
+#[test]
+fn sealed_record() {
+    replay("sealed_record", 1, penstock_fuzz::sealed_record);
+}
+
+#[test]
+fn fleet_key_file() {
+    replay("fleet_key_file", 1, penstock_fuzz::fleet_key_file);
+}
+
+#[test]
+fn fleet_key_name() {
+    replay("fleet_key_name", 1, penstock_fuzz::fleet_key_name);
+}

@@ -19,7 +19,7 @@ pub enum FleetLeaseError {
     Unreadable(String),
     /// Some other node's clock is another one.
     #[error(
-        "the clock of the node {node} is {} {direction} of ours, and sender IDs follow the clock: none is taken while clocks \
+        "the clock of the node {node} is {} {direction} ours, and sender IDs follow the clock: none is taken while clocks \
          differ by more than {limit:?}. {others} of {all} other nodes differ so much. Set the clock of whichever is wrong (NTP), \
          or stop that node",
         by.as_secs_f64(),
@@ -30,7 +30,7 @@ pub enum FleetLeaseError {
         node: String,
         /// How far.
         by: Duration,
-        /// `s ahead` or `s behind`.
+        /// `s ahead of` or `s behind`.
         direction: &'static str,
         /// Nodes that differ so much.
         others: usize,

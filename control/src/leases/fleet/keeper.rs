@@ -182,7 +182,7 @@ impl<M: Machine, R: SharedRecord, P: PeerClocks> Keeper<M, R, P> {
         Err(FleetLeaseError::ClocksDiffer {
             node: most.node.clone(),
             by: by(most),
-            direction: if most.millis > 0 { "s ahead" } else { "s behind" },
+            direction: if most.millis > 0 { "s ahead of" } else { "s behind" },
             others: far.len(),
             all: differences.len(),
         })

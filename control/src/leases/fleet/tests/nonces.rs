@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use penstock_dataplane::esp::iv::Lease;
+use penstock_dataplane::esp::iv::{Lease, SenderId};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -269,9 +269,8 @@ impl<C: Candidate> History<C> {
         let Some(index) = self.pick(process) else { return Ok(()) };
         let Some(worker) = self.processes[index].workers.first() else { return Ok(()) };
         let (now, id) = (self.time.get(), u64::from(worker.lease.id().get()));
-        let around = Slot(1 << 24);
         let newest = Slot::at(now).0;
-        let ahead = id.wrapping_sub(newest) % around.0;
+        let ahead = id.wrapping_sub(newest) % u64::from(SenderId::COUNT);
         let begins = Slot(newest + ahead).begins().saturating_sub(SKEW + ALLOWANCE + before);
         self.time.pass(begins.saturating_sub(now + C::KEY_LIFE - Duration::from_secs(60)));
         self.new_key();

@@ -1,7 +1,7 @@
 //! A fleet that is made up: a store that forgets, nodes whose clocks differ, and programs that go on step by step, all at the
 //! same time.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -123,7 +123,7 @@ pub type Program<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Lets it take a step.
 pub fn step<T>(program: &mut Program<T>) -> Option<T> {
-    match pin!(program).poll(&mut Context::from_waker(Waker::noop())) {
+    match program.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => Some(result),
         Poll::Pending => None,
     }

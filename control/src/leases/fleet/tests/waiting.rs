@@ -154,7 +154,7 @@ fn clocks_that_differ_are_refused_with_their_names() {
     bench.set_clock(1, 200);
     bench.set_clock(2, -1200);
     let error = bench.run_one(0, 1).0.unwrap_err();
-    let expected = "the clock of the node edge-2 is 1.2 s behind of ours";
+    let expected = "the clock of the node edge-2 is 1.2 s behind ours";
     assert!(error.to_string().starts_with(expected), "{error}");
     assert!(error.to_string().contains("2 of 2 other nodes"), "{error}");
     // And when it happens in the middle.
@@ -190,7 +190,9 @@ fn a_clock_that_is_behind_is_told() {
     bench.set_clock(0, 60_000);
     bench.run_one(0, 1).0.unwrap();
     bench.set_clock(0, -60_000);
-    assert!(matches!(bench.run_one(0, 1).0, Err(FleetLeaseError::ClockBehind(by)) if by.as_secs() == 60));
+    assert!(
+        matches!(bench.run_one(0, 1).0, Err(FleetLeaseError::ClockBehind(by)) if (59..=60).contains(&by.as_secs()))
+    );
     bench.time.pass(Duration::from_secs(60));
     assert!(bench.run_one(0, 1).0.is_ok());
     bench.set_clock(0, -56 * 365 * 86_400_000);
