@@ -35,6 +35,8 @@ pub struct Reset<E> {
 /// What a node of a fleet has beside its `Sad`.
 pub struct Fleet<K: Kinds> {
     me: Owner,
+    /// Incarnations of this node whose SAs `Sad` has gone on with, and this one.
+    lives: BTreeSet<u64>,
     /// All that the store has was seen once.
     has_looked: bool,
     foreign: Foreign<K>,
@@ -51,6 +53,7 @@ where
     pub fn new(me: Owner) -> Self {
         Self {
             me,
+            lives: BTreeSet::from([me.incarnation]),
             has_looked: false,
             foreign: Foreign::default(),
             arbiter: Arbiter::default(),
@@ -108,7 +111,7 @@ where
         workers: &mut impl Workers<K>,
         now: Moment,
     ) -> Result<(), Unusable<E>> {
-        if !self.is_own(name, &record, sad) {
+        if !self.is_own(&record) {
             return self.foreign.put(name, revision, record, expand, workers, now);
         }
         if revision >= self.foreign.applied() {
@@ -145,8 +148,15 @@ where
         if is_restored || revision < self.foreign.applied() {
             self.arbiter.unpublish();
         }
-        let is_own =
-            |found: &Found| found.record.as_ref().is_some_and(|record| self.is_own(&found.name, record, sad));
+        for Found { name, record, .. } in &found {
+            let of_this_node = record.as_ref().filter(|record| record.owner.number == self.me.number);
+            if let Some(record) = of_this_node
+                && self.in_sad(name, sad).is_some()
+            {
+                self.lives.insert(record.owner.incarnation);
+            }
+        }
+        let is_own = |found: &Found| found.record.as_ref().is_some_and(|record| self.is_own(record));
         let (own, foreign): (Vec<Found>, Vec<Found>) = found.into_iter().partition(is_own);
         let mut outlines = Vec::new();
         for Found { name, revision, record } in own {
@@ -159,10 +169,10 @@ where
         Reset { own: outlines, unusable }
     }
 
-    /// Whether a record is of an SA that `Sad` has, or had a moment ago. One of an earlier life of this node, which `Sad`
-    /// does not have, is as good as another node's.
-    fn is_own(&self, name: &RecordName, record: &SaRecord, sad: &Sad<Arbitrated<K>>) -> bool {
-        record.owner == self.me || record.owner.number == self.me.number && self.in_sad(name, sad).is_some()
+    /// Whether a record is of an SA that `Sad` has, or had. Those of a life that `Sad` has not gone on with, because the
+    /// journal was lost with it, are as good as another node's.
+    fn is_own(&self, record: &SaRecord) -> bool {
+        record.owner.number == self.me.number && self.lives.contains(&record.owner.incarnation)
     }
 
     fn in_sad<'s>(&self, name: &RecordName, sad: &'s Sad<Arbitrated<K>>) -> Option<&'s Sa<Arbitrated<K>>> {
