@@ -43,6 +43,7 @@ pub struct Fleet<K: Kinds> {
     arbiter: Arbiter<K>,
     sites: BTreeMap<TunnelName, Site>,
     by_number: BTreeMap<TunnelId, TunnelName>,
+    by_reqid: BTreeMap<u32, TunnelId>,
 }
 
 impl<K: Kinds> Fleet<K>
@@ -59,6 +60,7 @@ where
             arbiter: Arbiter::default(),
             sites: BTreeMap::new(),
             by_number: BTreeMap::new(),
+            by_reqid: BTreeMap::new(),
         }
     }
 
@@ -92,6 +94,7 @@ where
             sites.iter().map(|(name, site)| (name.clone(), site.home)).collect();
         self.foreign.set_tunnels(&homes, workers);
         self.sites.clone_from(sites);
+        self.by_reqid = sites.values().map(|site| (site.reqid, site.home.tunnel)).collect();
         self.by_number = homes.into_iter().map(|(name, home)| (home.tunnel, name)).collect();
     }
 
@@ -202,8 +205,8 @@ where
     /// What of an SA of this node goes into its record. `None`: `Sad` does not have it.
     pub fn outline(&self, serial: Serial, sad: &Sad<Arbitrated<K>>, now: Moment) -> Option<Outline> {
         let sa = sad.get(serial)?;
-        let site = self.sites.values().find(|site| site.reqid == sa.reqid);
-        let choice = site.and_then(|site| self.arbiter.choice(site.home.tunnel, sa.id.spi));
+        let tunnel = self.by_reqid.get(&sa.reqid);
+        let choice = tunnel.and_then(|tunnel| self.arbiter.choice(*tunnel, sa.id.spi));
         Outline::of(serial, choice, sad, now)
     }
 
