@@ -35,12 +35,15 @@ pub struct Reset<E> {
 /// What a node of a fleet has beside its `Sad`.
 pub struct Fleet<K: Kinds> {
     me: Owner,
+    /// Incarnations of this node whose SAs `Sad` has gone on with, and this one.
+    lives: BTreeSet<u64>,
     /// All that the store has was seen once.
     has_looked: bool,
     foreign: Foreign<K>,
     arbiter: Arbiter<K>,
     sites: BTreeMap<TunnelName, Site>,
     by_number: BTreeMap<TunnelId, TunnelName>,
+    by_reqid: BTreeMap<u32, TunnelId>,
 }
 
 impl<K: Kinds> Fleet<K>
@@ -51,11 +54,13 @@ where
     pub fn new(me: Owner) -> Self {
         Self {
             me,
+            lives: BTreeSet::from([me.incarnation]),
             has_looked: false,
             foreign: Foreign::default(),
             arbiter: Arbiter::default(),
             sites: BTreeMap::new(),
             by_number: BTreeMap::new(),
+            by_reqid: BTreeMap::new(),
         }
     }
 
@@ -89,6 +94,7 @@ where
             sites.iter().map(|(name, site)| (name.clone(), site.home)).collect();
         self.foreign.set_tunnels(&homes, workers);
         self.sites.clone_from(sites);
+        self.by_reqid = sites.values().map(|site| (site.reqid, site.home.tunnel)).collect();
         self.by_number = homes.into_iter().map(|(name, home)| (home.tunnel, name)).collect();
     }
 
@@ -108,7 +114,7 @@ where
         workers: &mut impl Workers<K>,
         now: Moment,
     ) -> Result<(), Unusable<E>> {
-        if !self.is_own(name, &record, sad) {
+        if !self.is_own(&record) {
             return self.foreign.put(name, revision, record, expand, workers, now);
         }
         if revision >= self.foreign.applied() {
@@ -145,8 +151,15 @@ where
         if is_restored || revision < self.foreign.applied() {
             self.arbiter.unpublish();
         }
-        let is_own =
-            |found: &Found| found.record.as_ref().is_some_and(|record| self.is_own(&found.name, record, sad));
+        for Found { name, record, .. } in &found {
+            let of_this_node = record.as_ref().filter(|record| record.owner.number == self.me.number);
+            if let Some(record) = of_this_node
+                && self.in_sad(name, sad).is_some()
+            {
+                self.lives.insert(record.owner.incarnation);
+            }
+        }
+        let is_own = |found: &Found| found.record.as_ref().is_some_and(|record| self.is_own(record));
         let (own, foreign): (Vec<Found>, Vec<Found>) = found.into_iter().partition(is_own);
         let mut outlines = Vec::new();
         for Found { name, revision, record } in own {
@@ -159,10 +172,10 @@ where
         Reset { own: outlines, unusable }
     }
 
-    /// Whether a record is of an SA that `Sad` has, or had a moment ago. One of an earlier life of this node, which `Sad`
-    /// does not have, is as good as another node's.
-    fn is_own(&self, name: &RecordName, record: &SaRecord, sad: &Sad<Arbitrated<K>>) -> bool {
-        record.owner == self.me || record.owner.number == self.me.number && self.in_sad(name, sad).is_some()
+    /// Whether a record is of an SA that `Sad` has, or had. Those of a life that `Sad` has not gone on with, because the
+    /// journal was lost with it, are as good as another node's.
+    fn is_own(&self, record: &SaRecord) -> bool {
+        record.owner.number == self.me.number && self.lives.contains(&record.owner.incarnation)
     }
 
     fn in_sad<'s>(&self, name: &RecordName, sad: &'s Sad<Arbitrated<K>>) -> Option<&'s Sa<Arbitrated<K>>> {
@@ -192,8 +205,8 @@ where
     /// What of an SA of this node goes into its record. `None`: `Sad` does not have it.
     pub fn outline(&self, serial: Serial, sad: &Sad<Arbitrated<K>>, now: Moment) -> Option<Outline> {
         let sa = sad.get(serial)?;
-        let site = self.sites.values().find(|site| site.reqid == sa.reqid);
-        let choice = site.and_then(|site| self.arbiter.choice(site.home.tunnel, sa.id.spi));
+        let tunnel = self.by_reqid.get(&sa.reqid);
+        let choice = tunnel.and_then(|tunnel| self.arbiter.choice(*tunnel, sa.id.spi));
         Outline::of(serial, choice, sad, now)
     }
 

@@ -158,6 +158,7 @@ impl<K: Kinds> Foreign<K> {
 
     fn insert(&mut self, name: &RecordName, record: &SaRecord, key: K::Key) {
         self.arrivals += 1;
+        let fingerprint = record.fingerprint();
         let sa = ForeignSa {
             name: name.clone(),
             owner: record.owner,
@@ -171,7 +172,7 @@ impl<K: Kinds> Foreign<K> {
             handle: None,
             is_recorded: true,
             paired: None,
-            fingerprint: record.fingerprint(),
+            fingerprint,
             arrival: self.arrivals,
             home: None,
             revision: 0,
@@ -179,7 +180,7 @@ impl<K: Kinds> Foreign<K> {
             shown: None,
             is_lost: false,
             earlier: Usage::default(),
-            first: 1,
+            first: self.spent.get(&fingerprint).copied().unwrap_or(1),
         };
         self.hard_ends.insert((sa.hard_end, name.clone()));
         self.by_spi.entry(name.spi).or_default().insert(name.clone());

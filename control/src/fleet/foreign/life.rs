@@ -4,7 +4,8 @@ use penstock_dataplane::ids::TunnelId;
 
 use super::{Foreign, Rank, Stage};
 use crate::fleet::record::{Date, RecordName};
-use crate::ike::sad::{Kinds, Moment, STOPPED_STAYS, Workers};
+use crate::fleet::{LEFT_OUT, MAX_SHARED_KEY_LIFE};
+use crate::ike::sad::{Direction, Kinds, Moment, STOPPED_STAYS, Workers};
 
 impl<K: Kinds> Foreign<K> {
     /// Every few milliseconds. `own` is the rank of what this node has itself for a tunnel. Costs nothing where nothing is
@@ -15,9 +16,14 @@ impl<K: Kinds> Foreign<K> {
         workers: &mut impl Workers<K>,
         now: Moment,
     ) {
+        let date = Date::from(now.date);
         self.end_what_is_over(workers, now);
         while let Some((_, name)) = self.removals.first().filter(|(at, _)| *at <= now.uptime).cloned() {
             self.remove(&name, workers);
+        }
+        while let Some((at, key)) = self.spent_until.first().copied().filter(|(at, _)| *at <= date) {
+            self.spent_until.remove(&(at, key));
+            self.spent.remove(&key);
         }
         self.show_what_peers_use(own, workers);
         if !self.lacking.is_empty() && self.try_again <= now.uptime {
@@ -104,6 +110,11 @@ impl<K: Kinds> Foreign<K> {
         self.uproot(name, workers);
         self.move_tunnel(&name.tunnel);
         let Some(sa) = self.sas.remove(name) else { return };
+        if name.direction == Direction::Outbound && sa.handle.is_some() {
+            let first = sa.usage(workers).newest.saturating_add(LEFT_OUT);
+            self.spent.insert(sa.fingerprint, first);
+            self.spent_until.insert((sa.born.after(MAX_SHARED_KEY_LIFE), sa.fingerprint));
+        }
         if let Some(names) = self.by_spi.get_mut(&name.spi) {
             names.remove(name);
             if names.is_empty() {

@@ -31,7 +31,7 @@ pub use apply::{Found, Unusable};
 pub use rank::Rank;
 pub use sa::{ForeignSa, Stage};
 
-use super::record::{Date, RecordName};
+use super::record::{Date, Fingerprint, RecordName};
 use crate::ike::sad::{Direction, Home, Kinds};
 use crate::static_sas::TunnelName;
 
@@ -83,6 +83,9 @@ pub struct Foreign<K: Kinds> {
     occupied: BTreeSet<(IpAddr, Spi)>,
     /// When to try what is lacking again, by uptime.
     try_again: Duration,
+    /// The first numbers to give of outbound SAs that are gone and were sent under here, should they come back.
+    spent: BTreeMap<Fingerprint, u64>,
+    spent_until: BTreeSet<(Date, Fingerprint)>,
     /// The newest revision of the store that is known here.
     applied: u64,
     /// Counts the SAs that came.
@@ -107,6 +110,8 @@ impl<K: Kinds> Default for Foreign<K> {
             lacking: BTreeSet::new(),
             occupied: BTreeSet::new(),
             try_again: Duration::ZERO,
+            spent: BTreeMap::new(),
+            spent_until: BTreeSet::new(),
             applied: 0,
             arrivals: 0,
             moved: BTreeSet::new(),
@@ -195,6 +200,7 @@ impl<K: Kinds> Foreign<K> {
         let count = self.sas.len();
         let known = |name: &RecordName| self.sas.contains_key(name);
         self.pending.iter().chain(&self.lacking).all(known)
+            && self.spent.len() <= self.spent_until.len()
             && self.removals.iter().all(|(_, name)| known(name))
             && self.hard_ends.len() <= count
             && self.hard_ends.iter().all(|(_, name)| known(name))

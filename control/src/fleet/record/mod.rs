@@ -88,7 +88,7 @@ pub struct Choice {
 }
 
 /// Tells SAs of one name apart: equal for what has the same keys. Says nothing about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 16]);
 
 /// Why bytes are no record.

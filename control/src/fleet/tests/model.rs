@@ -11,8 +11,8 @@ use penstock_dataplane::ids::TunnelId;
 use proptest::prelude::*;
 
 use super::super::*;
-use super::lab::{Lab, Node, Store, site, start, tunnel};
-use crate::fleet::record::{Date, Owner, RecordName, SaRecord, State};
+use super::lab::{Lab, Node, Store, site, tunnel};
+use crate::fleet::record::{Date, State};
 use crate::ike::sad::tests::fake::{HOUR, SECOND};
 use crate::ike::sad::{Direction, STOPPED_STAYS};
 
@@ -98,8 +98,10 @@ struct Model {
     backup: Store,
     /// SPIs of inbound SAs that a node has seen the record of, in this life of it.
     seen: Vec<BTreeSet<u32>>,
-    /// SPIs that tunnels sent under as of old, and whoever deleted them said so.
+    /// All pairs that ever were, by the SPI of the outbound SA.
     outbound: BTreeMap<u32, Pair>,
+    /// SPIs of outbound SAs that their owner's charon has deleted.
+    deleted: BTreeSet<u32>,
 }
 
 impl Model {
@@ -111,6 +113,7 @@ impl Model {
             backup: Store::default(),
             seen: vec![BTreeSet::new(); 3],
             outbound: BTreeMap::new(),
+            deleted: BTreeSet::new(),
         }
     }
 
@@ -151,6 +154,7 @@ impl Model {
                 if let Some(node) = self.owner(&copy) {
                     node.delete(Direction::Outbound, copy.reqid, spi, now);
                     self.pairs[pair].outbound = None;
+                    self.deleted.insert(spi);
                 }
             }
             Step::Receive { pair, node } => {
@@ -181,12 +185,14 @@ impl Model {
             Step::Reboot { node } => {
                 self.lab.reboot(node);
                 self.seen[node].clear();
+                self.forget_what_was_not_told(node);
             }
             Step::Restart { node } => {
                 let incarnation = self.lab.incarnation();
                 let Lab { store, nodes, .. } = &mut self.lab;
                 nodes[node].restart(incarnation, store, now);
                 self.seen[node].clear();
+                self.forget_what_was_not_told(node);
             }
             Step::Reload { node, reqid, there } => self.reload(node, reqid, there),
             Step::Backup => self.backup = self.lab.store.clone(),
@@ -232,7 +238,15 @@ impl Model {
                 node.delete(Direction::Outbound, pair.reqid, spi, now);
             }
             node.delete(Direction::Inbound, pair.reqid, pair.inbound, now);
+            self.deleted.extend(pair.outbound);
         }
+    }
+
+    /// Nobody can know what a node has deleted and not told before it died.
+    fn forget_what_was_not_told(&mut self, node: usize) {
+        let in_store: BTreeSet<u32> = self.lab.store.contents.keys().map(|name| name.spi.0).collect();
+        let Self { deleted, outbound, .. } = self;
+        deleted.retain(|spi| outbound[spi].node != node || !in_store.contains(spi));
     }
 
     fn reload(&mut self, node: usize, reqid: u32, there: bool) {
@@ -272,6 +286,13 @@ impl Model {
         self.lab.sync();
         for reqid in 1..=2 {
             self.agree(reqid);
+            // What is deleted all know of, if the store did not forget it.
+            let sends = self.lab.sends(reqid).into_iter().flatten();
+            let deleted = sends.filter(|spi| self.deleted.contains(spi)).count();
+            assert!(
+                deleted == 0 || self.lab.store.restored > 0,
+                "tunnel {reqid} is sent under what is deleted"
+            );
         }
     }
 
