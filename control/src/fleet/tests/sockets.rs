@@ -135,18 +135,19 @@ async fn a_dead_node_costs_the_limit_and_is_named() {
     assert_eq!(wait.await.unwrap().late, []);
 }
 
-/// Carries datagrams between 1 and 2, each of which sees the other at the relay, and loses every second one.
+/// Carries datagrams between 1 and 2, each of which sees the other at the relay, and loses every second one of each
+/// direction. (Of both together it would lose each answer, as every question comes through.)
 async fn lossy(port: u16, lost: Arc<AtomicU64>) {
     let one = UdpSocket::bind(at(11, port)).await.unwrap();
     let two = UdpSocket::bind(at(12, port)).await.unwrap();
-    let (mut buffer, mut other, mut count) = ([0; 256], [0; 256], 0u64);
+    let (mut buffer, mut other, mut counts) = ([0; 256], [0; 256], [0u64; 2]);
     loop {
         // What 1 sends to 2's stand-in goes on to 2 from 1's stand-in, and the other way round.
-        let (bytes, by, to) = tokio::select! {
-            received = two.recv_from(&mut buffer) => (&buffer[..received.unwrap().0], &one, at(2, port)),
-            received = one.recv_from(&mut other) => (&other[..received.unwrap().0], &two, at(1, port)),
+        let (bytes, by, to, count) = tokio::select! {
+            received = two.recv_from(&mut buffer) => (&buffer[..received.unwrap().0], &one, at(2, port), &mut counts[0]),
+            received = one.recv_from(&mut other) => (&other[..received.unwrap().0], &two, at(1, port), &mut counts[1]),
         };
-        count += 1;
+        *count += 1;
         if count.is_multiple_of(2) {
             lost.fetch_add(1, Ordering::Relaxed);
         } else {
