@@ -13,6 +13,7 @@ use super::*;
 use crate::fleet::acknowledgements::Acknowledgements;
 use crate::fleet::members::{Members, Us};
 use crate::fleet::peers::{Peers, Settings, open};
+use crate::kernel::netns::Netns;
 
 const STORE: StoreTag = StoreTag([7; 16]);
 const LIMIT: Duration = Duration::from_secs(3);
@@ -300,4 +301,22 @@ async fn it_ends_with_the_last_handle() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     panic!("the socket is still open");
+}
+
+/// In the namespace of the twins an address is free that is in use here, and may be one that no twin has yet.
+#[test]
+fn the_socket_is_in_the_namespace_of_the_twins() {
+    let is_root = nix::unistd::geteuid().is_root();
+    assert!(is_root, "this test makes a network namespace: run it as root (sudo -E cargo test ...)");
+    let netns = Netns::open_or_create(&format!("pkt-peers-{}", std::process::id()), false).unwrap();
+    let held = std::net::UdpSocket::bind(at(1, 0)).unwrap();
+    let here = held.local_addr().unwrap();
+    assert!(open(None, here).is_err(), "in use");
+    open(Some(&netns), here).unwrap();
+    drop(held);
+    for address in ["192.0.2.1", "2001:db8::1"] {
+        let address: IpAddr = address.parse().unwrap();
+        open(Some(&netns), (address, 4791).into()).unwrap();
+    }
+    netns.close().unwrap();
 }
