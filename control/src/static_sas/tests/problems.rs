@@ -13,9 +13,9 @@ fn one(from: &str, to: &str, expected: &str) {
 fn a_fleet_takes_none() {
     let fleet = "node: {name: a, number: 1}\nfleet: {name: x, key_file: /x, address: 192.0.2.1}\n";
     let config = crate::config::parse_str(&format!("{fleet}{}", super::CONFIG)).unwrap();
-    let problems = super::parse_str(&mut super::FILE.as_bytes().to_vec(), &config).err().unwrap();
+    let problems = super::parse_str(&mut FILE.as_bytes().to_vec(), &config).err().unwrap();
     assert_eq!(
-        super::words(&problems),
+        words(&problems),
         [
             " security associations from a file cannot be used in a fleet: keys live 24 h there at most; start without \
           --static-sas, or remove fleet from the configuration"

@@ -170,7 +170,7 @@ fn two_others_with_one_number_are_named() {
 fn clocks_are_compared_when_a_record_is_fresh() {
     let mut members = members();
     let difference = |members: &Members| members.named(&name("fra2")).unwrap().clock_difference();
-    let mut write = |members: &mut Members, clock: u64, now: u64| {
+    let write = |members: &mut Members, clock: u64, now: u64| {
         members.put(now, "nodes/fra2", &NodeRecord { clock, ..record("fra2", 2) }.to_json());
     };
     // A list may be old: that it is behind says nothing, that it is ahead says something.

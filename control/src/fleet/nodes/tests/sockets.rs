@@ -13,6 +13,7 @@ use super::*;
 use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::nodes::members::{Members, Us};
 use crate::fleet::nodes::peers::{Peers, Settings, open};
+use crate::kernel::netns::Netns;
 
 const STORE: StoreTag = StoreTag([7; 16]);
 const LIMIT: Duration = Duration::from_secs(3);
@@ -135,18 +136,19 @@ async fn a_dead_node_costs_the_limit_and_is_named() {
     assert_eq!(wait.await.unwrap().late, []);
 }
 
-/// Carries datagrams between 1 and 2, each of which sees the other at the relay, and loses every second one.
+/// Carries datagrams between 1 and 2, each of which sees the other at the relay, and loses every second one of each
+/// direction. (Of both together it would lose each answer, as every question comes through.)
 async fn lossy(port: u16, lost: Arc<AtomicU64>) {
     let one = UdpSocket::bind(at(11, port)).await.unwrap();
     let two = UdpSocket::bind(at(12, port)).await.unwrap();
-    let (mut buffer, mut other, mut count) = ([0; 256], [0; 256], 0u64);
+    let (mut buffer, mut other, mut counts) = ([0; 256], [0; 256], [0u64; 2]);
     loop {
         // What 1 sends to 2's stand-in goes on to 2 from 1's stand-in, and the other way round.
-        let (bytes, by, to) = tokio::select! {
-            received = two.recv_from(&mut buffer) => (&buffer[..received.unwrap().0], &one, at(2, port)),
-            received = one.recv_from(&mut other) => (&other[..received.unwrap().0], &two, at(1, port)),
+        let (bytes, by, to, count) = tokio::select! {
+            received = two.recv_from(&mut buffer) => (&buffer[..received.unwrap().0], &one, at(2, port), &mut counts[0]),
+            received = one.recv_from(&mut other) => (&other[..received.unwrap().0], &two, at(1, port), &mut counts[1]),
         };
-        count += 1;
+        *count += 1;
         if count.is_multiple_of(2) {
             lost.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -224,13 +226,15 @@ async fn what_nodes_did_not_send_is_dropped_and_counted() {
     for socket in [&stranger, &other_port] {
         socket.send_to(&good, at(1, port)).await.unwrap();
     }
+    let began = Instant::now();
     let counters = loop {
         let counters = node.peers().counters();
-        if counters.unknown_source == 2 {
+        if counters.unknown_source == 2 || began.elapsed() > Duration::from_secs(2) {
             break counters;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
+    assert_eq!(counters.unknown_source, 2);
     assert_eq!((counters.forged, counters.version, counters.foreign), (2, 1, 1));
     assert_eq!((counters.length, counters.malformed), (3, 1));
     assert_eq!((counters.other_node, counters.other_store, counters.heard), (3, 1, 0));
@@ -299,4 +303,22 @@ async fn it_ends_with_the_last_handle() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     panic!("the socket is still open");
+}
+
+/// In the namespace of the twins an address is free that is in use here, and may be one that no twin has yet.
+#[test]
+fn the_socket_is_in_the_namespace_of_the_twins() {
+    let is_root = nix::unistd::geteuid().is_root();
+    assert!(is_root, "this test makes a network namespace: run it as root (sudo -E cargo test ...)");
+    let netns = Netns::open_or_create(&format!("pkt-peers-{}", std::process::id()), false).unwrap();
+    let held = std::net::UdpSocket::bind(at(1, 0)).unwrap();
+    let here = held.local_addr().unwrap();
+    assert!(open(None, here).is_err(), "in use");
+    open(Some(&netns), here).unwrap();
+    drop(held);
+    for address in ["192.0.2.1", "2001:db8::1"] {
+        let address: IpAddr = address.parse().unwrap();
+        open(Some(&netns), (address, 4791).into()).unwrap();
+    }
+    netns.close().unwrap();
 }
