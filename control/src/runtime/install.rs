@@ -66,6 +66,12 @@ impl Running {
         if !self.senders.has_begun() {
             return;
         }
+        let ended = self.senders.take_ended(Now::read());
+        if !ended.is_empty() {
+            tracing::error!(workers = ended.len(), "sender IDs have come to their end: workers stop to encrypt until new ones come");
+            let mut state = self.lock();
+            ended.into_iter().for_each(|worker| state.dataplane.feed.end_lease(worker));
+        }
         let came = {
             let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let stats = state.dataplane.workers.iter().map(|worker| &*worker.stats);

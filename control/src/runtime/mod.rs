@@ -421,6 +421,9 @@ impl Running {
         if let Some(charon) = self.charon.take() {
             charon.end().await;
         }
+        if let Some(fleet) = self.fleet.take() {
+            fleet.leave(&self.state).await;
+        }
         {
             let mut state = self.lock();
             let (negotiated, mut gear) = state.negotiating();

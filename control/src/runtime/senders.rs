@@ -17,6 +17,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use super::clock::Now;
 use super::fleet::FleetSenders;
 use crate::leases::Leases;
+use crate::leases::fleet::{FLEET_LEASE_LIFE, FLEET_RENEW_AFTER};
 
 /// IVs of a lease: 40 bits (RFC 6054 section 2).
 const BUDGET: u64 = 1 << 40;
@@ -73,6 +74,23 @@ impl Senders {
         self.fleet = Some(fleet);
     }
 
+    /// Workers whose leases have come to their end, and no new ones came: they may not encrypt any more. Told once.
+    pub(super) fn take_ended(&mut self, now: Now) -> Vec<usize> {
+        if self.fleet.is_none() {
+            return Vec::new();
+        }
+        let has_ended = |given: &Given| now.since(given.at) >= FLEET_LEASE_LIFE;
+        let ended: Vec<usize> = (0..self.given.len()).filter(|worker| self.given[*worker].as_ref().is_some_and(has_ended)).collect();
+        for worker in &ended {
+            self.given[*worker] = None;
+        }
+        ended
+    }
+
+    fn renew_after(&self) -> Duration {
+        if self.fleet.is_some() { FLEET_RENEW_AFTER } else { RENEW_AFTER }
+    }
+
     /// Why workers have no lease.
     pub(super) fn no_lease(&self) -> Option<&str> {
         self.error.as_deref().filter(|_| !self.all_have_one())
@@ -116,7 +134,7 @@ impl Senders {
         if self.refused.is_none_or(|at| now.since(at) >= RETRY) {
             let wanting = stats.zip(&self.given).enumerate();
             let workers: Vec<usize> = wanting
-                .filter(|(_, (stats, given))| wants(**given, stats, now))
+                .filter(|(_, (stats, given))| wants(**given, stats, now, self.renew_after()))
                 .map(|(worker, _)| worker)
                 .collect();
             if !workers.is_empty() {
@@ -185,11 +203,11 @@ impl Senders {
 }
 
 /// Whether a worker needs a lease, for want of one or in place of the one that it was given last.
-fn wants(given: Option<Given>, stats: &WorkerStats, now: Now) -> bool {
+fn wants(given: Option<Given>, stats: &WorkerStats, now: Now, renew_after: Duration) -> bool {
     given.is_none_or(|given| {
         // One that is still on its way to the worker counts as full.
         let low = stats.sender_id.get() == given.shown && stats.ivs_left.get() < RENEW_BELOW;
-        low || now.since(given.at) >= RENEW_AFTER
+        low || now.since(given.at) >= renew_after
     })
 }
 
@@ -226,14 +244,14 @@ mod tests {
     #[test]
     fn a_lease_is_replaced_at_half_of_its_ivs() {
         let (stats, now) = (WorkerStats::new(1, 1), Now::read());
-        assert!(wants(None, &stats, now));
+        assert!(wants(None, &stats, now, RENEW_AFTER));
         let given = Some(Given { shown: 8, at: now });
-        assert!(!wants(given, &stats, now), "still on its way");
+        assert!(!wants(given, &stats, now, RENEW_AFTER), "still on its way");
         stats.sender_id.set(8);
         stats.ivs_left.set(RENEW_BELOW);
-        assert!(!wants(given, &stats, now));
+        assert!(!wants(given, &stats, now, RENEW_AFTER));
         stats.ivs_left.set(RENEW_BELOW - 1);
-        assert!(wants(given, &stats, now));
+        assert!(wants(given, &stats, now, RENEW_AFTER));
     }
 
     #[test]
@@ -242,10 +260,10 @@ mod tests {
         stats.sender_id.set(8);
         stats.ivs_left.set(BUDGET);
         let given = Some(Given { shown: 8, at: start });
-        assert!(!wants(given, &stats, start + (RENEW_AFTER - second)));
-        assert!(wants(given, &stats, start + RENEW_AFTER));
+        assert!(!wants(given, &stats, start + (RENEW_AFTER - second), RENEW_AFTER));
+        assert!(wants(given, &stats, start + RENEW_AFTER, RENEW_AFTER));
         let woken = Now { steady: start.steady, ..start + RENEW_AFTER };
-        assert!(wants(given, &stats, woken), "the machine was suspended");
+        assert!(wants(given, &stats, woken, RENEW_AFTER), "the machine was suspended");
         assert!(RENEW_AFTER * 20 < MAX_KEY_LIFE, "there is time to try again");
     }
 
@@ -258,8 +276,8 @@ mod tests {
         assert_eq!(came.len(), 2);
         let renewed = start + RENEW_AFTER;
         senders.take_answer(answer(&mut store, &[1]), renewed);
-        assert!(wants(senders.given[0], &stats, renewed));
-        assert!(!wants(senders.given[1], &stats, renewed));
+        assert!(wants(senders.given[0], &stats, renewed, RENEW_AFTER));
+        assert!(!wants(senders.given[1], &stats, renewed, RENEW_AFTER));
     }
 
     #[test]

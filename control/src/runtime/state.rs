@@ -10,11 +10,11 @@ use penstock_dataplane::pipeline::Event;
 use penstock_dataplane::stats::{Counter, TunnelCounters};
 
 use super::associations::Associations;
+use super::clock;
 use super::fleet::FleetState;
 use super::keepalive::Keepalives;
 use super::negotiated::{Gear, Negotiated};
 use super::workers::DataPlane;
-use super::clock;
 use crate::compile::{Compiler, Peer};
 use crate::config::ValidConfig;
 use crate::fleet::record::Owner;

@@ -30,6 +30,7 @@ enum Change {
     SetOutbound(Slot<Outbound>),
     ClearOutbound(TunnelId),
     Send(Sender),
+    SendNothing,
     /// Another worker's change had this number.
     Nothing,
 }
@@ -222,7 +223,16 @@ impl SaFeed {
 
     /// Gives a worker the right to encrypt. A lease that it had before is given up.
     pub fn lease(&mut self, worker: usize, lease: Lease) {
-        let mut change = Some(Change::Send(Sender::new(lease)));
+        self.tell_one(worker, Change::Send(Sender::new(lease)));
+    }
+
+    /// Takes the right to encrypt from a worker: its lease must not be used any more.
+    pub fn end_lease(&mut self, worker: usize) {
+        self.tell_one(worker, Change::SendNothing);
+    }
+
+    fn tell_one(&mut self, worker: usize, change: Change) {
+        let mut change = Some(change);
         self.generation += 1;
         for (number, to) in self.workers.iter_mut().enumerate() {
             let change = if number == worker { change.take() } else { None };
@@ -301,6 +311,7 @@ impl SaReceiver {
                 Change::ClearOutbound(tunnel) => {
                     table.clear_outbound(tunnel).map(|_sa| Retired::Outbound { _sa })
                 }
+                Change::SendNothing => sender.take().map(|_used_up| Retired::Sender { _used_up }),
                 Change::Send(lease) => sender.replace(lease).map(|_used_up| Retired::Sender { _used_up }),
                 Change::Nothing => None,
             };

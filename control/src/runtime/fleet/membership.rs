@@ -60,10 +60,10 @@ impl Keeper {
                 }
                 tokio::time::sleep(RETRY).await;
             };
-            self.set_joined(true);
+            self.set_lease(Some(lease));
             match self.stay(lease).await {
                 Lost::Lease => {
-                    self.set_joined(false);
+                    self.set_lease(None);
                     tracing::warn!("the node's record in the store has ended: it is written again");
                 }
                 Lost::Conflict(conflict) => return conflict,
@@ -75,9 +75,9 @@ impl Keeper {
         self.lock().fleet.as_ref().map_or(RETRY, |fleet| fleet.config.liveness.into())
     }
 
-    fn set_joined(&self, joined: bool) {
+    fn set_lease(&self, lease: Option<LeaseId>) {
         if let Some(fleet) = &mut self.lock().fleet {
-            fleet.joined = joined;
+            fleet.lease = lease;
         }
     }
 

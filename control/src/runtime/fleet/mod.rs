@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use penstock_fleet::names::{Name, NodeNumber};
 use penstock_fleet::peer::{Incarnation, PeerKeys, StoreTag};
 use penstock_fleet::seal::Keyring;
+use penstock_fleet::store::LeaseId;
 use tokio::sync::Notify;
 
 pub(super) use senders::FleetSenders;
@@ -51,8 +52,8 @@ pub(super) struct FleetState {
     acknowledgements: Acknowledgements,
     pub(super) objects: Objects,
     store: Health,
-    /// The node's record is in the store.
-    joined: bool,
+    /// That of the node's record, while it is in the store.
+    lease: Option<LeaseId>,
     /// What the workers do not have yet, in the order of revisions.
     applying: VecDeque<Applying>,
     /// All workers have everything up to this revision.
@@ -119,13 +120,18 @@ impl FleetState {
             acknowledgements: peers,
             objects: Objects::default(),
             store: Health::default(),
-            joined: false,
+            lease: None,
             applying: VecDeque::new(),
             applied: 0,
             unfit: None,
             path_mtus: Vec::new(),
             signals: Arc::default(),
         }
+    }
+
+    /// The lease of the node's record, which nobody keeps from now on.
+    fn take_lease(&mut self) -> Option<LeaseId> {
+        self.lease.take()
     }
 
     /// Wakes whoever writes.
@@ -141,6 +147,9 @@ impl FleetState {
     /// Why this node should not be sent traffic, as far as the fleet is concerned.
     pub(super) fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
+        if self.lease.is_none() && self.store.connected {
+            reasons.push("its record is not in the fleet's store yet".to_owned());
+        }
         if !self.has_all() {
             let why = self.store.problem.as_deref().unwrap_or("it is being read");
             reasons.push(format!("what the fleet's store has is not here yet: {why}"));

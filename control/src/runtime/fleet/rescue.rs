@@ -11,7 +11,8 @@ impl FleetState {
     fn rescue(&self) -> Option<FleetSpec> {
         let mut tokens = self.keyring.tokens(TokenKind::Data).map(|token| Token::new(token.short()));
         let tokens = Tokens { current: tokens.next()?, other: tokens.next() };
-        let nodes = self.members.live().map(|member| (member.record.number.0, member.record.address)).collect();
+        let nodes =
+            self.members.live().map(|member| (member.record.number.0, member.record.address)).collect();
         let (number, address, port) = (self.us.number.0, self.config.address, self.config.port);
         Some(FleetSpec { number, address, port, tokens, nodes })
     }

@@ -1,6 +1,7 @@
 //! How a node begins to be one of a fleet.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use penstock_fleet::peer::{PeerKeys, StoreTag};
 use penstock_fleet::store::{Engine, EtcdSettings, EtcdTls, EtcdUser, Settings, Store};
@@ -9,11 +10,14 @@ use tokio::task::JoinHandle;
 
 use super::{FleetSenders, FleetState, State, applied, membership, us, watch, writer};
 use crate::config::{FleetStore, GatewayConfig};
-use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::key_file;
+use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::nodes::peers::{self, Peers};
 use crate::kernel::netns::Netns;
 use crate::runtime::error::RuntimeError;
+
+/// How long a stop may take for the others' sake.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The tasks of the fleet. They end when it is dropped.
 pub(in crate::runtime) struct Tasks {
@@ -31,6 +35,24 @@ impl Drop for Tasks {
 }
 
 impl Tasks {
+    /// Before a stop: what the others have to know is written, and this node's record goes.
+    pub(in crate::runtime) async fn leave(self, state: &Mutex<State>) {
+        let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        while lock().negotiated.unwritten() > 0 && began.elapsed() < LAST_WORDS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let unwritten = lock().negotiated.unwritten();
+        if unwritten > 0 {
+            tracing::warn!(unwritten, "the fleet's store did not take all that this node had for it");
+        }
+        let lease = lock().fleet.as_mut().and_then(FleetState::take_lease);
+        if let Some(lease) = lease {
+            // Else it ends by itself.
+            let _ = tokio::time::timeout(LAST_WORDS, self.store.revoke(lease)).await;
+        }
+    }
+
     /// Who gives out sender IDs.
     pub(in crate::runtime) fn senders(&self) -> FleetSenders {
         self.senders.clone()

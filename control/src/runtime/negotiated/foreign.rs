@@ -71,20 +71,25 @@ impl Negotiated {
             }
             None => Default::default(),
         };
-        let found = listed.into_iter().map(|InStore { name, revision, record, .. }| Found { name, revision, record });
+        let found =
+            listed.into_iter().map(|InStore { name, revision, record, .. }| Found { name, revision, record });
         let backends = gear.backends;
         let expand = |sa: &_| demand::shared(sa, backends);
         let workers = &mut OnFeed(gear.feed);
-        let reset =
-            self.fleet.reset(revision, found.collect(), is_restored, expand, &self.sad, workers, now);
+        let reset = self.fleet.reset(revision, found.collect(), is_restored, expand, &self.sad, workers, now);
         if let Some(sharing) = &mut self.sharing {
             sharing.start_over(self.sad.sas().map(|sa| sa.serial));
             for (name, outline) in reset.own {
                 let (version, revision) = versions.get(&name).copied().unwrap_or_default();
-                let reqid = self.tunnels.iter().find(|(_, tunnel)| tunnel.name == name.tunnel).map(|(reqid, _)| *reqid);
+                let reqid = self
+                    .tunnels
+                    .iter()
+                    .find(|(_, tunnel)| tunnel.name == name.tunnel)
+                    .map(|(reqid, _)| *reqid);
                 let mut sas = reqid.into_iter().flat_map(|reqid| self.sad.of_tunnel(reqid));
-                let serial: Option<Serial> =
-                    sas.find(|sa| sa.direction == name.direction && sa.id.spi == name.spi).map(|sa| sa.serial);
+                let serial: Option<Serial> = sas
+                    .find(|sa| sa.direction == name.direction && sa.id.spi == name.spi)
+                    .map(|sa| sa.serial);
                 sharing.found(name, outline, version, revision, serial);
             }
         }

@@ -39,6 +39,9 @@ fn a_lease_that_is_used_up_seals_nothing_and_a_new_one_goes_on() {
     let ivs = burst(&mut near);
     assert_eq!(ivs, (1..=10).map(|n| (7 << 40) + n).collect::<Vec<_>>());
     assert!((1..1000).contains(&((1 << 40) - near.stats.ivs_left.get())));
+    near.feed.end_lease(0);
+    assert_eq!(burst(&mut near), [] as [u64; 0]);
+    assert_eq!((near.stats.drops(DropReason::EspNoLease), near.stats.sender_id.get()), (10, 0));
     near.assert_balanced();
 }
 
