@@ -8,7 +8,8 @@ use penstock_dataplane::ids::{EndpointId, TunnelId};
 use super::super::*;
 use super::lab::{Lab, site, state, tunnel};
 use crate::fleet::record::{RecordName, State};
-use crate::ike::sad::tests::fake::{HOUR, SECOND, home};
+use crate::ike::protocol::UpdateSa;
+use crate::ike::sad::tests::fake::{HOUR, SECOND, home, id};
 use crate::ike::sad::{Direction, GRACE, STOPPED_STAYS};
 
 /// Two nodes; the first has negotiated a pair, and both know.
@@ -169,6 +170,28 @@ fn a_policy_that_is_put_back_is_no_new_choice() {
     lab.nodes[0].choose(1, 0x2001, lab.now);
     lab.sync();
     assert_eq!(lab.sends(1), [Some(0x2001); 2]);
+}
+
+#[test]
+fn a_record_that_is_written_again_is_no_new_choice() {
+    let mut lab = Lab::new(3);
+    for (node, spi) in [(0, 1), (1, 2)] {
+        lab.nodes[node].pair(1, 0x1000 + spi, 0x2000 + spi, lab.now);
+        lab.nodes[node].choose(1, 0x2000 + spi, lab.now);
+    }
+    lab.sync();
+    // The peer of the older one moves.
+    let (node, id) = (&mut lab.nodes[0], id(Direction::Outbound, 1, 0x2001));
+    let dst = "198.51.100.9:31000".parse().unwrap();
+    let change = UpdateSa { id, src: id.src, dst, encap: true, new_encap: true, new_reqid: 0 };
+    node.sad.update(node.charon, &change).unwrap();
+    let revision = lab.store.revision;
+    lab.sync();
+    assert!(lab.store.revision > revision);
+    let found = lab.nodes[2].fleet.foreign().get(&name(0, Direction::Outbound, 0x2001)).unwrap();
+    assert_eq!(found.peer(), dst);
+    lab.reboot(2);
+    assert_eq!(lab.sends(1), [Some(0x2002); 3], "whoever comes late agrees");
 }
 
 #[test]
