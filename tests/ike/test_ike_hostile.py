@@ -132,7 +132,7 @@ def test_a_message_in_pieces(lab, gateway, customer, genuine, stranger):
 
 @pytest.mark.parametrize("many", (False, True), ids=("one-source", "many-sources"))
 def test_a_flood(lab, gateway, customer, charon, genuine, stranger, many):
-    """First messages as fast as one core sends them: a budget takes what is too much, and charon's cookies the rest."""
+    """More first messages than all budgets allow: these take what is too much, and charon's cookies the rest."""
     steady = customer(PLAIN)
     establish(steady)
     payload = next(payload for port, payload in genuine if port == 500)
@@ -144,7 +144,9 @@ def test_a_flood(lab, gateway, customer, charon, genuine, stranger, many):
 
     def flood(done):
         while not done.is_set():
-            send_frames(stranger, "eth0", frames)
+            for start in range(0, len(frames), 500):
+                send_frames(stranger, "eth0", frames[start:start + 500])
+                done.wait(0.02)  # up to 25 000 a second: more than all budgets, less than fills every ring for good
 
     # A customer whose address is configured has half of the budget.
     new = carries_on(lab, gateway, steady, customer(ANY_CIPHER), flood, share=1 / 10)  # the flood fills rings, too
