@@ -140,6 +140,32 @@ impl Gateway for Fake {
         Ike { charon: Some(Charon::default()), total: page.total, rows: page.rows }
     }
 
+    fn ready(&self) -> Readiness {
+        Readiness { ready: false, reasons: vec!["the store is away".into()] }
+    }
+
+    fn fleet(&self) -> Fleet {
+        let node = FleetNode { name: "fra1-a".into(), here: true, ready: true, ..FleetNode::default() };
+        Fleet { name: Some("edge".into()), node: "fra1-a".into(), nodes: vec![node], ..Fleet::default() }
+    }
+
+    fn tenants(&self) -> Vec<TenantObject> {
+        let tenant = serde_json::json!({"prefixes": ["198.51.100.0/24"]});
+        vec![TenantObject { name: "acme".into(), version: 4, tenant }]
+    }
+
+    fn apply(&self, request: ApplyRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        assert_eq!(request.versions.get("acme"), Some(&4));
+        let revision = (!request.dry_run).then_some(12);
+        let report = ApplyReport { dry_run: request.dry_run, revision, changes: Vec::new() };
+        async move { Ok(report) }.boxed()
+    }
+
+    fn delete(&self, request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
+        let refused = ApiError::new(ErrorCode::NotFound, format!("the store has no tenant {}", request.tenant));
+        async move { Err(refused) }.boxed()
+    }
+
     fn crypto(&self) -> Crypto {
         Crypto { static_sas: 1, warning: Some("by hand".into()), ..Crypto::default() }
     }
@@ -536,4 +562,43 @@ fn version_and_completions_need_no_daemon() {
         assert!(script.contains(sign), "{shell}");
         assert!(script.contains("neighbors") && script.contains("dry-run"), "{shell}");
     }
+}
+
+#[test]
+fn tenants_of_the_fleet_go_out_and_come_back_with_their_versions() {
+    let daemon = Daemon::start();
+    let text = daemon.output(&["get", "tenants", "acme"]);
+    assert!(text.starts_with("# versions: {\"acme\":4}\ntenants:\n"), "{text}");
+    let file = file(&daemon, &text);
+    let dry = daemon.output(&["apply", "-f", &file, "--dry-run"]);
+    assert_eq!(dry, "dry run, nothing was changed\n");
+    assert!(daemon.output(&["apply", "-f", &file]).starts_with("written as revision 12"));
+    for (arguments, expected) in [
+        (&["get", "tenants", "nobody"][..], "no tenant nobody"),
+        (&["delete", "tenant", "nobody"], "no tenant nobody"),
+        (&["ready"], "not ready: the store is away"),
+    ] {
+        let output = penstock(&daemon.socket(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_fleets_key_is_made_and_rotated() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fleet.key");
+    let fleet = |arguments: &[&str]| penstock(Path::new("/nonexistent"), &[&["fleet"], arguments].concat());
+    let path = file.to_str().unwrap();
+    assert!(fleet(&["new-key", path]).status.success());
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = fleet(&["new-key", path]);
+    assert!(stderr(&again).contains("is there already"), "{}", stderr(&again));
+    let old = std::fs::read_to_string(&file).unwrap();
+    for step in ["add", "use", "drop"] {
+        let output = fleet(&["rotate-key", path, step]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("reload them"));
+    }
+    assert_ne!(std::fs::read_to_string(&file).unwrap(), old);
 }

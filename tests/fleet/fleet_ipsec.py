@@ -10,6 +10,7 @@ import time
 
 import pytest
 from lab import plan
+from lab.counters import xfrm_stat
 from lab.fleet import FleetLab
 from lab.ike import IkeTunnel
 from lab.spread import CORE, EDGE
@@ -72,7 +73,7 @@ class Watched:
 
     def __enter__(self):
         self.reasons, self.lost = drops(self.lab), lost_in_the_lab(self.lab)
-        self.refused = self.lab.customers[self.tunnel.name].xfrm_stat()
+        self.refused = xfrm_stat(self.lab.customers[self.tunnel.name])
         self.up, self.down = streams(self.lab, self.lab.server, self.tunnel, self.per_second)
         self.up.__enter__()
         self.down.__enter__()
@@ -87,7 +88,7 @@ class Watched:
         print(f"sent {self.up.sent} up and {self.down.sent} down, lost {self.up.lost} and {self.down.lost}, "
               f"in the lab {own}, allowed {self.allowed}")
         assert self.up.sent > 50 and self.down.sent > 50
-        assert self.lab.customers[self.tunnel.name].xfrm_stat() == self.refused, "the customer's kernel could not open something"
+        assert xfrm_stat(self.lab.customers[self.tunnel.name]) == self.refused, "the customer's kernel could not open something"
         assert self.up.lost + self.down.lost <= own + self.allowed
         new = {reason: count for reason, count in drops(self.lab).items() if count > self.reasons.get(reason, 0)}
         assert set(new) <= {"natt_keepalive"}, new

@@ -252,7 +252,7 @@ class Etcd:
 
     def put(self, key, value):
         """Writes bytes behind everybody's back."""
-        self.ctl(["put", key], given=value)
+        self.ctl(["put", key, *([] if value else [""])], given=value)
 
     def delete(self, key):
         """Removes a key."""

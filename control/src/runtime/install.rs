@@ -56,8 +56,13 @@ impl Running {
     /// Leases for all workers, if there is something to encrypt and they have none.
     pub(super) async fn begin_senders(&mut self) {
         if self.lock().encrypts() && !self.senders.has_begun() {
-            let came = self.senders.begin(Now::read()).await;
-            self.hand_out(came);
+            if self.fleet.is_some() {
+                // They may take minutes; nothing else waits for them.
+                self.senders.ask_all();
+            } else {
+                let came = self.senders.begin(Now::read()).await;
+                self.hand_out(came);
+            }
         }
     }
 
@@ -68,7 +73,10 @@ impl Running {
         }
         let ended = self.senders.take_ended(Now::read());
         if !ended.is_empty() {
-            tracing::error!(workers = ended.len(), "sender IDs have come to their end: workers stop to encrypt until new ones come");
+            tracing::error!(
+                workers = ended.len(),
+                "sender IDs have come to their end: workers stop to encrypt until new ones come"
+            );
             let mut state = self.lock();
             ended.into_iter().for_each(|worker| state.dataplane.feed.end_lease(worker));
         }

@@ -80,7 +80,9 @@ impl Senders {
             return Vec::new();
         }
         let has_ended = |given: &Given| now.since(given.at) >= FLEET_LEASE_LIFE;
-        let ended: Vec<usize> = (0..self.given.len()).filter(|worker| self.given[*worker].as_ref().is_some_and(has_ended)).collect();
+        let ended: Vec<usize> = (0..self.given.len())
+            .filter(|worker| self.given[*worker].as_ref().is_some_and(has_ended))
+            .collect();
         for worker in &ended {
             self.given[*worker] = None;
         }
@@ -108,6 +110,11 @@ impl Senders {
     /// The store was asked at least once.
     pub(super) fn has_begun(&self) -> bool {
         self.asked.is_some() || self.leases.is_some() || self.error.is_some()
+    }
+
+    /// Asks for a lease for every worker; they come with a later turn.
+    pub(super) fn ask_all(&mut self) {
+        self.ask((0..self.given.len()).collect());
     }
 
     /// A lease for every worker, before anything else happens.

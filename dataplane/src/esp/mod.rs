@@ -85,8 +85,10 @@ impl Esp {
     /// Says how much of the lease is left.
     #[inline(never)]
     pub fn tell(&self, stats: &WorkerStats) {
-        let (shown, left) =
-            self.sender.as_ref().map_or((0, 0), |sender| (u64::from(sender.id().get()) + 1, sender.remaining()));
+        let (shown, left) = self
+            .sender
+            .as_ref()
+            .map_or((0, 0), |sender| (u64::from(sender.id().get()) + 1, sender.remaining()));
         stats.sender_id.set(shown);
         stats.ivs_left.set(left);
     }

@@ -1,10 +1,17 @@
 //! This node's record in the store: its name and number are its own as long as it is there.
+//!
+//! A node that was killed has left a record behind. It is its own former life if it was in the same *place*: the same run of
+//! the same machine, with the same socket, which only one process has. That ends at once; for any other one we wait until
+//! its lease ends, or give up.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use penstock_fleet::names::KeyName;
-use penstock_fleet::store::{CommitError, Condition, LeaseId, Store, StoreError, Txn};
+use penstock_fleet::store::{CommitError, Condition, Entry, LeaseId, Store, StoreError, Txn};
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::{State, unix_millis};
@@ -16,17 +23,31 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Longest silence of the record: others compare their clocks with it.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
-/// Keeps the record, until another node turns out to have our name or number.
-pub(super) async fn keep(state: Arc<Mutex<State>>, store: Store, fatal: oneshot::Sender<String>) {
-    let keeper = Keeper { state, store };
-    let conflict = keeper.keep().await;
+/// Keeps the record, until another node turns out to have our name or number. `joined` is told when it is there for the first
+/// time.
+pub(super) async fn keep(
+    state: Arc<Mutex<State>>,
+    store: Store,
+    place: String,
+    joined: oneshot::Sender<()>,
+    fatal: oneshot::Sender<String>,
+) {
+    let keeper = Keeper { state, store, place };
+    let conflict = keeper.keep(joined).await;
     // Whoever listens ends with us.
     let _ = fatal.send(conflict);
+}
+
+/// Where a node runs: two processes in one place are one after the other.
+pub(super) fn place(boot: &str, socket: &Path) -> String {
+    let digest = Sha256::digest(format!("{boot} {}", socket.display()));
+    HEXLOWER.encode(digest.get(..16).unwrap_or_default())
 }
 
 struct Keeper {
     state: Arc<Mutex<State>>,
     store: Store,
+    place: String,
 }
 
 enum Lost {
@@ -42,9 +63,10 @@ impl Keeper {
     }
 
     /// Returns who has our name or number.
-    async fn keep(&self) -> String {
-        // A record of our own former life goes when its lease ends.
-        let patience = self.liveness() * 2 + Duration::from_secs(2);
+    async fn keep(&self, joined: oneshot::Sender<()>) -> String {
+        let mut joined = Some(joined);
+        // A record that nobody keeps goes when its lease ends.
+        let patience = self.liveness() + Duration::from_secs(2);
         loop {
             let mut refused_since: Option<Instant> = None;
             let lease = loop {
@@ -61,6 +83,10 @@ impl Keeper {
                 tokio::time::sleep(RETRY).await;
             };
             self.set_lease(Some(lease));
+            if let Some(joined) = joined.take() {
+                // Who waited may have gone on.
+                let _ = joined.send(());
+            }
             match self.stay(lease).await {
                 Lost::Lease => {
                     self.set_lease(None);
@@ -87,7 +113,7 @@ impl Keeper {
         let (node, number) =
             (KeyName::Node(record.name.clone()).to_string(), KeyName::Number(record.number).to_string());
         let lease = self.store.grant(self.liveness()).await?;
-        let owner = format!("{} {}", record.name, record.incarnation);
+        let owner = format!("{} {} {}", record.name, record.incarnation, self.place);
         let txn = Txn::new()
             .when(Condition::Absent(node.clone()))
             .when(Condition::Absent(number.clone()))
@@ -98,10 +124,17 @@ impl Keeper {
             Err(CommitError::Conflict) => {}
             Err(error) => return Err(error),
         }
-        let other = self.store.get(&node).await?.and_then(|entry| NodeRecord::read(&entry.value).ok());
-        let holder = self.store.get(&number).await?;
-        // Not needed any more, and its end would take nothing with it.
+        // Not needed any more, and its end takes nothing with it.
         let _ = self.store.revoke(lease).await;
+        let there = self.store.get(&node).await?;
+        let other = there.and_then(|entry| NodeRecord::read(&entry.value).ok());
+        let had = other.as_ref().map_or(record.number, |other| other.number);
+        let former = self.store.get(&KeyName::Number(had).to_string()).await?;
+        if let Some(lease) = former.and_then(|former| self.former_life(&record, &former)) {
+            self.store.revoke(lease).await?;
+            return Ok(Err(String::from("this node's former life had its name a moment ago")));
+        }
+        let holder = self.store.get(&number).await?;
         Ok(Err(match (other, holder) {
             (Some(NodeRecord { name, address, incarnation, .. }), _) => {
                 Conflict::Name { name, address, incarnation }.to_string()
@@ -113,6 +146,17 @@ impl Keeper {
             ),
             (None, None) => String::from("the store had this node's name or number a moment ago"),
         }))
+    }
+
+    /// The lease of what this node left behind when it was killed.
+    fn former_life(&self, record: &NodeRecord, holder: &Entry) -> Option<LeaseId> {
+        let text = std::str::from_utf8(&holder.value).ok()?;
+        let mut words = text.split(' ');
+        let (name, incarnation, place) = (words.next()?, words.next()?, words.next()?);
+        let is_former = name == record.name.as_str()
+            && place == self.place
+            && incarnation != record.incarnation.to_string();
+        holder.lease.filter(|_| is_former)
     }
 
     /// Keeps the lease alive, and the record true.

@@ -85,6 +85,10 @@ impl State {
         let applied: BTreeMap<String, (u64, u64)> = fleet.acknowledgements.with_nodes(|nodes| {
             nodes.nodes().map(|(name, node)| (name.to_string(), (node.applied(), node.timeouts))).collect()
         });
+        for member in fleet.members.live() {
+            // Nodes tell owners only; so the next who looks sees how it is now.
+            fleet.acknowledgements.peers().ask(&member.record.name, fleet.store.revision);
+        }
         let others = fleet.members.live().map(|member| {
             let (applied, late) = applied.get(member.record.name.as_str()).copied().unwrap_or_default();
             FleetNode {

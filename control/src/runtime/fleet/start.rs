@@ -14,10 +14,14 @@ use crate::fleet::key_file;
 use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::nodes::peers::{self, Peers};
 use crate::kernel::netns::Netns;
+use crate::leases::BootId;
 use crate::runtime::error::RuntimeError;
 
 /// How long a stop may take for the others' sake.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a start waits for a store that does not answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The tasks of the fleet. They end when it is dropped.
 pub(in crate::runtime) struct Tasks {
@@ -119,16 +123,41 @@ pub(in crate::runtime) async fn start(
             Some(FleetState::new(fleet.clone(), us, version.to_owned(), keyring, acknowledgements));
         locked.set_rescue();
     }
-    let (told, fatal) = oneshot::channel();
+    let boot =
+        BootId::read().map_err(|error| failed(format!("the run of this machine has no name: {error}")))?;
+    let place = membership::place(boot.as_str(), &config.node.socket);
+    let ((told, mut fatal), (has_joined, joined)) = (oneshot::channel(), oneshot::channel());
     let tasks = vec![
         tokio::spawn(applied::tell(Arc::clone(state))),
         tokio::spawn(watch::follow(Arc::clone(state), store.clone())),
         tokio::spawn(writer::write(Arc::clone(state), store.clone())),
-        tokio::spawn(membership::keep(Arc::clone(state), store.clone(), told)),
+        tokio::spawn(membership::keep(Arc::clone(state), store.clone(), place, has_joined, told)),
     ];
     let senders = FleetSenders::new(Arc::clone(state), store.clone());
     tracing::info!(fleet = %fleet.name, node = %config.node.name, number = config.node.number, "this node is one of a fleet");
-    Ok(Some(Tasks { tasks, store, senders, fatal: Some(fatal) }))
+    let mut tasks = Tasks { tasks, store, senders, fatal: None };
+    let longest = Duration::from(fleet.liveness) + PATIENCE * 2;
+    // Two nodes with one name must not both begin; but a store that is away keeps nobody from forwarding.
+    tokio::select! {
+        _ = joined => {}
+        Ok(conflict) = &mut fatal => return Err(failed(conflict)),
+        () = store_away(state) => tracing::warn!("the fleet's store does not answer: this node begins without it"),
+        () = tokio::time::sleep(longest) => tracing::warn!("the fleet's store does not take this node's record yet"),
+    }
+    tasks.fatal = Some(fatal);
+    Ok(Some(tasks))
+}
+
+/// Waits until it has been away for long enough.
+async fn store_away(state: &Mutex<State>) {
+    let mut since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let locked = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if locked.fleet.as_ref().is_some_and(|fleet| fleet.store.connected) {
+            since = Instant::now();
+        }
+    }
 }
 
 fn settings(config: &GatewayConfig, fleet: &crate::config::FleetConfig) -> Settings {

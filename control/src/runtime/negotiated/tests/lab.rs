@@ -67,6 +67,11 @@ impl Parts {
 }
 
 impl Host for Gateway {
+    /// There is no fleet.
+    async fn everywhere(&self, told: Option<sharing::Told>) {
+        assert!(told.is_none());
+    }
+
     fn with<R>(&self, work: impl FnOnce(&mut Negotiated, &mut Gear<'_>) -> R) -> R {
         let mut parts = self.parts();
         if self.obedient.load(Ordering::Relaxed) {
@@ -193,7 +198,8 @@ impl Lab {
     pub(super) fn count(&self, spi: u32, packets: u64, bytes: u64) {
         let parts = self.gateway.parts();
         let (sa, _) = parts.negotiated.sas(&name("dc1")).find(|(sa, _)| sa.id.spi.0 == spi).unwrap();
-        let counters = sa.handle.as_ref().unwrap().handle.counters().last().unwrap();
+        let installed = sa.handle.as_ref().unwrap().installed().unwrap();
+        let counters = installed.handle.counters().last().unwrap();
         counters.packets.set(packets);
         counters.bytes.set(bytes);
         counters.sequence.set(packets);
