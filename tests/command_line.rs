@@ -162,7 +162,8 @@ impl Gateway for Fake {
     }
 
     fn delete(&self, request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>> {
-        let refused = ApiError::new(ErrorCode::NotFound, format!("the store has no tenant {}", request.tenant));
+        let refused =
+            ApiError::new(ErrorCode::NotFound, format!("the store has no tenant {}", request.tenant));
         async move { Err(refused) }.boxed()
     }
 

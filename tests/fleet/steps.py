@@ -81,6 +81,17 @@ def agreed(lab, customer, nodes=None):
         sas(lab, number, customer.tunnel) == pair(customer) for number in nodes)
 
 
+def ready(lab, number):
+    """Whether a node says that it may be sent traffic."""
+    return lab.gateways[number].ask("ready", "--quiet", check=False).returncode == 0
+
+
+def carried(lab, customer, nodes):
+    """True when these nodes have what the customer has, maybe beside what a dead node has left."""
+    return len(customer.charon.children()) == 1 and all(
+        sas(lab, number, customer.tunnel) >= pair(customer) for number in nodes)
+
+
 def mark(lab):
     """How long each node's log is now."""
     return {number: len(gateway.log.read_text(errors="replace")) for number, gateway in lab.gateways.items()}

@@ -146,7 +146,7 @@ fn to_json(node: &Node) -> Value {
     match &node.kind {
         Kind::Empty => Value::Null,
         Kind::Scalar(text) => match serde_json::from_str::<Value>(text) {
-            Ok(value) if (value.is_u64() || value.is_boolean()) && value.to_string() == **text => value,
+            Ok(value) if (value.is_u64() || value.is_boolean()) && is_written_as(&value, text) => value,
             _ => Value::String(text.to_string()),
         },
         Kind::List(items) => Value::Array(items.iter().map(to_json).collect()),
@@ -155,6 +155,12 @@ fn to_json(node: &Node) -> Value {
             Value::Object(entries.collect::<Map<_, _>>())
         }
     }
+}
+
+/// Numbers may be written in several ways.
+fn is_written_as(value: &Value, text: &str) -> bool {
+    let written = value.to_string();
+    written == text
 }
 
 /// It has no line in the file.

@@ -112,7 +112,10 @@ impl Objects {
     /// Takes out all but these. Whether there were any.
     pub fn keep_only(&mut self, there: impl Fn(&Name) -> bool) -> bool {
         let gone: Vec<Name> = self.tenants.keys().filter(|name| !there(name)).cloned().collect();
-        gone.iter().fold(false, |any, name| self.remove(name) || any)
+        for name in &gone {
+            self.remove(name);
+        }
+        !gone.is_empty()
     }
 
     /// The tenants, by name.

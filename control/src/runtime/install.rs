@@ -59,6 +59,7 @@ impl Running {
             if self.fleet.is_some() {
                 // They may take minutes; nothing else waits for them.
                 self.senders.ask_all();
+                self.hand_out(Vec::new());
             } else {
                 let came = self.senders.begin(Now::read()).await;
                 self.hand_out(came);

@@ -352,6 +352,7 @@ impl Running {
         self.turn_senders();
         self.lock().stop_old_keys(Now::read());
         self.lock().check_negotiated();
+        self.lock().check_fleet();
         self.lock().pump = self.pump.stats();
         self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
     }

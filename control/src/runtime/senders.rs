@@ -95,7 +95,10 @@ impl Senders {
 
     /// Why workers have no lease.
     pub(super) fn no_lease(&self) -> Option<&str> {
-        self.error.as_deref().filter(|_| !self.all_have_one())
+        if self.all_have_one() || !self.has_begun() {
+            return None;
+        }
+        Some(self.error.as_deref().unwrap_or("sender IDs are on their way from the store"))
     }
 
     /// Why workers do not get a new lease, while all have the one before.

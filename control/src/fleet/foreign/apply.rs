@@ -108,14 +108,14 @@ impl<K: Kinds> Foreign<K> {
     fn count_anew(&mut self) {
         for sa in self.sas.values_mut() {
             sa.shown = sa.shown.map(|_| self.applied);
-            sa.is_lost |= !sa.is_recorded;
+            sa.lost_at = (!sa.is_recorded).then_some(self.applied);
         }
     }
 
     fn forget_records(&mut self, missing: &[RecordName], counts_anew: bool) {
         for name in missing {
             let Some(sa) = self.sas.get_mut(name) else { continue };
-            (sa.is_recorded, sa.is_lost) = (false, counts_anew);
+            (sa.is_recorded, sa.lost_at) = (false, counts_anew.then_some(self.applied));
             self.move_tunnel(&name.tunnel);
         }
         if !missing.is_empty() {
@@ -178,7 +178,7 @@ impl<K: Kinds> Foreign<K> {
             revision: 0,
             chosen: None,
             shown: None,
-            is_lost: false,
+            lost_at: None,
             earlier: Usage::default(),
             first: self.spent.get(&fingerprint).copied().unwrap_or(1),
         };
@@ -200,7 +200,7 @@ impl<K: Kinds> Foreign<K> {
         let Some(sa) = self.sas.get_mut(name) else { return };
         (sa.owner, sa.state, sa.born) = (record.owner, record.state, record.born);
         (sa.id, sa.encap) = (record.sa.id, record.sa.flags.encap);
-        (sa.is_recorded, sa.is_lost, sa.revision) = (true, false, revision);
+        (sa.is_recorded, sa.lost_at, sa.revision) = (true, None, revision);
         // A revision that the store has not come to yet is from before it was restored.
         sa.chosen = record.choice.map(|choice| choice.revision.unwrap_or(revision).min(revision));
         let other = match name.direction {

@@ -11,15 +11,14 @@ use penstock_dataplane::ids::TunnelId;
 /// How good an outbound SA is to send under; the greatest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// A store that counts from anew, after a restore, does not know it; its revision before that.
-    Lost(u64),
     /// Its owner sends under it for want of a better one. The revision of its record.
     Default(u64),
     /// It was chosen.
     Chosen {
         /// As the store has it.
         revision: u64,
-        /// The peer has shown it here, when that was the newest revision: later than all before, earlier than all after.
+        /// It was seen here that it is in use, when that was the newest revision: later than all before, earlier than all
+        /// after. The peer has shown it; or a store that was restored does not know it any more.
         shown: bool,
     },
     /// This node has chosen it, and the store does not know that yet. Counted.
@@ -32,9 +31,9 @@ impl<K: Kinds> Foreign<K> {
         let known = self.tunnels.get(self.by_number.get(&tunnel)?)?;
         let ranked = known.sas.iter().filter_map(|name| {
             let sa = self.sas.get(name)?;
-            Some((sa.rank()?, name, sa.home?))
+            Some(((sa.rank()?, sa.revision), name, sa.home?))
         });
         let best = ranked.max_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)));
-        best.map(|(rank, name, home)| (rank, home, name))
+        best.map(|((rank, _), name, home)| (rank, home, name))
     }
 }

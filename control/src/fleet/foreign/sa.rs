@@ -62,8 +62,8 @@ pub struct ForeignSa<K: Kinds> {
     pub(super) chosen: Option<u64>,
     /// Outbound: the peer has shown it here, when this was the newest revision.
     pub(super) shown: Option<u64>,
-    /// The store counts from anew, and does not know it.
-    pub(super) is_lost: bool,
+    /// The store was restored, counts from anew, and does not know it: where it began to count.
+    pub(super) lost_at: Option<u64>,
     /// Outbound: what went through it under handles before this one.
     pub(super) earlier: Usage,
     /// Outbound: the first number to give.
@@ -110,6 +110,7 @@ impl<K: Kinds> ForeignSa<K> {
             (State::Pending, Some(revision)) => Rank::Chosen { revision, shown: true },
             (State::Pending | State::Retiring { .. } | State::Ended, _) => return None,
         };
-        Some(if self.is_lost { Rank::Lost(self.revision) } else { rank })
+        // What the restored store has instead is older than this.
+        Some(self.lost_at.map_or(rank, |revision| Rank::Chosen { revision, shown: true }))
     }
 }

@@ -107,6 +107,8 @@ struct State {
     keys: PeerKeys,
     store: StoreTag,
     applied: u64,
+    /// The newest revision that another node waits for us to have.
+    awaited: u64,
     peers: BTreeMap<Name, Peer>,
     sources: HashSet<IpAddr>,
     tell: BTreeSet<Name>,
@@ -180,6 +182,7 @@ impl Peers {
             keys,
             store,
             applied: 0,
+            awaited: 0,
             peers: BTreeMap::new(),
             sources: HashSet::new(),
             tell: BTreeSet::new(),
@@ -219,7 +222,7 @@ impl Peers {
     pub fn set_store(&self, store: StoreTag) {
         let mut state = self.shared.lock();
         state.store = store;
-        state.applied = 0;
+        (state.applied, state.awaited) = (0, 0);
         state.heard.clear();
     }
 
@@ -256,6 +259,11 @@ impl Peers {
             }
             self.shared.has_heard.notified().await;
         }
+    }
+
+    /// The newest revision that another node waits for us to have: so much there is.
+    pub fn awaited(&self) -> u64 {
+        self.shared.lock().awaited
     }
 
     /// Datagrams since the start.
@@ -342,7 +350,7 @@ fn receive(socket: &UdpSocket, shared: &Shared) {
 
 fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     let mut state = shared.lock();
-    let State { keys, store, peers, sources, tell, heard, counters, .. } = &mut *state;
+    let State { keys, store, peers, sources, tell, heard, counters, awaited, .. } = &mut *state;
     if source.port() != shared.local.port() || !sources.contains(&source.ip()) {
         counters.unknown_source += 1;
         return;
@@ -366,6 +374,7 @@ fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     match kind {
         Kind::Ask => {
             counters.questions += 1;
+            *awaited = revision.max(*awaited);
             tell.insert(node);
             shared.to_say.notify_one();
         }

@@ -36,8 +36,11 @@ use crate::fleet::nodes::members::{Members, Us};
 use crate::fleet::objects::Objects;
 use crate::ike::sad::Moment;
 
-/// A node that lacks what the store had for so long does not serve.
+/// A node whose workers lack what came from the store for so long does not serve.
 const TOO_FAR_BEHIND: Duration = Duration::from_secs(10);
+/// A node that lacks for so long what others wait for it to have does not serve. Routers receive under an old SA for
+/// seconds.
+const TOO_DEAF: Duration = Duration::from_secs(2);
 /// How often a change is looked for in the store while an answer to charon waits.
 const STEP: Duration = Duration::from_micros(500);
 
@@ -58,6 +61,8 @@ pub(super) struct FleetState {
     applying: VecDeque<Applying>,
     /// All workers have everything up to this revision.
     applied: u64,
+    /// Other nodes have had more than this one, since then.
+    lags_since: Option<Instant>,
     /// Why the store's tenants cannot be applied on this node.
     unfit: Option<String>,
     /// Path MTUs that other nodes should know.
@@ -123,6 +128,7 @@ impl FleetState {
             lease: None,
             applying: VecDeque::new(),
             applied: 0,
+            lags_since: None,
             unfit: None,
             path_mtus: Vec::new(),
             signals: Arc::default(),
@@ -161,10 +167,27 @@ impl FleetState {
                 behind.as_secs()
             ));
         }
+        if let Some(lags) = self.lags_since.map(|since| since.elapsed()).filter(|lags| *lags > TOO_DEAF) {
+            reasons.push(format!(
+                "other nodes have had revision {} of the store for {} s, and this one has {}: see why it does not reach the store",
+                self.acknowledgements.peers().awaited(),
+                lags.as_secs(),
+                self.applied
+            ));
+        }
         reasons.extend(self.unfit.clone());
         let refused = self.objects.refused();
         reasons.extend(refused.map(|(name, why)| format!("tenant {name} of the store {why}")));
         reasons
+    }
+
+    /// Once a second: whether others have what this node lacks.
+    fn note_lag(&mut self) {
+        if self.acknowledgements.peers().awaited() > self.applied {
+            self.lags_since.get_or_insert_with(Instant::now);
+        } else {
+            self.lags_since = None;
+        }
     }
 
     /// A path takes smaller packets: for the other nodes.
@@ -210,6 +233,13 @@ impl FleetState {
 }
 
 impl State {
+    /// Once a second.
+    pub(super) fn check_fleet(&mut self) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.note_lag();
+        }
+    }
+
     /// Reads the file of the fleet's keys again. What this node has written is sealed anew when another key seals.
     ///
     /// # Errors
