@@ -60,7 +60,7 @@ fn associations(fleet: &Fleet) -> String {
     }
     let time = |us: Option<u64>| maybe(us.map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)));
     text.push_str(&format!(
-        "\nwaits for all nodes: {}, p50 {}, p99 {}, {} longer than {} ms\nrescued: {} sent, {} received, {} refused\n",
+        "\nchanges that all nodes had to have: {}, p50 {}, p99 {}, {} not within {} ms\nrescued: {} sent, {} received, {} refused\n",
         barrier.waits,
         time(barrier.p50_us),
         time(barrier.p99_us),

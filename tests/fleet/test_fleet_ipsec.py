@@ -162,6 +162,9 @@ def test_rekeys_lose_nothing(lab, spread, tunnel):
 @pytest.mark.soak
 def test_two_hundred_rekeys_lose_nothing(lab, spread):
     rekeys(lab, PLAIN, turns=200)
+    barrier = lab.gateways[1].show("fleet")["barrier"]
+    print(barrier)
+    assert barrier["waits"] >= 400 and barrier["timeouts"] == 0 and barrier["p99_us"] < 250_000, barrier
 
 
 def test_the_owner_dies(lab, spread):

@@ -114,9 +114,9 @@ pub struct FleetBarrier {
     pub waits: u64,
     /// Times that not all nodes answered in time.
     pub timeouts: u64,
-    /// Half of the waits were not longer, microseconds.
+    /// From a change until all nodes had it, the store included: half of them were not longer, microseconds.
     pub p50_us: Option<u64>,
-    /// 99 of 100 waits were not longer, microseconds.
+    /// 99 of 100 were not longer, microseconds.
     pub p99_us: Option<u64>,
 }
 

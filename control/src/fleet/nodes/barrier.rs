@@ -115,7 +115,6 @@ pub struct Barrier<T> {
     over: Vec<(T, Outcome)>,
     late: Vec<Late>,
     counters: Counters,
-    took: Lateness,
 }
 
 impl Node {
@@ -179,7 +178,6 @@ impl<T> Barrier<T> {
             over: Vec::new(),
             late: Vec::new(),
             counters: Counters::default(),
-            took: Lateness::default(),
         }
     }
 
@@ -292,11 +290,6 @@ impl<T> Barrier<T> {
         self.nodes.iter()
     }
 
-    /// So many of a thousand waits took no longer than this; `None`: there was none.
-    pub fn took(&self, permille: u64) -> Option<Duration> {
-        self.took.quantile(permille)
-    }
-
     /// Waits that are not over.
     pub fn waiting(&self) -> usize {
         self.waits.len()
@@ -337,7 +330,6 @@ impl<T> Barrier<T> {
         if let Some(wait) = self.waits.remove(&id) {
             self.counters.barriers += 1;
             let took = now.saturating_duration_since(wait.began);
-            self.took.add(took);
             self.over.push((wait.token, Outcome { took, late: Vec::new() }));
         }
     }
@@ -345,7 +337,6 @@ impl<T> Barrier<T> {
     fn time_is_up(&mut self, now: Instant, id: u64) {
         let Some(wait) = self.waits.remove(&id) else { return };
         let took = now.saturating_duration_since(wait.began);
-        self.took.add(took);
         let mut late: Vec<Name> = wait.holders.into_iter().collect();
         late.sort();
         for name in &late {

@@ -32,6 +32,7 @@ use super::negotiated::sharing::Told;
 use super::state::State;
 use crate::config::FleetConfig;
 use crate::fleet::nodes::acknowledgements::Acknowledgements;
+use crate::fleet::nodes::lateness::Lateness;
 use crate::fleet::nodes::members::{Members, Us};
 use crate::fleet::objects::Objects;
 use crate::ike::sad::Moment;
@@ -61,6 +62,8 @@ pub(super) struct FleetState {
     applying: VecDeque<Applying>,
     /// All workers have everything up to this revision.
     applied: u64,
+    /// From a change of an SA here until all nodes had it, the store included.
+    propagation: Lateness,
     /// Other nodes have had more than this one, since then.
     lags_since: Option<Instant>,
     /// Why the store's tenants cannot be applied on this node.
@@ -128,6 +131,7 @@ impl FleetState {
             lease: None,
             applying: VecDeque::new(),
             applied: 0,
+            propagation: Lateness::default(),
             lags_since: None,
             unfit: None,
             path_mtus: Vec::new(),
@@ -289,6 +293,9 @@ pub(super) async fn everywhere(state: &std::sync::Mutex<State>, told: Told) {
     let wait = acknowledgements.wait(revision);
     // Its own limit begins with the wait.
     let _ = tokio::time::timeout(limit.saturating_sub(began.elapsed()), wait).await;
+    if let Some(fleet) = &mut lock().fleet {
+        fleet.propagation.add(began.elapsed());
+    }
 }
 
 fn unix_millis() -> u64 {

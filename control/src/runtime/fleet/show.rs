@@ -133,10 +133,7 @@ fn node(record: &NodeRecord) -> FleetNode {
 fn barrier(fleet: &FleetState) -> FleetBarrier {
     let counters = fleet.acknowledgements.counters();
     let limit = Duration::from(fleet.config.barrier);
-    let quantile = |permille| {
-        let took = fleet.acknowledgements.with_nodes(|nodes| nodes.took(permille));
-        took.map(|took| took.as_micros() as u64)
-    };
+    let quantile = |permille| fleet.propagation.quantile(permille).map(|took| took.as_micros() as u64);
     FleetBarrier {
         limit_ms: limit.as_millis() as u64,
         waits: counters.barriers,
