@@ -3,6 +3,7 @@
 use anyhow::bail;
 use penstock_control::api::Problem;
 use penstock_control::config::{self, ValidConfig};
+use penstock_control::fleet::key_file;
 use penstock_control::ike::connections::Credentials;
 use penstock_control::static_sas;
 use serde::Serialize;
@@ -30,8 +31,11 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
     if let Ok(valid) = &checked {
         let found = Credentials::check(valid);
         verdict.warnings.extend(rows(&found.unread));
-        verdict.valid = found.wrong.is_empty();
+        let (unread, wrong) = key_file::check(valid);
+        verdict.warnings.extend(rows(&unread));
         verdict.problems.extend(rows(&found.wrong));
+        verdict.problems.extend(rows(&wrong));
+        verdict.valid = verdict.problems.is_empty();
     }
     let config_is_right = verdict.valid;
     // Whether the associations are right depends on the configuration.

@@ -603,3 +603,30 @@ fn a_fleets_key_is_made_and_rotated() {
     }
     assert_ne!(std::fs::read_to_string(&file).unwrap(), old);
 }
+
+#[test]
+fn check_looks_into_the_fleets_key_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, keys) = (directory.path().join("penstock.yaml"), directory.path().join("fleet.key"));
+    let text = format!(
+        "node: {{name: gw1, number: 1}}\n\
+         cores: {{control: 0, workers: [1]}}\n\
+         ports: {{edge0: {{device: net_null0, addresses: [192.0.2.1/24]}}}}\n\
+         fleet: {{name: edge, store: embedded, key_file: {}, address: 192.0.2.1}}\n",
+        keys.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    let output = check(&[config]);
+    assert!(output.status.success() && stderr(&output).contains("(warning)"), "{}", stderr(&output));
+    std::fs::write(&keys, "keys: []").unwrap();
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let output = check(&[config]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("has no keys"), "{}", stderr(&output));
+    std::fs::remove_file(&keys).unwrap();
+    assert!(
+        penstock(Path::new("/nonexistent"), &["fleet", "new-key", keys.to_str().unwrap()]).status.success()
+    );
+    assert_eq!(stderr(&check(&[config])), "");
+}

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use penstock_fleet::seal::{FleetKey, KeyFileError, Keyring, MAX_FILE_BYTES, NoRandom};
 use thiserror::Error;
 
+use crate::config::{FileKind, Problem, ValidConfig};
 use crate::secret_file;
 
 /// Why a key file is not read or written.
@@ -76,6 +77,28 @@ pub fn read(file: &Path) -> Result<Keyring, FileError> {
     };
     let (text, _) = secret_file::read(file, "key", MAX_FILE_BYTES).map_err(refused)?;
     Keyring::parse(&text).map_err(|reason| FileError::Text { file: file.to_owned(), reason })
+}
+
+/// Looks at the files that the configuration names for the fleet: what cannot be read here, and what holds something else.
+pub fn check(config: &ValidConfig) -> (Vec<Problem>, Vec<Problem>) {
+    let (mut unread, mut wrong) = (Vec::new(), Vec::new());
+    for named in config.fleet_files() {
+        if named.kind != FileKind::FleetKeys {
+            if !named.file.exists() {
+                unread.push(named.problem("is not here", "make it, or check the path"));
+            }
+            continue;
+        }
+        match read(&named.file) {
+            Err(FileError::Refused { message, fix, .. }) => unread.push(named.problem(&message, fix)),
+            Err(FileError::Text { reason, .. }) => {
+                let fix = "give all nodes the same file; `penstock fleet new-key FILE` makes one";
+                wrong.push(named.problem(&reason.to_string(), fix));
+            }
+            Err(_) | Ok(_) => {}
+        }
+    }
+    (unread, wrong)
 }
 
 /// Makes a file with a new key, which only its owner can read.
