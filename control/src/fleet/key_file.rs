@@ -84,8 +84,10 @@ pub fn check(config: &ValidConfig) -> (Vec<Problem>, Vec<Problem>) {
     let (mut unread, mut wrong) = (Vec::new(), Vec::new());
     for named in config.fleet_files() {
         if named.kind != FileKind::FleetKeys {
-            if !named.file.exists() {
-                unread.push(named.problem("is not here", "make it, or check the path"));
+            if let Err(error) = fs::metadata(&named.file) {
+                unread.push(
+                    named.problem(&format!("cannot be read: {error}"), "check the path, and who may read it"),
+                );
             }
             continue;
         }
