@@ -19,15 +19,13 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 pub use arbiter::{Arbitrated, Held, OnBoth, Sender};
 pub use foreign::{Foreign, ForeignSa, Found, Notice, Rank, Stage, Unusable};
 pub use outline::Outline;
 pub use settle::{Fleet, Reset, Site};
 
-/// No key that nodes share is older: sender IDs come round after 36.4 h.
-pub const MAX_SHARED_KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// No key that nodes share is older.
+pub use crate::leases::fleet::FLEET_MAX_KEY_LIFE as MAX_SHARED_KEY_LIFE;
 
 /// Numbers that are left out when an SA is sent under again: workers may have given some since they were asked. Far fewer
 /// than the journal allows for beyond what it knows.
