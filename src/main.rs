@@ -14,6 +14,7 @@ mod reload;
 mod run;
 mod show;
 mod terminal;
+mod top;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::check(&options),
         Command::Reload(options) => reload::reload(&options),
         Command::Show(options) => show::show(&options),
+        Command::Top(options) => top::top(&options),
         Command::Fleet(options) => fleet::fleet(&options),
         Command::Ready(options) => ready::ready(&options),
         Command::Apply(options) => objects::apply(&options),

@@ -1,8 +1,8 @@
 //! Control: what decides, beside the workers that forward.
 //!
 //! [`config`] reads what the operator wants, [`kernel`] mirrors what the kernel of the twin namespace knows,
-//! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, and [`api`]
-//! answers the operator; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
+//! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, [`api`]
+//! answers the operator, and [`metrics`] Prometheus; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
 
 pub mod api;
 pub mod compile;
@@ -12,6 +12,7 @@ pub mod ike;
 pub mod kernel;
 pub mod leases;
 pub mod local_socket;
+pub mod metrics;
 pub mod runtime;
 pub mod secret;
 mod secret_file;

@@ -75,7 +75,8 @@ fn one(tunnel: &TunnelRow) -> String {
     ])
 }
 
-fn state(state: TunnelState) -> &'static str {
+/// A state as a word.
+pub fn state(state: TunnelState) -> &'static str {
     match state {
         TunnelState::Up => "up",
         TunnelState::Unresolved => "unresolved",

@@ -18,8 +18,8 @@ mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
-pub use fleet::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
-pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
+pub use fleet::{Durations, Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
+pub use ike::{Charon, CharonState, Ike, IkeChild, IkeEvents, IkeFailure, IkeRow, IkeState, IkeStatus};
 pub use objects::{ApplyReport, ApplyRequest, DeleteRequest, TenantObject};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};

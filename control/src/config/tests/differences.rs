@@ -93,6 +93,7 @@ fn what_is_fixed_needs_a_restart() {
         ("endpoint: gw", "endpoint: gw\n        type: ipsec"),
         ("device: net_null0", "device: net_null0\n    tenant: acme"),
         ("ports:", "icmp: {rate: 5}\nports:"),
+        ("ports:", "metrics: {listen: 127.0.0.1:9477}\nports:"),
         ("ports:", "ike: {rate: 5, source_rate: 5}\nports:"),
         ("endpoint: gw", "endpoint: gw\n        type: ipsec\n        ike: {psk_file: /x}"),
         ("ports:", "routes: [{prefix: 0.0.0.0/0, via: 192.0.2.254}]\nports:"),

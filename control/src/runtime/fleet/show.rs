@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::{FleetState, State};
-use crate::api::{Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
+use crate::api::{Durations, Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
 use crate::config;
+use crate::fleet::nodes::lateness::Lateness;
 use crate::fleet::nodes::node_record::NodeRecord;
 
 impl State {
@@ -59,6 +60,14 @@ impl State {
         }
     }
 
+    /// Asks the other nodes what they have: they tell owners only. So the next who looks sees how it is now.
+    pub(in crate::runtime) fn ask_fleet(&self) {
+        let Some(fleet) = &self.fleet else { return };
+        for member in fleet.members.live() {
+            fleet.acknowledgements.peers().ask(&member.record.name, fleet.store.revision);
+        }
+    }
+
     fn show_store(&self, fleet: &FleetState) -> FleetStore {
         let store = &fleet.store;
         FleetStore {
@@ -85,10 +94,6 @@ impl State {
         let applied: BTreeMap<String, (u64, u64)> = fleet.acknowledgements.with_nodes(|nodes| {
             nodes.nodes().map(|(name, node)| (name.to_string(), (node.applied(), node.timeouts))).collect()
         });
-        for member in fleet.members.live() {
-            // Nodes tell owners only; so the next who looks sees how it is now.
-            fleet.acknowledgements.peers().ask(&member.record.name, fleet.store.revision);
-        }
         let others = fleet.members.live().map(|member| {
             let (applied, late) = applied.get(member.record.name.as_str()).copied().unwrap_or_default();
             FleetNode {
@@ -140,6 +145,16 @@ fn barrier(fleet: &FleetState) -> FleetBarrier {
         timeouts: counters.timeouts,
         p50_us: quantile(500),
         p99_us: quantile(990),
+        propagation: durations(&fleet.propagation),
+    }
+}
+
+fn durations(lateness: &Lateness) -> Durations {
+    let micros = |duration: Duration| duration.as_micros() as u64;
+    Durations {
+        count: lateness.count(),
+        sum_us: micros(lateness.sum()),
+        buckets: lateness.octaves().map(|(longest, count)| (micros(longest), count)).collect(),
     }
 }
 
