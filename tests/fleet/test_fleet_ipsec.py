@@ -23,7 +23,8 @@ SIX = IkeTunnel(1, outer=6, window=0)
 BEHIND_NAT = IkeTunnel(2, nat=True, remote_any=True, identity="branch-2.example.net", window=0)
 LATE = IkeTunnel(3, window=0)  # negotiated when something is wrong
 VOLUME = IkeTunnel(4, window=0, gateway={"esp_rekey_packets": 1500})
-CUSTOMERS = [PLAIN, SIX, BEHIND_NAT, LATE, VOLUME]
+SHORT = IkeTunnel(5, window=0, gateway={"esp_rekey": "10s"})
+CUSTOMERS = [PLAIN, SIX, BEHIND_NAT, LATE, VOLUME, SHORT]
 PREFIX = "/penstock/lab/"
 GRACE_S = 35  # what was replaced is received for thirty seconds more
 OUTAGE_S = float(os.environ.get("FLEET_OUTAGE_S", "20"))
@@ -205,6 +206,26 @@ def test_the_owner_dies(lab, spread):
     assert eventually(lambda: agreed(lab, customer), 60), "it takes everything from the store"
     lab.ready()
     assert pings(lab, PLAIN) == {}
+
+
+def test_what_a_dead_node_left_is_removed(lab, spread):
+    """It is past its end when the store is away: the node that removes it asks until the store has done so."""
+    customer = established(lab, SHORT, owner=2, afresh=True)
+    left = lambda: [key for key in sealed_records(lab) if key.startswith(f"{PREFIX}sas/2/acme/{SHORT.name}/")]
+    lab.kill_gateway(2)
+    spread.without(2)
+    try:
+        assert left()
+        lab.store.pause()
+        time.sleep(15)
+        lab.store.resume()
+        lab.store.wait()
+        assert eventually(lambda: not left(), 40), left()
+    finally:
+        customer.charon.terminate(check=False, force=True)
+        lab.start_gateway(2)
+    lab.ready()
+    spread.everywhere()
 
 
 def test_a_node_restarts_under_load(lab, spread):

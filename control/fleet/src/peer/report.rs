@@ -70,7 +70,7 @@ impl Report {
     /// What follows the head.
     pub(super) fn read_sas(rest: &[u8]) -> Option<Vec<SaUsage>> {
         let (sas, []) = rest.as_chunks::<SA_LEN>() else { return None };
-        sas.iter().map(read).collect()
+        if sas.len() > MOST_SAS { None } else { sas.iter().map(read).collect() }
     }
 }
 

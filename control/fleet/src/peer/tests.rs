@@ -180,12 +180,18 @@ fn a_report_has_whole_associations_and_known_flags() {
     };
     let bytes = report.seal(&keys);
     assert_eq!(bytes.len(), MAX_LEN);
-    let longer = Report { sas: vec![usage(1); MOST_SAS + 1], ..report.clone() };
-    assert_eq!(&*longer.seal(&keys), &*bytes, "what is too much is left out");
+    let more = Report { sas: vec![usage(1); MOST_SAS + 1], ..report.clone() };
+    assert_eq!(&*more.seal(&keys), &*bytes, "what is too much is left out");
     let said = &bytes[..bytes.len() - CODE];
     let signed = |said: &[u8]| Said::open(&[said, &keys.code(said)].concat(), &keys);
     assert_eq!(signed(said), Ok(Said::Report(report)));
     assert_eq!(signed(&said[..said.len() - 1]), Err(Refused::Malformed));
+    // With a short name there is room for more than there may be.
+    let short = Report { node: Name::new("a").unwrap(), sas: vec![usage(1); MOST_SAS], ..more };
+    let bytes = short.seal(&keys);
+    let said_more = [&bytes[..bytes.len() - CODE], &bytes[FIXED + 1..FIXED + 1 + 21]].concat();
+    assert!(said_more.len() + CODE < MAX_LEN);
+    assert_eq!(signed(&said_more), Err(Refused::Malformed));
     let mut other = said.to_vec();
     other[FIXED + MAX_NAME + 4] = 4;
     assert_eq!(signed(&other), Err(Refused::Malformed));
