@@ -235,6 +235,8 @@ fn spawn(name: &str, data: &Path, arguments: &[String], url: &str, peers: &Peers
         .arg(format!("--initial-advertise-peer-urls={}", peers.own))
         .arg(format!("--initial-cluster={}", peers.all))
         .args(["--logger=zap", "--log-level=warn"])
+        // Passwords of tests need not be hard to guess, and a busy machine takes its time.
+        .arg("--bcrypt-cost=4")
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
