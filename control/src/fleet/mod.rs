@@ -20,7 +20,7 @@ mod settle;
 mod tests;
 
 pub use arbiter::{Arbitrated, Held, OnBoth, Sender};
-pub use foreign::{Foreign, ForeignSa, Found, Notice, Rank, Stage, Unusable};
+pub use foreign::{Foreign, ForeignSa, Found, Notice, Others, Rank, Stage, Unusable};
 pub use outline::Outline;
 pub use settle::{Fleet, Reset, Site};
 

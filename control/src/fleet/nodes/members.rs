@@ -13,9 +13,12 @@ use penstock_fleet::names::{KeyName, Name, NodeNumber};
 use penstock_fleet::peer::Incarnation;
 
 use super::node_record::{BadRecord, NodeRecord};
+use crate::leases::fleet::CLOCKS_DIFFER as CLOCKS_DIFFER_BY;
 
 /// Most nodes besides us: SPIs tell 1024 apart.
 const MAX_NODES: usize = 1023;
+/// Clocks that differ by more, milliseconds: there are no sender IDs while two do.
+const CLOCKS_DIFFER: u64 = CLOCKS_DIFFER_BY.as_millis() as u64;
 /// So many of a node's last records are compared with our clock.
 const CLOCKS: usize = 4;
 /// Notices that wait to be taken; more are only counted.
@@ -49,6 +52,11 @@ impl Member {
     /// came since we watch.
     pub fn clock_difference(&self) -> Option<i64> {
         self.clocks.iter().max().copied()
+    }
+
+    /// The same, if it cannot be one record that was on its way for long.
+    fn sure_clock_difference(&self) -> Option<i64> {
+        self.clock_difference().filter(|difference| *difference > 0 || self.clocks.len() > 1)
     }
 }
 
@@ -211,10 +219,28 @@ impl Members {
         those.max_by_key(|member| member.record.started)
     }
 
-    /// The node whose clock differs most from ours, and by how much it is ahead, milliseconds.
-    pub fn worst_clock(&self) -> Option<(&Name, i64)> {
-        let known = self.nodes.iter().filter_map(|(name, member)| Some((name, member.clock_difference()?)));
-        known.max_by_key(|(_, difference)| difference.unsigned_abs())
+    /// The clock that most nodes agree on, minus ours, milliseconds: the median of all that are known, ours included. Where
+    /// there are two in the middle nobody can tell which is right, and it is the one nearer to ours.
+    fn common_clock(&self) -> i64 {
+        let mut known: Vec<i64> = self.nodes.values().filter_map(Member::sure_clock_difference).collect();
+        known.push(0);
+        known.sort_unstable();
+        let middle = [known.len().saturating_sub(1) / 2, known.len() / 2];
+        let middle = middle.into_iter().filter_map(|index| known.get(index).copied());
+        middle.min_by_key(|difference| difference.unsigned_abs()).unwrap_or(0)
+    }
+
+    /// By how much our clock is ahead of what most nodes agree on, milliseconds, if that is too much.
+    pub fn our_clock_is_off(&self) -> Option<i64> {
+        is_off(0_i64.saturating_sub(self.common_clock()))
+    }
+
+    /// The same of each node that lives and is not us.
+    pub fn clocks_that_are_off(&self) -> impl Iterator<Item = (&Name, i64)> {
+        let common = self.common_clock();
+        self.nodes.iter().filter_map(move |(name, member)| {
+            Some((name, is_off(member.clock_difference()?.saturating_sub(common))?))
+        })
     }
 
     /// Another process has our name or number now.
@@ -327,4 +353,9 @@ impl Members {
             self.notices.push(notice);
         }
     }
+}
+
+/// A difference of clocks, milliseconds, that is too large.
+fn is_off(difference: i64) -> Option<i64> {
+    Some(difference).filter(|difference| difference.unsigned_abs() > CLOCKS_DIFFER)
 }

@@ -11,6 +11,7 @@ mod rescue;
 mod senders;
 mod show;
 mod start;
+mod volumes;
 mod watch;
 mod writer;
 
@@ -68,6 +69,8 @@ pub(super) struct FleetState {
     lags_since: Option<Instant>,
     /// Why the store's tenants cannot be applied on this node.
     unfit: Option<String>,
+    /// The record of sender IDs may be sealed with another key than the first.
+    seals_senders: bool,
     /// Path MTUs that other nodes should know.
     path_mtus: Vec<PathMtu>,
     signals: Arc<Signals>,
@@ -97,8 +100,8 @@ struct Applying {
 }
 
 struct PathMtu {
-    tenant: crate::config::Name,
-    tunnel: crate::config::Name,
+    tenant: Name,
+    tunnel: Name,
     mtu: u32,
 }
 
@@ -134,6 +137,7 @@ impl FleetState {
             propagation: Lateness::default(),
             lags_since: None,
             unfit: None,
+            seals_senders: false,
             path_mtus: Vec::new(),
             signals: Arc::default(),
         }
@@ -179,10 +183,24 @@ impl FleetState {
                 self.applied
             ));
         }
+        if let Some(millis) = self.members.our_clock_is_off() {
+            reasons.push(format!(
+                "this node's clock is {} those of most nodes, and associations end by the clock: set it (timedatectl, NTP)",
+                ahead(millis)
+            ));
+        }
         reasons.extend(self.unfit.clone());
         let refused = self.objects.refused();
         reasons.extend(refused.map(|(name, why)| format!("tenant {name} of the store {why}")));
         reasons
+    }
+
+    /// Whether it is this node that deletes records of what is over.
+    fn deletes_what_is_over(&self) -> bool {
+        let us = self.us.number;
+        self.store.connected
+            && self.members.our_clock_is_off().is_none()
+            && self.members.live().all(|other| other.record.number > us)
     }
 
     /// Once a second: whether others have what this node lacks.
@@ -195,12 +213,7 @@ impl FleetState {
     }
 
     /// A path takes smaller packets: for the other nodes.
-    pub(super) fn tell_path_mtu(
-        &mut self,
-        tenant: &crate::config::Name,
-        tunnel: &crate::config::Name,
-        mtu: u32,
-    ) {
+    pub(super) fn tell_path_mtu(&mut self, tenant: &Name, tunnel: &Name, mtu: u32) {
         self.path_mtus.push(PathMtu { tenant: tenant.clone(), tunnel: tunnel.clone(), mtu });
         self.signals.write.notify_one();
     }
@@ -219,6 +232,8 @@ impl FleetState {
             Err(error) => tracing::error!(%error, "other nodes are spoken to with the old keys"),
         }
         self.keyring = Arc::new(keyring);
+        self.seals_senders |= seals_anew;
+        self.signals.write.notify_one();
         seals_anew
     }
 
@@ -242,6 +257,8 @@ impl State {
         if let Some(fleet) = &mut self.fleet {
             fleet.note_lag();
         }
+        self.check_over();
+        self.exchange_volumes();
     }
 
     /// Reads the file of the fleet's keys again. What this node has written is sealed anew when another key seals.
@@ -298,6 +315,12 @@ pub(super) async fn everywhere(state: &std::sync::Mutex<State>, told: Told) {
     }
 }
 
+/// A difference of clocks in milliseconds, in words that go before whose clock it is compared with.
+fn ahead(millis: i64) -> String {
+    let seconds = millis.unsigned_abs() as f64 / 1000.0;
+    format!("{seconds:.1} s {}", if millis > 0 { "ahead of" } else { "behind" })
+}
+
 fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -307,12 +330,7 @@ fn now() -> Moment {
     clock::moment()
 }
 
-/// Names of the configuration and of the store have the same rule.
-fn name(name: &crate::config::Name) -> Option<Name> {
-    Name::new(name)
-}
-
-fn us(config: &crate::config::GatewayConfig, incarnation: u64) -> Option<Us> {
+fn us(config: &crate::config::GatewayConfig, incarnation: u64) -> Us {
     let number = NodeNumber(config.node.number);
-    Some(Us { name: name(&config.node.name)?, number, incarnation: Incarnation(incarnation) })
+    Us { name: config.node.name.clone(), number, incarnation: Incarnation(incarnation) }
 }

@@ -15,6 +15,7 @@ use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::nodes::peers::{self, Peers};
 use crate::kernel::netns::Netns;
 use crate::leases::BootId;
+use crate::runtime::clock;
 use crate::runtime::error::RuntimeError;
 
 /// How long a stop may take for the others' sake.
@@ -100,11 +101,9 @@ pub(in crate::runtime) async fn start(
     let keyring =
         key_file::read(&fleet.key_file).map_err(|error| failed(format!("fleet.key_file: {error}")))?;
     let store = Store::open(settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
-    let incarnation = {
-        let locked = state.lock().unwrap_or_else(PoisonError::into_inner);
-        locked.negotiated.owner().incarnation
-    };
-    let Some(us) = us(config, incarnation) else { return Ok(None) };
+    // Another one than that of the run before, whether there is chance to be had or not.
+    let incarnation = getrandom::u64().unwrap_or_else(|_| clock::moment().uptime.as_nanos() as u64);
+    let us = us(config, incarnation);
     let keys = PeerKeys::of(&keyring).map_err(|error| failed(error.to_string()))?;
     let local = fleet.control_address();
     let socket = peers::open(Some(netns), local).map_err(|error| failed(error.to_string()))?;

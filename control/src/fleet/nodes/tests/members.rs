@@ -186,17 +186,48 @@ fn clocks_are_compared_when_a_record_is_fresh() {
     // One that was on its way for long does not count against it.
     write(&mut members, NOW + 5000, NOW + 9000);
     assert_eq!(difference(&members), Some(-3));
-    assert_eq!(members.worst_clock(), Some((&name("fra2"), -3)));
     // A clock that was put back is found when its last records all say so.
     for i in 6..=9 {
         write(&mut members, NOW + i * 1000, NOW + i * 1000 + 60_000);
     }
     assert_eq!(difference(&members), Some(-60_000));
-    put(&mut members, &NodeRecord { clock: NOW + 70_000, ..record("fra3", 3) });
-    assert_eq!(members.worst_clock(), Some((&name("fra3"), 70_000)));
     // No number is too large.
-    put(&mut members, &NodeRecord { clock: u64::MAX, ..record("fra3", 3) });
-    assert_eq!(members.worst_clock(), Some((&name("fra3"), i64::MAX)));
+    write(&mut members, u64::MAX, NOW);
+    assert_eq!(difference(&members), Some(i64::MAX));
+    assert_eq!(members.clocks_that_are_off().collect::<Vec<_>>(), [(&name("fra2"), i64::MAX)]);
+}
+
+#[test]
+fn the_clock_that_is_off_is_the_one_that_most_do_not_have() {
+    // What each node's clock shows more than ours; each has written twice.
+    let with = |clocks: &[i64]| {
+        let mut members = members();
+        for (number, ahead) in (2..).zip(clocks) {
+            for _ in 0..2 {
+                let clock = NOW.saturating_add_signed(*ahead);
+                put(&mut members, &NodeRecord { clock, ..record(&format!("fra{number}"), number) });
+            }
+        }
+        members
+    };
+    let off = |members: &Members| {
+        let others =
+            members.clocks_that_are_off().map(|(name, by)| (name.to_string(), by)).collect::<Vec<_>>();
+        (members.our_clock_is_off(), others)
+    };
+    assert_eq!(off(&with(&[])), (None, vec![]));
+    assert_eq!(off(&with(&[900, -900])), (None, vec![]));
+    assert_eq!(off(&with(&[3, 60_000])), (None, vec![("fra3".into(), 59_997)]));
+    assert_eq!(off(&with(&[5000, 5100])), (Some(-5000), vec![]), "ours is behind");
+    assert_eq!(off(&with(&[-5000, -5100, -5050])).0, Some(5000));
+    // Of two nobody knows which is right.
+    assert_eq!(off(&with(&[-5000])), (None, vec![("fra2".into(), -5000)]));
+    // One record that says so may have been on its way for long.
+    let mut members = members();
+    for number in 2..4 {
+        put(&mut members, &NodeRecord { clock: NOW - 5000, ..record(&format!("fra{number}"), number) });
+    }
+    assert_eq!(members.our_clock_is_off(), None);
 }
 
 #[test]
