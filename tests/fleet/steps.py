@@ -103,6 +103,11 @@ def said_since(lab, marks, number):
     return lab.gateways[number].log.read_text(errors="replace")[marks[number]:]
 
 
+def called_gone(lab, marks):
+    """The nodes of the lab that a node has called gone since."""
+    return {(number, gone) for number in lab.nodes for gone in lab.nodes.values() if f"node {gone.name} went" in said_since(lab, marks, number)}
+
+
 def established(lab, tunnel, owner=1, afresh=False):
     """The customer, with a tunnel that it negotiated with this node; all nodes have it."""
     customer = lab.customers.get(tunnel.name) or lab.add_customer(tunnel)

@@ -15,7 +15,7 @@ from lab.ike import IkeTunnel
 from lab.spread import CORE, EDGE
 from lab.traffic import MIB, tcp_copy
 from lab.wait import eventually
-from steps import Watched, agreed, carried, established, even, mark, pair, pings, ready, said_since, sas, tunnel_packets
+from steps import Watched, agreed, called_gone, carried, established, even, mark, pair, pings, ready, said_since, sas, tunnel_packets
 
 PLAIN = IkeTunnel(0, window=0)
 SIX = IkeTunnel(1, outer=6, window=0)
@@ -170,6 +170,7 @@ def test_the_store_is_away(lab, spread, how):
     established(lab, PLAIN)
     late = lab.customers.get(LATE.name) or lab.add_customer(LATE)
     late.charon.terminate(check=False, force=True)
+    marks = mark(lab)
     with Watched(lab, PLAIN):
         (lab.store.pause if how == "paused" else lab.store.kill)()
         try:
@@ -183,6 +184,9 @@ def test_the_store_is_away(lab, spread, how):
             lab.store.wait()
         assert eventually(lambda: agreed(lab, late), 60), [sas(lab, number, LATE) for number in lab.nodes]
     assert pings(lab, LATE) == {}
+    # Their records went with leases that nobody could keep; they live all the same.
+    assert called_gone(lab, marks) == set()
+    assert all(ready(lab, number) for number in lab.nodes)
 
 
 def test_a_member_of_the_store_dies(lab, spread):
