@@ -3,15 +3,20 @@
 //! A record is on its node's lease, so a node lives as long as its record is there. What is no record is named, counted
 //! and otherwise ignored: a node whose record somebody broke counts as what it was before.
 //!
+//! A store that was away forgets nodes that live: their leases ended because they could not be kept. So for a while after
+//! it has come back a node whose record goes is *missing*, and counts as living until that time is over.
+//!
 //! This knows no store and no clock: records and times are handed in. It never decides what to do about a node.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use penstock_fleet::names::{KeyName, Name, NodeNumber};
 use penstock_fleet::peer::Incarnation;
 
+use super::conflict::Conflict;
 use super::node_record::{BadRecord, NodeRecord};
 use crate::leases::fleet::CLOCKS_DIFFER as CLOCKS_DIFFER_BY;
 
@@ -110,41 +115,16 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Another process has our name or our number. While we start it may be our own former life, whose record the store keeps
-/// for `liveness`; later one of the two has to end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// Our name.
-    #[error(
-        "another process runs as node {name} (at {address}, incarnation {incarnation}): stop it, or give this node another \
-         node.name"
-    )]
-    Name {
-        /// It.
-        name: Name,
-        /// Where the other one is.
-        address: IpAddr,
-        /// Which one.
-        incarnation: Incarnation,
-    },
-    /// Our number.
-    #[error("node {other} (at {address}) has the number {number}, too: give this node another node.number")]
-    Number {
-        /// It.
-        number: NodeNumber,
-        /// Who has it.
-        other: Name,
-        /// Where that is.
-        address: IpAddr,
-    },
-}
-
 /// All nodes of the fleet that live.
 #[derive(Debug)]
 pub struct Members {
     us: Us,
     /// Without us.
     nodes: BTreeMap<Name, Member>,
+    /// Until then a node whose record goes counts as living: the store was away.
+    doubt_until: Option<Instant>,
+    /// Nodes whose records went since the store is back.
+    missing: HashSet<Name>,
     /// A record under our own name that is another's.
     double: Option<NodeRecord>,
     /// The store had a record of ours.
@@ -160,6 +140,8 @@ impl Members {
         Self {
             us,
             nodes: BTreeMap::new(),
+            doubt_until: None,
+            missing: HashSet::new(),
             double: None,
             registered: false,
             broken: HashSet::new(),
@@ -181,7 +163,7 @@ impl Members {
         }
         let gone: Vec<Name> = self.nodes.keys().filter(|name| !there.contains(*name)).cloned().collect();
         for name in gone {
-            self.gone(&name);
+            self.vanished(&name);
         }
         if !there.contains(&self.us.name) {
             self.double = None;
@@ -200,7 +182,30 @@ impl Members {
         if name == self.us.name {
             self.double = None;
         }
-        self.gone(&name);
+        self.vanished(&name);
+    }
+
+    /// The store answers again after it was away: until this time nodes may write their records again, and none is gone.
+    pub fn store_returned(&mut self, until: Instant) {
+        self.doubt_until = self.doubt_until.max(Some(until));
+    }
+
+    /// Whether the store is back so short a while that it may lack records of nodes that live, us included.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt_until.is_some()
+    }
+
+    /// Nodes that are still missing when the time is over are gone. Whether there were any.
+    pub fn turn(&mut self, now: Instant) -> bool {
+        if self.doubt_until.is_none_or(|until| now < until) {
+            return false;
+        }
+        self.doubt_until = None;
+        let gone = std::mem::take(&mut self.missing);
+        for name in &gone {
+            self.gone(name);
+        }
+        !gone.is_empty()
     }
 
     /// The nodes that live, without us.
@@ -302,6 +307,7 @@ impl Members {
             return;
         }
         let name = record.name.clone();
+        self.missing.remove(&name);
         let before = self.nodes.get(&name).map(|member| &member.record);
         let notice = match before {
             None => Some(Notice::Came(name.clone(), record.number, record.address)),
@@ -340,6 +346,14 @@ impl Members {
             clocks.push(difference);
         }
         self.nodes.insert(record.name.clone(), Member { record, clocks });
+    }
+
+    fn vanished(&mut self, name: &Name) {
+        if self.doubt_until.is_none() {
+            self.gone(name);
+        } else if self.nodes.contains_key(name) {
+            self.missing.insert(name.clone());
+        }
     }
 
     fn gone(&mut self, name: &Name) {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 use penstock_fleet::names::{Name, NodeNumber};
 use penstock_fleet::peer::{Incarnation, PeerKeys, StoreTag};
 use penstock_fleet::seal::Keyring;
-use penstock_fleet::store::LeaseId;
+use penstock_fleet::store::{LeaseId, QUIET};
 use tokio::sync::Notify;
 
 pub(super) use senders::FleetSenders;
@@ -43,6 +43,8 @@ const TOO_FAR_BEHIND: Duration = Duration::from_secs(10);
 /// A node that lacks for so long what others wait for it to have does not serve. Routers receive under an old SA for
 /// seconds.
 const TOO_DEAF: Duration = Duration::from_secs(2);
+/// A store that says nothing for so long was away.
+const SILENCE: Duration = QUIET.saturating_add(Duration::from_millis(500));
 /// How often a change is looked for in the store while an answer to charon waits.
 const STEP: Duration = Duration::from_micros(500);
 
@@ -57,6 +59,8 @@ pub(super) struct FleetState {
     acknowledgements: Acknowledgements,
     pub(super) objects: Objects,
     store: Health,
+    /// When the store's watch was last heard of.
+    heard: Option<Instant>,
     /// That of the node's record, while it is in the store.
     lease: Option<LeaseId>,
     /// What the workers do not have yet, in the order of revisions.
@@ -131,6 +135,7 @@ impl FleetState {
             acknowledgements: peers,
             objects: Objects::default(),
             store: Health::default(),
+            heard: None,
             lease: None,
             applying: VecDeque::new(),
             applied: 0,
@@ -161,7 +166,7 @@ impl FleetState {
     /// Why this node should not be sent traffic, as far as the fleet is concerned.
     pub(super) fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.lease.is_none() && self.store.connected {
+        if self.lease.is_none() && self.store.connected && !self.members.is_in_doubt() {
             reasons.push("its record is not in the fleet's store yet".to_owned());
         }
         if !self.has_all() {
@@ -201,6 +206,18 @@ impl FleetState {
         self.store.connected
             && self.members.our_clock_is_off().is_none()
             && self.members.live().all(|other| other.record.number > us)
+    }
+
+    /// The store is about to tell something. After a silence it may first tell what it did to leases that nobody could keep.
+    fn hears_store(&mut self, now: Instant) {
+        if self.heard.replace(now).is_some_and(|heard| now.duration_since(heard) > SILENCE) {
+            self.store_returned(now);
+        }
+    }
+
+    /// For as long as a lease lasts nobody is gone: as long a node may take that dies meanwhile, too.
+    fn store_returned(&mut self, now: Instant) {
+        self.members.store_returned(now + Duration::from(self.config.liveness));
     }
 
     /// Once a second: whether others have what this node lacks.
@@ -254,8 +271,10 @@ impl FleetState {
 impl State {
     /// Once a second.
     pub(super) fn check_fleet(&mut self) {
-        if let Some(fleet) = &mut self.fleet {
-            fleet.note_lag();
+        let Some(fleet) = &mut self.fleet else { return };
+        fleet.note_lag();
+        if fleet.members.turn(Instant::now()) {
+            self.members_changed();
         }
         self.check_over();
         self.exchange_volumes();

@@ -54,6 +54,11 @@ impl Taker {
     }
 
     async fn take(&self, event: Event) {
+        if !matches!(event, Event::Away { .. })
+            && let Some(fleet) = &mut self.lock().fleet
+        {
+            fleet.hears_store(Instant::now());
+        }
         match event {
             Event::Reset { why, store, revision, entries } => {
                 let sorted = self.sort(entries).await;
@@ -66,6 +71,10 @@ impl Taker {
             Event::Progress(revision) => self.lock().changed_by_store(revision.0, Sorted::default(), &[]),
             Event::Away { error } => self.lock().store_away(error.to_string()),
             Event::Back => self.lock().store_back(),
+        }
+        // To take a long listing is no silence of the store's.
+        if let Some(fleet) = &mut self.lock().fleet {
+            fleet.heard = Some(Instant::now());
         }
     }
 
@@ -211,8 +220,8 @@ impl State {
         let number = fleet.us.number.0;
         for (tenant, tunnel, value) in path_mtus {
             let Ok(shared) = serde_json::from_slice::<SharedPathMtu>(value) else { continue };
-            let id = self.compiler.tunnels().find(|known| known.tenant == tenant && known.name == tunnel);
-            if let Some(id) = id.map(|known| known.id).filter(|_| shared.node != number) {
+            let id = self.compiler.tunnel_id(tenant, tunnel);
+            if let Some(id) = id.filter(|_| shared.node != number) {
                 self.compiler.learn_path_mtu(id, shared.mtu, Instant::now());
             }
         }
@@ -235,7 +244,7 @@ impl State {
         fleet.signals.apply.notify_one();
     }
 
-    fn members_changed(&mut self) {
+    pub(super) fn members_changed(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
         for notice in fleet.members.take_notices() {
             if notice.is_warning() {

@@ -336,9 +336,7 @@ impl Negotiated {
         for notice in self.fleet.take_notices() {
             tell::log_foreign(&notice);
         }
-        for (tunnel, sender) in self.fleet.take_switched() {
-            tell::log_sender(&tunnel, sender.as_ref());
-        }
+        tell::log_senders(&self.fleet.take_switched());
         self.write_down();
         for (charon, event) in self.sad.take_events() {
             self.tell(charon, event);
