@@ -15,5 +15,4 @@ pub mod local_socket;
 pub mod metrics;
 pub mod runtime;
 pub mod secret;
-mod secret_file;
 pub mod static_sas;

@@ -51,6 +51,7 @@ class FleetLab(Lab):
         self.spread = Spread(self.switch, self.nodes.values())
         self.store = Etcd(Namespace(f"{name}-store"), self.directory / "store", members) if store else None
         self.configs = {}
+        self.between = 4  # the family of what nodes send one another
 
     @property
     def _memory(self):
@@ -81,6 +82,9 @@ class FleetLab(Lab):
         for number in self.nodes:
             self._connect(number)
         self.spread.start()
+        self._start_router(tunnels, ike)
+
+    def _start_router(self, tunnels, ike):
         router = self.routers["router"] = Router(self.name, "router", self.directory, self.in_guest, ike)
         router.start(self.switch, self.server)
         router.configure(tunnels, associations=Associations())
@@ -106,8 +110,9 @@ class FleetLab(Lab):
 
     def fleet_config(self, number):
         """`fleet:` of a node's configuration."""
+        node = self.nodes[number]
         return {"name": "lab", "store": self.store.client_config(), "key_file": str(self.directory / "fleet.key"),
-                "address": self.nodes[number].core4, "port": RESCUE_PORT}
+                "address": node.core4 if self.between == 4 else node.core6, "port": RESCUE_PORT}
 
     def node_config(self, number, tunnels, customers=()):
         """A node's whole configuration: tenants and endpoints are the same on all."""

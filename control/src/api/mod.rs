@@ -15,6 +15,8 @@ mod client;
 mod error;
 mod filter;
 mod gateway;
+mod history;
+mod page;
 mod server;
 mod types;
 

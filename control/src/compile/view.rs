@@ -1,5 +1,6 @@
 //! What the tables say, in the operator's words: for `show`.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -45,7 +46,32 @@ pub struct TunnelView<'a> {
     /// Our endpoint.
     pub endpoint: EndpointId,
     /// The ways of outer packets; none: there is no route.
-    pub underlay: Vec<WayView>,
+    pub underlay: Underlay<'a>,
+}
+
+/// The ways of a tunnel's outer packets. Put into words only when it is asked: somebody looks at all tunnels every second.
+#[derive(Clone, Copy)]
+pub struct Underlay<'a> {
+    compiler: &'a Compiler,
+    target: &'a Target,
+}
+
+impl fmt::Debug for Underlay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Underlay<'_> {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = WayView> {
+        self.compiler.ways(self.target).into_iter()
+    }
+
+    /// There is no route.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
 }
 
 /// What a way leads to.
@@ -131,7 +157,7 @@ impl Compiler {
             peer: entry.peer,
             esp: &entry.esp,
             endpoint: entry.place.endpoint,
-            underlay: self.ways(&entry.underlay),
+            underlay: Underlay { compiler: self, target: &entry.underlay },
         })
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::name::Name;
+use super::Name;
 use super::reader::Reader;
 use super::schema::*;
 use super::tree::{Kind, Node};
