@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use penstock_control::fleet::record::Owner;
 use penstock_fleet::store::{CommitError, Condition, MOST_WRITES, Revision, Txn};
