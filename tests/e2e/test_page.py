@@ -93,7 +93,7 @@ def test_a_picture_of_it(lab, page, tmp_path):
     picture = Path(os.environ.get("PICTURES", tmp_path)).resolve() / "status-page.png"
     load = threading.Thread(target=Sweep(lab.client, ALL[0].server(4), range(1, 3001), df=False, source=CLIENT4).run)
     load.start()
-    Page(page.url, screenshot=picture)
+    Page(page.url, screenshot=picture, size=(1200, 1250))
     load.join()
     data = picture.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 20_000

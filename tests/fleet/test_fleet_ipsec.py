@@ -165,8 +165,10 @@ def test_the_owner_dies(lab, spread):
 
 def test_what_a_dead_node_left_is_removed(lab, spread):
     """It is past its end when the store is away: the node that removes it asks until the store has done so."""
+    def left():
+        return [key for key in sealed_records(lab) if key.startswith(f"{PREFIX}sas/2/acme/{SHORT.name}/")]
+
     customer = established(lab, SHORT, owner=2, afresh=True)
-    left = lambda: [key for key in sealed_records(lab) if key.startswith(f"{PREFIX}sas/2/acme/{SHORT.name}/")]
     lab.kill_gateway(2)
     spread.without(2)
     try:

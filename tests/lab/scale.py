@@ -10,6 +10,7 @@ tunnel first.
 import json
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import yaml
 
@@ -22,7 +23,7 @@ from lab.wait import eventually
 
 PROBE = 50  # the probe's place on the management network
 LIMIT_S = 600
-MIB = 1 << 10  # KiB
+KIB_A_MIB = 1024
 
 
 @dataclass
@@ -48,19 +49,6 @@ class ScaleLab(FleetLab):
         self.probe = self.add_host("probe", [f"{plan.ROUTER4}/24"])
         self.store.connect(self.probe, PROBE)
 
-    def tenant_text(self, credentials):
-        """The tenant as YAML; by hand, because the library takes a minute for it."""
-        secret = credentials / "all.psk"
-        credentials.mkdir(parents=True, exist_ok=True, mode=0o700)
-        secret.touch(0o600)
-        secret.write_text("one key for all of them\n")
-        more = f"type: ipsec, ike: {{psk_file: {secret}}}, " if self.kind == "ipsec" else ""
-        lines = ["  load:", "    tunnels:"]
-        lines += [f"      t{n}: {{{more}endpoint: anycast4, remote: {host('10', n)}}}" for n in range(self.count)]
-        lines += ["    routes:"]
-        lines += [f"      - {{prefix: {host('11', n)}/32, via: t{n}}}" for n in range(self.count)]
-        return "\n".join(lines) + "\n"
-
     def write_config(self, number):
         """Writes a node's configuration, and returns its file."""
         gateway = self.gateways[number]
@@ -71,23 +59,19 @@ class ScaleLab(FleetLab):
         if self.kind == "ipsec":
             config["ike"] = {"mode": "external", "run": str(gateway.directory / "ike"), "vici": str(gateway.directory / "none.vici"),
                              "plugin_socket": str(gateway.directory / "charon.sock")}
-        text = yaml.safe_dump(config, sort_keys=False) + "tenants:\n" + self.tenant_text(gateway.directory / "credentials")
+        text = yaml.safe_dump(config, sort_keys=False) + tenants_text(gateway.directory, self.count, self.kind)
         gateway.config_file.write_text(text)
         return gateway.config_file
 
     def fill(self):
         """A pair of SAs for each tunnel into the store; what it was."""
         self.write_config(1)
-        return self._load("fill", [])
+        return load(self.probe, self.gateways[1].config_file, "fill")
 
     def measure(self, count, nodes):
         """Negotiates so many SAs, one after the other; how long all nodes took."""
-        return self._load("probe", ["--address", plan.ROUTER4, "--count", count, "--nodes", nodes])
-
-    def _load(self, command, words):
-        program = binary().with_name("penstock-fleet-load")
-        done = run(self.probe.command([program, "-c", self.gateways[1].config_file, command, *words]), timeout=LIMIT_S)
-        return json.loads(done.stdout)
+        words = ["--address", plan.ROUTER4, "--count", count, "--nodes", nodes]
+        return load(self.probe, self.gateways[1].config_file, "probe", words)
 
     def start_measured(self, number):
         """Starts a node; what it took."""
@@ -106,8 +90,27 @@ class ScaleLab(FleetLab):
 
     def rss_mib(self, number):
         """What a node has in memory."""
-        status = open(f"/proc/{self.gateways[number].process.pid}/status", encoding="ascii").read()
-        return int(status.split("VmRSS:")[1].split()[0]) / MIB
+        status = Path(f"/proc/{self.gateways[number].process.pid}/status").read_text(encoding="ascii")
+        return int(status.split("VmRSS:")[1].split()[0]) / KIB_A_MIB
+
+
+def load(space, config, command, words=()):
+    """Runs `penstock-fleet-load` with a node's configuration; what it says."""
+    program = binary().with_name("penstock-fleet-load")
+    return json.loads(run(space.command([program, "-c", config, command, *words]), timeout=LIMIT_S).stdout)
+
+
+def tenants_text(directory, count, kind="ipsec"):
+    """A tenant with so many tunnels, as YAML; by hand, because the library takes a minute for it."""
+    secret = directory / "all.psk"
+    secret.touch(0o600)
+    secret.write_text("one key for all of them\n")
+    more = f"type: ipsec, ike: {{psk_file: {secret}}}, " if kind == "ipsec" else ""
+    lines = ["tenants:", "  load:", "    tunnels:"]
+    lines += [f"      t{n}: {{{more}endpoint: anycast4, remote: {host('10', n)}}}" for n in range(count)]
+    lines += ["    routes:"]
+    lines += [f"      - {{prefix: {host('11', n)}/32, via: t{n}}}" for n in range(count)]
+    return "\n".join(lines) + "\n"
 
 
 def host(first, number):

@@ -40,7 +40,9 @@ pub trait Gateway: Send + Sync + 'static {
     fn fleet(&self) -> Fleet;
 
     /// The same, without asking other nodes: for whoever looks all the time.
-    fn fleet_as_known(&self) -> Fleet;
+    fn fleet_as_known(&self) -> Fleet {
+        self.fleet()
+    }
 
     /// What encrypts, and who may.
     fn crypto(&self) -> Crypto;

@@ -143,7 +143,16 @@ pub struct RouteView {
 impl Compiler {
     /// All tunnels.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView<'_>> {
-        self.tunnels.entries.iter().map(|(id, entry)| TunnelView {
+        self.tunnels_with(|_| true)
+    }
+
+    /// Those whose configuration is such. The others cost next to nothing.
+    pub fn tunnels_with(
+        &self,
+        is_wanted: impl Fn(&TunnelConfig) -> bool,
+    ) -> impl Iterator<Item = TunnelView<'_>> {
+        let wanted = self.tunnels.entries.iter().filter(move |(_, entry)| is_wanted(&entry.config));
+        wanted.map(|(id, entry)| TunnelView {
             id: *id,
             incarnation: entry.incarnation,
             tenant: &entry.tenant,

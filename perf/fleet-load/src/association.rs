@@ -10,7 +10,7 @@ use penstock_control::fleet::record::{Date, Owner, SaRecord, State};
 use penstock_control::ike::protocol::{AddSa, Lifetimes, Limit, Mode, SaFlags, SaId, TrafficSelectorSpec};
 use penstock_control::secret::Secret;
 use penstock_dataplane::esp::sa::Spi;
-use penstock_fleet::names::{Direction, KeyName, Name, NodeNumber, SaName, TunnelName};
+use penstock_fleet::names::KeyName;
 use zeroize::Zeroizing;
 
 use crate::fleet::Tunnel;
@@ -57,15 +57,8 @@ impl Negotiator {
 }
 
 /// The key of a record in the store.
-pub fn key(record: &SaRecord) -> Option<String> {
-    let (tenant, tunnel) = &record.tunnel;
-    let name = SaName {
-        owner: NodeNumber(record.owner.number),
-        tunnel: TunnelName { tenant: Name::new(tenant)?, tunnel: Name::new(tunnel)? },
-        direction: if record.sa.flags.inbound { Direction::Inbound } else { Direction::Outbound },
-        spi: record.sa.id.spi.0,
-    };
-    Some(KeyName::Sa(name).to_string())
+pub fn key(record: &SaRecord) -> String {
+    KeyName::Sa(record.name()).to_string()
 }
 
 fn record(tunnel: &Tunnel, owner: Owner, life: Duration, inbound: bool, spi: Spi) -> Result<SaRecord> {

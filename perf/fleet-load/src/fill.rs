@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use penstock_control::fleet::record::Owner;
 use penstock_fleet::store::{CommitError, Condition, MOST_WRITES, Revision, Txn};
@@ -43,7 +43,7 @@ pub struct Outcome {
 pub async fn run(config: &Path, options: &Options) -> Result<Outcome> {
     let fleet = Fleet::open(config).await?;
     let began = Instant::now();
-    let owner = Owner { number: options.node, incarnation: getrandom::u64()? };
+    let owner = Owner { number: options.node, journal: getrandom::u64()? };
     let mut negotiator = Negotiator::new(owner, options.life);
     let tunnels = &fleet.tunnels[..options.tunnels.unwrap_or(usize::MAX).min(fleet.tunnels.len())];
     let mut outcome = Outcome { tunnels: tunnels.len(), records: 0, bytes: 0, seconds: 0.0, revision: 0 };
@@ -53,7 +53,7 @@ pub async fn run(config: &Path, options: &Options) -> Result<Outcome> {
         let mut txn = Txn::new();
         for tunnel in some {
             for record in negotiator.pair(tunnel)? {
-                let key = association::key(&record).context("a tunnel's name is none for the store")?;
+                let key = association::key(&record);
                 let sealed = fleet.keyring.seal(&key, 1, &record.encode()?)?;
                 outcome.records += 1;
                 outcome.bytes += sealed.len();

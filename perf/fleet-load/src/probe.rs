@@ -78,7 +78,7 @@ pub async fn run(config: &Path, options: &Options) -> Result<Outcome> {
         let tunnel = &fleet.tunnels[turn % fleet.tunnels.len()];
         let began = Instant::now();
         let record = negotiator.inbound(tunnel)?;
-        let key = association::key(&record).context("a tunnel's name is none for the store")?;
+        let key = association::key(&record);
         let sealed = fleet.keyring.seal(&key, 1, &record.encode()?)?;
         let txn = Txn::new().when(Condition::Absent(key.clone())).put(key.clone(), sealed, None);
         let revision = fleet.store.commit(&txn).await?;
@@ -163,7 +163,7 @@ impl Node {
     }
 
     fn owner(&self) -> Owner {
-        Owner { number: self.us.number.0, incarnation: self.us.incarnation.0 }
+        Owner { number: self.us.number.0, journal: self.us.incarnation.0 }
     }
 
     /// Until the nodes are there, and have seen this one.

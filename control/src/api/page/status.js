@@ -6,6 +6,7 @@ const HISTORY_EVERY_MS = 10000;
 const SVG = "http://www.w3.org/2000/svg";
 const MAX_BUSIEST = 8;
 const MAX_SAMPLES = 150;
+const WIDEST_LETTER = 7.5;
 
 const view = new URLSearchParams(location.hash.slice(1));
 let before = null;
@@ -159,9 +160,13 @@ function topology(now, seconds) {
   const picture = $("topology");
   picture.setAttribute("viewBox", `0 0 1000 ${height}`);
   const links = [], boxes = [];
-  const box = (x, y, width, title, detail, kind) => boxes.push(
-    drawn("rect", { class: `box ${kind}`, x, y: y - 18, width, height: 36, rx: 5 }),
-    drawn("text", { x: x + 10, y: y - 3 }, title), drawn("text", { class: "small", x: x + 10, y: y + 12 }, detail));
+  const box = (x, y, width, title, detail, kind) => {
+    const fits = Math.floor((width - 20) / WIDEST_LETTER);
+    boxes.push(drawn("g", {}, drawn("title", {}, title),
+      drawn("rect", { class: `box ${kind}`, x, y: y - 18, width, height: 36, rx: 5 }),
+      drawn("text", { x: x + 10, y: y - 3 }, title.length > fits ? `${title.slice(0, fits - 1)}…` : title),
+      drawn("text", { class: "small", x: x + 10, y: y + 12 }, detail)));
+  };
   const link = (x1, y1, x2, y2, weight) => links.push(drawn("path", {
     class: "link", d: `M${x1},${y1} C${(x1 + x2) / 2},${y1} ${(x1 + x2) / 2},${y2} ${x2},${y2}`,
     "stroke-width": (1 + Math.min(6, weight)).toFixed(1) }));

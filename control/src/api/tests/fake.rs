@@ -246,10 +246,6 @@ impl Gateway for Fake {
         fleet()
     }
 
-    fn fleet_as_known(&self) -> Fleet {
-        fleet()
-    }
-
     fn tenants(&self) -> Vec<TenantObject> {
         tenants()
     }

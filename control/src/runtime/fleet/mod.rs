@@ -43,6 +43,8 @@ const TOO_FAR_BEHIND: Duration = Duration::from_secs(10);
 /// A node that lacks for so long what others wait for it to have does not serve. Routers receive under an old SA for
 /// seconds.
 const TOO_DEAF: Duration = Duration::from_secs(2);
+/// How long until the store's tenants, which could not be applied, are taken again.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 /// A store that says nothing for so long was away.
 const SILENCE: Duration = QUIET.saturating_add(Duration::from_millis(500));
 /// How often a change is looked for in the store while an answer to charon waits.
@@ -75,6 +77,8 @@ pub(super) struct FleetState {
     unfit: Option<String>,
     /// The record of sender IDs may be sealed with another key than the first.
     seals_senders: bool,
+    /// When that is tried again: what was in the way, such as charon's restart, may be over.
+    try_again: Option<Instant>,
     /// Path MTUs that other nodes should know.
     path_mtus: Vec<PathMtu>,
     signals: Arc<Signals>,
@@ -143,6 +147,7 @@ impl FleetState {
             lags_since: None,
             unfit: None,
             seals_senders: false,
+            try_again: None,
             path_mtus: Vec::new(),
             signals: Arc::default(),
         }
@@ -220,6 +225,13 @@ impl FleetState {
         self.members.store_returned(now + Duration::from(self.config.liveness));
     }
 
+    /// Once a second: the store's tenants are taken again, if they could not be.
+    fn retry_objects(&mut self, now: Instant) {
+        if self.try_again.take_if(|at| *at <= now).is_some() {
+            self.signals.objects.notify_one();
+        }
+    }
+
     /// Once a second: whether others have what this node lacks.
     fn note_lag(&mut self) {
         if self.acknowledgements.peers().awaited() > self.applied {
@@ -238,6 +250,7 @@ impl FleetState {
     /// Why the tenants of the store cannot be applied; `None`: they are.
     pub(super) fn set_unfit(&mut self, why: Option<String>) {
         self.unfit = why;
+        self.try_again = self.unfit.is_some().then(|| Instant::now() + TRY_AGAIN);
         self.signals.record.notify_one();
     }
 
@@ -273,6 +286,7 @@ impl State {
     pub(super) fn check_fleet(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
         fleet.note_lag();
+        fleet.retry_objects(Instant::now());
         if fleet.members.turn(Instant::now()) {
             self.members_changed();
         }
