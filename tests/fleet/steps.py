@@ -143,10 +143,10 @@ class Watched:
         if kind is not None:
             return
         own = max(0, lost_in_the_lab(self.lab) - self.lost)
+        new = {reason: count for reason, count in drops(self.lab).items() if count > self.reasons.get(reason, 0)}
         print(f"sent {self.up.sent} up and {self.down.sent} down, lost {self.up.lost} and {self.down.lost}, "
-              f"in the lab {own}, allowed {self.allowed}")
+              f"in the lab {own}, allowed {self.allowed}, dropped by gateways: {new}")
         assert self.up.sent > 50 and self.down.sent > 50
         assert counters.xfrm_stat(self.lab.customers[self.tunnel.name]) == self.refused, "the customer's kernel could not open something"
         assert self.up.lost + self.down.lost <= own + self.allowed
-        new = {reason: count for reason, count in drops(self.lab).items() if count > self.reasons.get(reason, 0)}
         assert set(new) <= {"natt_keepalive"}, new
