@@ -1,6 +1,8 @@
 """What fleet tests do and ask."""
 
 import json
+import threading
+import time
 
 from lab import counters
 from lab.plan import CLIENT4, CLIENT6
@@ -9,6 +11,7 @@ from lab.traffic import ANSWERED, Stream, Sweep
 from lab.wait import eventually
 
 SIZES = (1, 56, 500, 1200)
+GRACE_S = 35  # what was replaced is received for thirty seconds more
 
 
 def client_address(family):
@@ -150,3 +153,15 @@ class Watched:
         assert counters.xfrm_stat(self.lab.customers[self.tunnel.name]) == self.refused, "the customer's kernel could not open something"
         assert self.up.lost + self.down.lost <= own + self.allowed
         assert set(new) <= {"natt_keepalive"}, new
+
+
+def rekeyed_past_a_deaf_node(lab, customer, number):
+    """A rekey that a node does not hear of for a second, under streams that lose nothing: what comes to it is rescued."""
+    with Watched(lab, customer.tunnel, 200):
+        with lab.deaf(number):
+            rekey = threading.Thread(target=customer.charon.rekey_child)
+            rekey.start()
+            time.sleep(1)
+        rekey.join()
+        time.sleep(1)
+    assert eventually(lambda: agreed(lab, customer), GRACE_S + 30)

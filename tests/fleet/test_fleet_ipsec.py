@@ -5,7 +5,6 @@ that it lost itself is taken off. From the first packet to the last all ESP of a
 """
 
 import os
-import threading
 import time
 
 import pytest
@@ -15,7 +14,8 @@ from lab.ike import IkeTunnel
 from lab.spread import CORE, EDGE
 from lab.traffic import MIB, tcp_copy
 from lab.wait import eventually
-from steps import Watched, agreed, called_gone, carried, established, even, mark, pair, pings, ready, said_since, sas, tunnel_packets
+from steps import (GRACE_S, Watched, agreed, called_gone, carried, established, even, mark, pair, pings, ready,
+                   rekeyed_past_a_deaf_node, said_since, sas, tunnel_packets)
 
 PLAIN = IkeTunnel(0, window=0)
 SIX = IkeTunnel(1, outer=6, window=0)
@@ -25,7 +25,6 @@ VOLUME = IkeTunnel(4, window=0, gateway={"esp_rekey_packets": 1500})
 SHORT = IkeTunnel(5, window=0, gateway={"esp_rekey": "10s"})
 CUSTOMERS = [PLAIN, SIX, BEHIND_NAT, LATE, VOLUME, SHORT]
 PREFIX = "/penstock/lab/"
-GRACE_S = 35  # what was replaced is received for thirty seconds more
 OUTAGE_S = float(os.environ.get("FLEET_OUTAGE_S", "20"))
 pytestmark = pytest.mark.usefixtures("alive")
 
@@ -338,14 +337,7 @@ def test_an_old_record_put_back(lab, spread):
 def test_a_deaf_node(lab, spread):
     """It does not hear of new SAs for a second: what comes to it is rescued, not lost."""
     customer = established(lab, PLAIN)
-    with Watched(lab, PLAIN, 200):
-        with lab.deaf(3):
-            rekey = threading.Thread(target=customer.charon.rekey_child)
-            rekey.start()
-            time.sleep(1)
-        rekey.join()
-        time.sleep(1)
-    assert eventually(lambda: agreed(lab, customer), GRACE_S + 30)
+    rekeyed_past_a_deaf_node(lab, customer, 3)
 
 
 def test_two_nodes_with_one_name(lab, spread):
