@@ -111,10 +111,16 @@ def called_gone(lab, marks):
     return {(number, gone) for number in lab.nodes for gone in lab.nodes.values() if f"node {gone.name} went" in said_since(lab, marks, number)}
 
 
+def owners(lab, number, tunnel):
+    """The names of the nodes that negotiated what a node has of a tunnel."""
+    return {row["node"] for row in lab.gateways[number].show("sas")["rows"]
+            if row["tunnel"] == tunnel.name and row["state"] != "retiring"}
+
+
 def established(lab, tunnel, owner=1, afresh=False):
     """The customer, with a tunnel that it negotiated with this node; all nodes have it."""
     customer = lab.customers.get(tunnel.name) or lab.add_customer(tunnel)
-    if afresh or not customer.charon.children():
+    if afresh or not customer.charon.children() or owners(lab, owner, tunnel) != {lab.nodes[owner].name}:
         customer.charon.terminate(check=False, force=True)
         lab.spread.only(owner)
         customer.charon.initiate()
@@ -139,6 +145,10 @@ class Watched:
         self.up.__enter__()
         self.down.__enter__()
         return self
+
+    def begun_again(self):
+        """A node that was dead is ready: what came to it before that is among what is allowed to be lost."""
+        self.reasons = drops(self.lab)
 
     def __exit__(self, kind, *_):
         self.up.__exit__()

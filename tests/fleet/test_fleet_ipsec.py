@@ -197,6 +197,7 @@ def test_a_node_restarts_under_load(lab, spread):
         lab.start_gateway(3)
         assert eventually(lambda: ready(lab, 3), 30)
         assert sas(lab, 3, PLAIN) == pair(customer)
+        watched.begun_again()
         spread.only(1, 2, 3)
         time.sleep(2)
 
@@ -338,6 +339,29 @@ def test_a_deaf_node(lab, spread):
     """It does not hear of new SAs for a second: what comes to it is rescued, not lost."""
     customer = established(lab, PLAIN)
     rekeyed_past_a_deaf_node(lab, customer, 3)
+
+
+def test_a_deaf_owner(lab, spread):
+    """Nobody hears of what it negotiates: it says that it is not ready, and the customer negotiates anew with the others.
+
+    When it hears again it tells what it had. That is older, however late it is told.
+    """
+    customer = established(lab, PLAIN, owner=3, afresh=True)
+    with lab.deaf(3):
+        customer.charon.rekey_child()
+        assert eventually(lambda: not ready(lab, 3), 20)
+        spread.without(3)
+        # What its dead peer detection does.
+        customer.charon.terminate(check=False, force=True)
+        customer.charon.initiate()
+        assert eventually(lambda: carried(lab, customer, (1, 2)), 30)
+        assert pings(lab, PLAIN) == {}
+    assert eventually(lambda: ready(lab, 3), 30)
+    assert eventually(lambda: carried(lab, customer, (1, 2, 3)), 30)
+    spread.everywhere("packet")
+    for _ in range(5):
+        assert pings(lab, PLAIN) == {}
+        time.sleep(1)
 
 
 def test_two_nodes_with_one_name(lab, spread):
