@@ -169,9 +169,12 @@ class FleetLab(Lab):
                            for family in families))
 
     def ready(self, limit_s=30):
-        """Waits until each node answers pings at the endpoints, so that neighbours are known; True when all do."""
+        """Waits until each node says that it may be sent traffic, and answers pings at the endpoints, so that neighbours are
+        known; True when all do."""
         def answers(number):
             self.spread.only(number)
+            if self.gateways[number].ask("ready", "--quiet", check=False).returncode != 0:
+                return False
             return all(self.client.sh(f"ping -c1 -W1 {endpoint}", check=False).returncode == 0
                        for endpoint in (plan.ENDPOINT4, plan.ENDPOINT6))
         try:

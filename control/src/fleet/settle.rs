@@ -201,7 +201,7 @@ where
     /// Every few milliseconds, after `Sad`'s. [`Fleet::settle`] follows.
     pub fn turn(&mut self, workers: &mut impl Workers<K>, now: Moment) {
         let Self { foreign, arbiter, .. } = self;
-        foreign.turn(|tunnel| arbiter.rank(tunnel), workers, now);
+        foreign.turn(|tunnel| arbiter.own(tunnel), workers, now);
     }
 
     /// Once a second: what the owners of SAs are to be told of what went through them here. [`Fleet::settle`] follows.

@@ -56,7 +56,7 @@ async function ask(path) {
   return body;
 }
 
-/// The change of a counter a second since the last look; null before there is one, or after a restart.
+// The change of a counter a second since the last look; null before there is one, or after a restart.
 function rate(now, then, seconds) {
   if (now === undefined || then === undefined || now < then || seconds <= 0) return null;
   return (now - then) / seconds;
@@ -114,7 +114,7 @@ function table(target, columns, rows) {
   }
 }
 
-/// What the address says, so that a view can be bookmarked and sent to a colleague.
+// What the address says, so that a view can be bookmarked and sent to a colleague.
 function keep() {
   const words = new URLSearchParams();
   if ($("filter").value) words.set("filter", $("filter").value);
@@ -203,7 +203,7 @@ function topology(now, seconds) {
 }
 
 function name(tunnel) { return `${tunnel.tenant}/${tunnel.name}`; }
-function kind(state) { return { up: "good", healthy: "good", down: "bad" }[state] ?? "warn"; }
+function kind(state) { return { up: "good", down: "bad" }[state] ?? "warn"; }
 
 function cores(now, seconds) {
   table($("cores"), [
@@ -248,8 +248,8 @@ function tunnels(now) {
     { title: "tunnel", sort: "name", cell: name },
     { title: "type", cell: (row) => row.type },
     { title: "remote", cell: (row) => row.moved_to ?? row.remote ?? "any" },
-    { title: "in and out", sort: "rate", number: true, cell: (row) => short(row.rate, "pkt/s") },
-    { title: "", sort: "bits", number: true, cell: (row) => short(row.bits, "bit/s") },
+    { title: "packets", sort: "rate", number: true, cell: (row) => short(row.rate, "pkt/s") },
+    { title: "bits", sort: "bits", number: true, cell: (row) => short(row.bits, "bit/s") },
     { title: "MTU", sort: "mtu", number: true, cell: (row) => row.mtu },
     { title: "MSS", number: true, cell: (row) => row.mss_v4 ?? "–" },
     { title: "dropped", sort: "drops", number: true, cell: (row) => short(row.drops) },
@@ -314,9 +314,8 @@ async function refresh() {
     tunnels(now);
     drops(now, seconds);
     // A click asks again at once; what is compared with stays until it is old enough for a rate.
-    if (before === null || seconds >= EVERY_MS / 2000) before = now;
+    if (before === null || seconds * 1000 >= EVERY_MS / 2) before = now;
     $("stale").hidden = true;
-    document.body.dataset.drawn = String(Number(document.body.dataset.drawn ?? 0) + 1);
   } catch (error) {
     $("stale").hidden = false;
     $("stale").textContent = `The gateway does not answer (${error.message}); what is below is old.`;
@@ -326,7 +325,6 @@ async function refresh() {
 async function refreshHistory() {
   try {
     past(await ask("v1/show/history"));
-    document.body.dataset.past = "1";
   } catch {
     // `refresh` says that the gateway does not answer.
   }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use penstock_dataplane::esp::sa::Spi;
 
+use super::rank::SURELY_LATER;
 use super::volume::{Reported, is_limited};
 use super::{Foreign, ForeignSa, Notice, Stage};
 use crate::fleet::MAX_SHARED_KEY_LIFE;
@@ -153,13 +154,13 @@ impl<K: Kinds> Foreign<K> {
                 return Ok(());
             }
             let key = expand(&record.sa).map_err(Unusable::Key)?;
-            self.insert(name, &record, key);
+            self.insert(name, &record, key, Date::from(now.date));
         }
         self.update(name, revision, &record, workers, now);
         Ok(())
     }
 
-    fn insert(&mut self, name: &SaName, record: &SaRecord, key: K::Key) {
+    fn insert(&mut self, name: &SaName, record: &SaRecord, key: K::Key, date: Date) {
         self.arrivals += 1;
         let fingerprint = record.fingerprint();
         let sa = ForeignSa {
@@ -169,7 +170,8 @@ impl<K: Kinds> Foreign<K> {
             encap: record.sa.flags.encap,
             state: record.state,
             stage: Stage::Live,
-            born: record.born,
+            // A clock that is ahead gives nothing precedence for longer than others need to notice.
+            born: if record.born.since(date) > SURELY_LATER { date } else { record.born },
             hard_end: hard_end(record),
             key,
             handle: None,
@@ -207,7 +209,7 @@ impl<K: Kinds> Foreign<K> {
         now: Moment,
     ) {
         let Some(sa) = self.sas.get_mut(name) else { return };
-        (sa.owner, sa.state, sa.born) = (record.owner, record.state, record.born);
+        (sa.owner, sa.state, sa.born) = (record.owner, record.state, record.born.min(sa.born));
         (sa.id, sa.encap) = (record.sa.id, record.sa.flags.encap);
         (sa.is_recorded, sa.lost_at, sa.revision) = (true, None, revision);
         // A revision that the store has not come to yet is from before it was restored.

@@ -3,7 +3,7 @@
 use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
 
-use super::{Foreign, Rank, Stage};
+use super::{Foreign, Own, Rank, Stage};
 use crate::fleet::record::{Date, SaName};
 use crate::fleet::{LEFT_OUT, MAX_SHARED_KEY_LIFE};
 use crate::ike::sad::{Direction, Kinds, Moment, STOPPED_STAYS, Workers};
@@ -13,7 +13,7 @@ impl<K: Kinds> Foreign<K> {
     /// due and no rekey is under way.
     pub fn turn(
         &mut self,
-        own: impl Fn(TunnelId) -> Option<Rank>,
+        own: impl Fn(TunnelId) -> Option<Own>,
         workers: &mut impl Workers<K>,
         now: Moment,
     ) {
@@ -52,13 +52,13 @@ impl<K: Kinds> Foreign<K> {
 
     /// The peer's first packet under a pending pair that is newer than all choices. What was there before the newest
     /// choice is decided over.
-    fn show_what_peers_use(&mut self, own: impl Fn(TunnelId) -> Option<Rank>, workers: &impl Workers<K>) {
+    fn show_what_peers_use(&mut self, own: impl Fn(TunnelId) -> Option<Own>, workers: &impl Workers<K>) {
         let shown: Vec<SaName> =
             self.pending.iter().filter(|name| self.is_shown(name, workers)).cloned().collect();
         for name in shown {
             let Some(sa) = self.sas.get(&name) else { continue };
             let Some(home) = sa.home else { continue };
-            let best = own(home.tunnel).max(self.candidate(home.tunnel).map(|(rank, ..)| rank));
+            let best = self.best(home.tunnel, own(home.tunnel)).map(|(rank, _)| rank);
             if best < Some(Rank::Chosen { revision: sa.revision, shown: false }) {
                 if let Some(sa) = self.sas.get_mut(&name) {
                     sa.shown = Some(self.applied);

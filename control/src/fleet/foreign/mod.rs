@@ -30,7 +30,7 @@ use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::{EndpointId, TunnelId};
 
 pub use apply::{Found, Unusable};
-pub use rank::Rank;
+pub use rank::{Own, Rank};
 pub use sa::{ForeignSa, Stage};
 pub use volume::Others;
 

@@ -37,6 +37,8 @@ const COLLECT: Duration = Duration::from_millis(1);
 const MOST_REPORTED: usize = 1 << 14;
 /// Datagrams received in a turn; then others of the thread have theirs.
 const BATCH: usize = 64;
+/// So long a node whose lease has ended is still told what there is: it may live, and only not reach the store.
+const REMINDED: Duration = Duration::from_secs(600);
 /// All of a thousand nodes at once, as the kernel counts memory.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
@@ -102,6 +104,8 @@ pub struct PeerCounters {
     pub questions: u64,
     /// Received: reports.
     pub reports: u64,
+    /// Received: of a node that is called dead. It is told what there is, and answers.
+    pub gone: u64,
     /// From an address or port of no node.
     pub unknown_source: u64,
     /// From a node's address, but of another node, or of another life of it.
@@ -129,6 +133,8 @@ struct State {
     /// The newest revision that another node waits for us to have.
     awaited: u64,
     peers: BTreeMap<Name, Peer>,
+    /// Nodes that are called dead, and since when.
+    gone: BTreeMap<Name, (Peer, Instant)>,
     sources: HashSet<IpAddr>,
     tell: BTreeSet<Name>,
     ask: BTreeMap<Name, u64>,
@@ -206,6 +212,7 @@ impl Peers {
             applied: 0,
             awaited: 0,
             peers: BTreeMap::new(),
+            gone: BTreeMap::new(),
             sources: HashSet::new(),
             tell: BTreeSet::new(),
             ask: BTreeMap::new(),
@@ -228,9 +235,12 @@ impl Peers {
 
     /// The nodes that live now, without us.
     pub fn set_peers(&self, peers: impl IntoIterator<Item = Peer>) {
-        let mut state = self.shared.lock();
-        state.peers = peers.into_iter().map(|peer| (peer.name.clone(), peer)).collect();
-        let State { peers, sources, tell, ask, heard, report, .. } = &mut *state;
+        let (mut state, now) = (self.shared.lock(), Instant::now());
+        let new = peers.into_iter().map(|peer| (peer.name.clone(), peer)).collect();
+        let before = std::mem::replace(&mut state.peers, new);
+        let State { peers, gone, sources, tell, ask, heard, report, .. } = &mut *state;
+        gone.extend(before.into_iter().map(|(name, peer)| (name, (peer, now))));
+        gone.retain(|name, (_, since)| !peers.contains_key(name) && now.duration_since(*since) < REMINDED);
         *sources = peers.values().map(|peer| peer.address).collect();
         tell.retain(|name| peers.contains_key(name));
         ask.retain(|name, _| peers.contains_key(name));
@@ -271,6 +281,19 @@ impl Peers {
             let asked = state.ask.entry(node.clone()).or_default();
             *asked = revision.max(*asked);
             drop(state);
+            self.shared.to_say.notify_one();
+        }
+    }
+
+    /// Tells nodes that are called dead that there is `revision`: one that lives finds that it does not hear the store.
+    pub fn remind_gone(&self, revision: u64) {
+        let (mut state, now) = (self.shared.lock(), Instant::now());
+        let State { gone, ask, .. } = &mut *state;
+        gone.retain(|_, (_, since)| now.duration_since(*since) < REMINDED);
+        ask.extend(gone.keys().map(|name| (name.clone(), revision)));
+        let has_any = !gone.is_empty();
+        drop(state);
+        if has_any {
             self.shared.to_say.notify_one();
         }
     }
@@ -353,10 +376,10 @@ async fn until(at: Option<Instant>) {
 
 fn say(socket: &UdpSocket, shared: &Shared) {
     let mut state = shared.lock();
-    let State { keys, store, applied, peers, tell, ask, report, counters, .. } = &mut *state;
+    let State { keys, store, applied, peers, gone, tell, ask, report, counters, .. } = &mut *state;
     let (incarnation, store) = (shared.incarnation, *store);
     let mut send = |name: &Name, said: Said| {
-        let Some(peer) = peers.get(name) else { return };
+        let Some(peer) = peers.get(name).or_else(|| Some(&gone.get(name)?.0)) else { return };
         let to = SocketAddr::new(peer.address, shared.local.port());
         let count = match (socket.try_send_to(&said.seal(keys), to), said) {
             (Err(_), _) => &mut counters.unsent,
@@ -400,9 +423,11 @@ fn receive(socket: &UdpSocket, shared: &Shared) {
 
 fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     let mut state = shared.lock();
-    let State { keys, store, peers, sources, tell, heard, reported, counters, awaited, .. } = &mut *state;
+    let State { keys, store, peers, gone, sources, tell, heard, reported, counters, awaited, .. } =
+        &mut *state;
     if source.port() != shared.local.port() || !sources.contains(&source.ip()) {
-        counters.unknown_source += 1;
+        let is_gone = gone.values().any(|(peer, _)| peer.address == source.ip());
+        *(if is_gone { &mut counters.gone } else { &mut counters.unknown_source }) += 1;
         return;
     }
     let said = match Said::open(bytes, keys) {

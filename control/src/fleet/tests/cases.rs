@@ -11,7 +11,7 @@ use super::lab::{Lab, site, state, tunnel};
 use crate::fleet::record::{SaName, State};
 use crate::ike::protocol::UpdateSa;
 use crate::ike::sad::tests::fake::{HOUR, SECOND, home, id};
-use crate::ike::sad::{Direction, GRACE, STOPPED_STAYS};
+use crate::ike::sad::{Direction, GRACE, Moment, STOPPED_STAYS};
 
 /// Two nodes; the first has negotiated a pair, and both know.
 fn up() -> Lab {
@@ -109,6 +109,55 @@ fn of_two_nodes_that_negotiate_at_once_the_newest_choice_counts_everywhere() {
     lab.nodes[1].delete(Direction::Outbound, 1, 0x2002, lab.now);
     lab.sync();
     assert_eq!(lab.sends(1), [Some(0x2001); 3], "the own one is put back");
+}
+
+/// A node is cut off, and the peer negotiates with another one meanwhile. What is told late is not newer by that.
+#[test]
+fn a_choice_that_is_told_late_does_not_come_before_what_the_peer_did_since() {
+    let mut lab = Lab::new(3);
+    lab.nodes[0].pair(1, 0x1001, 0x2001, lab.now);
+    lab.nodes[0].choose(1, 0x2001, lab.now);
+    lab.wait(20 * SECOND);
+    lab.nodes[1].pair(1, 0x1002, 0x2002, lab.now);
+    lab.nodes[1].choose(1, 0x2002, lab.now);
+    lab.nodes[1].publish(&mut lab.store, usize::MAX, lab.now);
+    lab.nodes[0].publish(&mut lab.store, usize::MAX, lab.now);
+    lab.sync();
+    assert_eq!(lab.sends(1), [Some(0x2002); 3]);
+    assert!((0..3).all(|node| lab.nodes[node].receives(0x1001)), "what it received goes on");
+    lab.reboot(2);
+    assert_eq!(lab.sends(1), [Some(0x2002); 3], "whoever comes late agrees");
+    lab.nodes[1].delete(Direction::Outbound, 1, 0x2002, lab.now);
+    lab.sync();
+    assert_eq!(lab.sends(1), [Some(0x2001); 3], "there is nothing else");
+    // Also where the node that was cut off goes on: that is newer.
+    lab.nodes[1].pair(1, 0x1003, 0x2003, lab.now);
+    lab.nodes[1].choose(1, 0x2003, lab.now);
+    lab.wait(20 * SECOND);
+    lab.nodes[0].pair(1, 0x1004, 0x2004, lab.now);
+    lab.nodes[0].choose(1, 0x2004, lab.now);
+    lab.sync();
+    assert_eq!(lab.sends(1), [Some(0x2004); 3]);
+}
+
+/// A clock that is ahead by an hour: what its node had does not come before what is negotiated after it for so long.
+#[test]
+fn a_clock_that_is_ahead_gives_no_precedence() {
+    let mut lab = Lab::new(3);
+    let ahead = Moment { date: lab.now.date + HOUR / 2, ..lab.now };
+    lab.nodes[0].pair(1, 0x1001, 0x2001, ahead);
+    lab.nodes[0].choose(1, 0x2001, ahead);
+    lab.nodes[0].publish(&mut lab.store, usize::MAX, ahead);
+    for node in [1, 2] {
+        lab.nodes[node].apply(&lab.store, usize::MAX, lab.now);
+    }
+    assert_eq!(lab.sends(1), [Some(0x2001); 3]);
+    lab.wait(20 * SECOND);
+    lab.nodes[1].pair(1, 0x1002, 0x2002, lab.now);
+    lab.nodes[1].choose(1, 0x2002, lab.now);
+    lab.nodes[1].publish(&mut lab.store, usize::MAX, lab.now);
+    lab.nodes[2].apply(&lab.store, usize::MAX, lab.now);
+    assert_eq!(lab.sends(1)[1..], [Some(0x2002); 2]);
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Contents {
     /// Whether it is a store of this machine.
     pub fn is_store_of(&self, machine: &Identity) -> bool {
         let backend = SimBackend { file: Arc::new(Mutex::new(self.copied())), fuse: Fuse::new(None) };
-        Store::open(backend).is_ok_and(|store| store.record().machine.differs_from(machine).is_none())
+        Store::open(backend).is_ok_and(|store| store.record().machine == *machine)
     }
 
     /// A copy made by reading the file.

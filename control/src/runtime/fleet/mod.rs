@@ -232,8 +232,9 @@ impl FleetState {
         }
     }
 
-    /// Once a second: whether others have what this node lacks.
+    /// Once a second: whether others have what this node lacks. Those that are called dead may live, and ask themselves.
     fn note_lag(&mut self) {
+        self.acknowledgements.peers().remind_gone(self.applied);
         if self.acknowledgements.peers().awaited() > self.applied {
             self.lags_since.get_or_insert_with(Instant::now);
         } else {

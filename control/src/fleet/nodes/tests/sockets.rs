@@ -111,6 +111,33 @@ async fn who_says_nothing_is_asked() {
     assert_eq!(nodes[1].peers().counters().questions, nodes[0].peers().counters().asked);
 }
 
+/// Its lease ended, and it lives: it is told what there is, until it is among the others again.
+#[tokio::test]
+async fn a_node_called_dead_is_reminded() {
+    let port = free_port();
+    let nodes = [start(1, port), start(2, port)];
+    introduce(&nodes[0], 1, &[(2, 2)]);
+    introduce(&nodes[1], 2, &[(1, 1)]);
+    nodes[0].peers().remind_gone(6);
+    introduce(&nodes[0], 1, &[]);
+    nodes[0].peers().remind_gone(7);
+    let began = Instant::now();
+    while nodes[0].peers().counters().gone == 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", nodes[0].peers().counters());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(nodes[1].peers().awaited(), 7);
+    assert_eq!(nodes[1].peers().counters().questions, 1);
+    introduce(&nodes[0], 1, &[(2, 2)]);
+    nodes[0].peers().remind_gone(8);
+    nodes[0].peers().ask(&name("n2"), 9);
+    while nodes[0].peers().counters().heard == 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", nodes[0].peers().counters());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((nodes[1].peers().awaited(), nodes[1].peers().counters().questions), (9, 2));
+}
+
 #[tokio::test]
 async fn what_went_through_is_reported_to_the_owner_only() {
     let port = free_port();
