@@ -75,6 +75,10 @@ def test_the_dashboard_and_the_rules_use_what_a_scrape_has(lab):
     recorded = {rule["record"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "record" in rule}
     used = set(re.findall(r"\b\w+:penstock_\w+:\w+", DASHBOARD.read_text() + RULES.read_text()))
     assert used - recorded == set()
+    listed = re.findall(r'reason=~\\?"([a-z_|]+)', DASHBOARD.read_text() + RULES.read_text())
+    reasons = {dict(pairs)["reason"] for name, pairs in samples(text) if name == "penstock_dropped_packets_total"}
+    assert {reason for reasons_of in listed for reason in reasons_of.split("|")} - reasons == set()
+    assert listed
     # Without a fleet and IKE everything else has samples.
     there = {name for name, _ in samples(text)}
     silent = {name for name in used_metrics() - there if not name.startswith(("penstock_fleet_", "penstock_ike_"))}
@@ -145,7 +149,7 @@ def test_queries_give_the_numbers_of_show(lab, prometheus):
 
     # Neighbours and keepalives go on: until both looks fall between two packets.
     assert eventually(settled, 20) or agree()
-    assert prometheus.value(f'penstock_port_receive_packets_total{{port="edge0"}}') >= ports["edge0"]["counters"]["rx_packets"]
+    assert prometheus.value('penstock_port_receive_packets_total{port="edge0"}') >= ports["edge0"]["counters"]["rx_packets"]
     # What the stream was is in the rates, too.
     assert prometheus.value(f'max_over_time(rate(penstock_tunnel_encap_packets_total{{tunnel="{gre.name}"}}[3s])[60s:1s])') > 250
 

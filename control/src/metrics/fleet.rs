@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::table::{Metric, Row, Value, counter, gauge, some};
+use super::table::{Distribution, Metric, Row, Value, counter, gauge, some};
 use crate::api::{Durations, Fleet, FleetNode, FleetSas};
 
 const MICROS: f64 = 1e6;
@@ -119,7 +119,7 @@ impl Propagation {
         }
     }
 
-    pub(super) fn read(&self) -> (f64, u64, &[(f64, u64)]) {
+    pub(super) fn read(&self) -> Distribution<'_> {
         (self.sum_s, self.count, &self.buckets)
     }
 }

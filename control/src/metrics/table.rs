@@ -187,6 +187,9 @@ impl Described {
     }
 }
 
+/// Sum, count, and what each bucket has alone: its upper bound and how many.
+pub(super) type Distribution<'a> = (f64, u64, &'a [(f64, u64)]);
+
 /// What goes through all tables.
 pub(super) trait Visitor {
     fn table<T: Row>(&mut self, metrics: &'static [Metric<T>], rows: &[T]) -> fmt::Result;
@@ -194,7 +197,7 @@ pub(super) trait Visitor {
         &mut self,
         name: &'static str,
         help: &'static str,
-        read: Option<(f64, u64, &[(f64, u64)])>,
+        read: Option<Distribution<'_>>,
     ) -> fmt::Result;
 }
 
@@ -224,7 +227,7 @@ impl Visitor for Writer<'_> {
         &mut self,
         name: &'static str,
         help: &'static str,
-        read: Option<(f64, u64, &[(f64, u64)])>,
+        read: Option<Distribution<'_>>,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         match read {
@@ -256,7 +259,7 @@ impl Visitor for Catalogue {
         &mut self,
         name: &'static str,
         help: &'static str,
-        _read: Option<(f64, u64, &[(f64, u64)])>,
+        _read: Option<Distribution<'_>>,
     ) -> fmt::Result {
         self.0.push(Described::new(name, Kind::Histogram, &[], help));
         Ok(())
