@@ -17,7 +17,7 @@ mod status;
 mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
-pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
+pub use core::{CoreCount, CoreRole, CoreRow, DropRow, IdlePolicy, PoolUse};
 pub use fleet::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
 pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
 pub use objects::{ApplyReport, ApplyRequest, DeleteRequest, TenantObject};

@@ -25,6 +25,7 @@ use penstock_fleet::store::LeaseId;
 use tokio::sync::Notify;
 
 pub(super) use senders::FleetSenders;
+pub(crate) use start::store_settings;
 pub(super) use start::{Tasks, start};
 
 use super::clock;
@@ -203,6 +204,11 @@ impl FleetState {
     ) {
         self.path_mtus.push(PathMtu { tenant: tenant.clone(), tunnel: tunnel.clone(), mtu });
         self.signals.write.notify_one();
+    }
+
+    /// Whether this node is ready may have changed: its record says so to the others.
+    pub(super) fn tell_readiness(&self) {
+        self.signals.record.notify_one();
     }
 
     /// Why the tenants of the store cannot be applied; `None`: they are.

@@ -99,7 +99,8 @@ pub(in crate::runtime) async fn start(
     let failed = |reason: String| RuntimeError::Fleet { reason };
     let keyring =
         key_file::read(&fleet.key_file).map_err(|error| failed(format!("fleet.key_file: {error}")))?;
-    let store = Store::open(settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
+    let store =
+        Store::open(store_settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
     let incarnation = {
         let locked = state.lock().unwrap_or_else(PoisonError::into_inner);
         locked.negotiated.owner().incarnation
@@ -160,7 +161,8 @@ async fn store_away(state: &Mutex<State>) {
     }
 }
 
-fn settings(config: &GatewayConfig, fleet: &crate::config::FleetConfig) -> Settings {
+/// How the store of a configuration is opened.
+pub(crate) fn store_settings(config: &GatewayConfig, fleet: &crate::config::FleetConfig) -> Settings {
     let engine = match &fleet.store {
         FleetStore::Embedded => Engine::Embedded { directory: config.node.state.clone() },
         FleetStore::Etcd { etcd } => Engine::Etcd(EtcdSettings {
