@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -54,7 +55,15 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
             let journal = tracing_journald::layer().context(
                 "systemd's journal cannot be reached (/run/systemd/journal/socket); use --log-format text",
             )?;
-            registry.with(Throttled::new(journal.with_syslog_identifier("penstock".to_owned()))).init();
+            // As syslog(3) has them: the crate's own take `info` for a notice.
+            let priorities = PriorityMappings {
+                info: Priority::Informational,
+                debug: Priority::Debug,
+                ..PriorityMappings::new()
+            };
+            let journal =
+                journal.with_syslog_identifier("penstock".to_owned()).with_priority_mappings(priorities);
+            registry.with(Throttled::new(journal)).init();
         }
         LogFormat::Json => {
             let json = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(stderr);

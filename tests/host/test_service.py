@@ -184,7 +184,7 @@ def test_the_journal_where_standard_error_leads_there(lab, tmp_path):
         assert process.wait(15) == 0
         journal.close()
     # Fields as journald takes them: a name, a line's end, eight bytes of length, the value.
-    for name, value in ((b"SYSLOG_IDENTIFIER", b"penstock"), (b"F_PORT", b"edge0")):
+    for name, value in ((b"SYSLOG_IDENTIFIER", b"penstock"), (b"F_PORT", b"edge0"), (b"PRIORITY", b"6")):
         assert name + b"\n" + struct.pack("<Q", len(value)) + value + b"\n" in entries, entries
 
 

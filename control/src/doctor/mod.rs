@@ -15,6 +15,8 @@ mod memory;
 mod numbers;
 mod pci;
 mod ports;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
