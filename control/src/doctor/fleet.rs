@@ -6,8 +6,7 @@ use penstock_fleet::store::Store;
 
 use super::{Finding, Host};
 use crate::config::{EtcdConfig, FleetConfig, FleetStore, ValidConfig};
-use crate::fleet::key_file;
-use crate::runtime::store_settings;
+use crate::fleet::{key_file, store_settings};
 
 /// How long the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

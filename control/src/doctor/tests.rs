@@ -129,7 +129,7 @@ impl Fake {
     }
 
     fn config(&self) -> ValidConfig {
-        parse_str("", &self.config).unwrap()
+        parse_str(&self.config).unwrap()
     }
 
     fn examine(&self) -> Vec<Finding> {

@@ -10,8 +10,8 @@ mod tenants;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::Name;
 use super::duration::Period;
-use super::name::Name;
 use super::reader::Reader;
 use super::schema::*;
 use super::tree::{Kind, Node};

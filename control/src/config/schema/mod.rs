@@ -21,8 +21,8 @@ pub use ike::*;
 pub use ports::*;
 pub use tenants::*;
 
+use super::Name;
 use super::duration::Period;
-use super::name::Name;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
