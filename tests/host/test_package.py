@@ -2,19 +2,19 @@
 
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from lab.debian import Booted, Root
 from lab.gateway import REPOSITORY, binary
-from lab.image import CACHE
 from lab.netns import run
+from lab.wait import eventually
 
-BARE = CACHE / "debian-bare.tar"  # what debootstrap makes; made once
 PROGRAM = "/usr/sbin/penstock"
 LAST_EXPOSURE = 6.0  # systemd-analyze security: 10 is a service without any limit
 
@@ -31,56 +31,12 @@ def packages(tmp_path_factory):
     return sorted((target / "packages").glob("*.deb"))
 
 
-class Root:
-    """A Debian system in a directory, of which a process sees its own processes, mounts and network devices only."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def command(self, words, network="--net"):
-        """The words around a command."""
-        prepare = ('mount --rbind /dev "$0/dev"; mount -t sysfs sysfs "$0/sys" 2>/dev/null || mount --rbind /sys "$0/sys"; '
-                   'mount -t proc proc "$0/proc"; mount -t tmpfs tmpfs "$0/run"; exec chroot "$0" "$@"')
-        isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", *([network] if network else [])]
-        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"]
-        clean += [f"{name}={value}" for name, value in os.environ.items() if name.lower().endswith("_proxy")]
-        return [*isolated, "sh", "-ec", prepare, str(self.path), *clean, *map(str, words)]
-
-    def run(self, *words, check=True, network="--net", timeout=180):
-        """Runs a command in it."""
-        return run(self.command(words, network), check=check, timeout=timeout)
-
-    def apt(self, *words):
-        """apt-get, which needs this machine's network."""
-        return self.run("apt-get", "-qq", "-y", "--no-install-recommends", *words, network=None, timeout=1200)
-
-    def files(self):
-        """Every path in it that is not a cache or a log."""
-        found = set()
-        for directory, names, files in os.walk(self.path):
-            inside = Path("/") / Path(directory).relative_to(self.path)
-            names[:] = [name for name in names if str(inside / name) not in ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/cache", "/var/log")]
-            found |= {str(inside / name) for name in names + files}
-        return found
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, packages):
     """A bare Debian with the packages installed."""
-    if not BARE.exists():
-        new = BARE.with_suffix(f".{os.getpid()}.tar")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-        run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates,systemd", release, str(new)], timeout=900)
-        os.replace(new, BARE)
     path = tmp_path_factory.mktemp("debian")
-    run(["tar", "-xf", str(BARE), "-C", str(path), "--exclude=./dev/*"])
     root = Root(path)
-    shutil.copy("/etc/resolv.conf", path / "etc/resolv.conf")
-    for place in ("/usr/local/share/ca-certificates",):
-        shutil.copytree(place, path / place[1:], dirs_exist_ok=True)
-    root.run("update-ca-certificates", check=False)
-    root.apt("update")
+    root.unpack()
     root.before = root.files()
     for package in packages:
         shutil.copy(package, path / "tmp")
@@ -150,6 +106,82 @@ def test_units(root):
     exposure = float(re.search(r"exposure level for penstock.service: ([0-9.]+)", rated).group(1))
     print(f"exposure {exposure}")
     assert exposure < LAST_EXPOSURE, rated
+
+
+VPN = {"type": "ipsec", "endpoint": "gateway", "remote": "203.0.113.78", "ike": {"psk_file": "/etc/penstock/vpn.psk"}}
+
+
+@pytest.fixture(scope="class")
+def machine(root):
+    """The system, booted, with an IPsec tunnel beside what is shipped; its watchdog is impatient."""
+    file = root.path / "etc/penstock/penstock.yaml"
+    settings = yaml.safe_load(file.read_text()) | {"ike": {"mode": "managed"}}
+    settings["tenants"]["example"]["tunnels"]["vpn"] = VPN
+    file.write_text(yaml.safe_dump(settings))
+    secret = root.path / "etc/penstock/vpn.psk"
+    secret.touch(0o600)
+    secret.write_text("a key of this test, of no use elsewhere\n")
+    drop_in = root.path / "etc/systemd/system/penstock.service.d/watchdog.conf"
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Service]\nWatchdogSec=3\n")
+    root.run("systemctl", "disable", "strongswan")  # docs/install.md: Penstock starts charon itself
+    with Booted(root) as machine:
+        yield machine
+    shutil.rmtree(drop_in.parent)
+    secret.unlink()
+
+
+def state(machine):
+    """What systemd says of the service."""
+    return machine.properties("penstock", "ActiveState", "StatusText", "Result", "MainPID", "NRestarts")
+
+
+def charon(machine):
+    """The numbers of charon's processes."""
+    return machine.run("sh", "-c", "cd /proc; grep -lx charon-systemd [0-9]*/comm || true").stdout.split()
+
+
+class TestService:
+    """systemd runs the unit, with what it forbids; the last one stops it."""
+
+    def test_it_starts_with_its_rights(self, machine):
+        """`start` returns when it is ready: twins in their namespace, charon with our plugin, a sender ID on disk."""
+        started = machine.run("systemctl", "start", "penstock", check=False)
+        assert started.returncode == 0, machine.run("journalctl", "--no-pager", "-u", "penstock").stdout
+        assert state(machine)["ActiveState"] == "active" and state(machine)["StatusText"] == "forwarding"
+        assert machine.run("ip", "-n", "penstock", "-br", "address", "show", "edge0").stdout.count("192.0.2.1/24") == 1
+        assert eventually(lambda: "charon: running" in machine.run("penstock", "show", "ike").stdout, 20), machine.run("penstock", "show", "ike").stdout
+        assert eventually(lambda: machine.run("penstock", "ready", check=False).returncode == 0, 20), machine.run("penstock", "ready", check=False).stdout
+        assert (machine.root.path / "var/lib/penstock/leases.redb").exists()
+        fields = machine.run("journalctl", "--output=json", "--identifier=penstock", "F_PORT=edge0").stdout.splitlines()
+        assert "port is up" in {json.loads(line)["MESSAGE"] for line in fields}
+
+    def test_it_reloads(self, machine):
+        before = state(machine)["MainPID"]
+        file = machine.root.path / "etc/penstock/penstock.yaml"
+        file.write_text(file.read_text() + "icmp: {rate: 77}\n")
+        machine.run("systemctl", "reload", "penstock")
+        assert "rate: 77" in machine.run("penstock", "show", "config").stdout
+        file.write_text(file.read_text() + "nonsense: 1\n")
+        assert machine.run("systemctl", "reload", "penstock", check=False).returncode != 0
+        assert state(machine)["MainPID"] == before and state(machine)["ActiveState"] == "active"
+        file.write_text(file.read_text().replace("nonsense: 1\n", ""))
+
+    def test_it_comes_back(self, machine):
+        """After a crash, and after it has stood still for as long as the watchdog waits; charon is the same one."""
+        before = charon(machine)
+        assert len(before) == 1
+        for number, how in enumerate(("KILL", "STOP"), 1):
+            machine.run("systemctl", "kill", "--kill-who=main", f"--signal={how}", "penstock")
+            assert eventually(lambda: state(machine)["NRestarts"] == str(number) and state(machine)["ActiveState"] == "active", 40), state(machine)
+            assert charon(machine) == before
+
+    def test_it_stops(self, machine):
+        machine.run("systemctl", "stop", "penstock")
+        after = state(machine)
+        assert after["ActiveState"] == "inactive" and after["Result"] == "success", after
+        assert charon(machine) == []
+        assert "penstock" in machine.run("ip", "netns", "list").stdout, "routing daemons are in it"
 
 
 def test_purged_it_leaves_nothing(root):
