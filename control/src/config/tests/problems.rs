@@ -113,7 +113,7 @@ fn single_values() {
     one(
         "control: 0",
         "control: 0, idle: {1: pause, 7: sleep}",
-        "1:38: cores.idle.7: core 7 is not a worker; name a core of cores.workers, or remove it",
+        "1:41: cores.idle.7: core 7 is not a worker; name a core of cores.workers, or remove it",
     );
     one(
         "ports:",
