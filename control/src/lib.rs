@@ -2,11 +2,12 @@
 //!
 //! [`config`] reads what the operator wants, [`kernel`] mirrors what the kernel of the twin namespace knows,
 //! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, and [`api`]
-//! answers the operator; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
+//! answers the operator; [`doctor`] looks whether the host is fit for it; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
 
 pub mod api;
 pub mod compile;
 pub mod config;
+pub mod doctor;
 pub mod fleet;
 pub mod ike;
 pub mod kernel;

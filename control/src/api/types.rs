@@ -18,7 +18,7 @@ mod status;
 mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
-pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
+pub use core::{CoreCount, CoreRole, CoreRow, DropRow, IdlePolicy, PoolUse};
 pub use fleet::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
 pub use history::{History, Sample, StateChange, TunnelHistory};
 pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};

@@ -90,6 +90,8 @@ pub(super) struct State {
     pub(super) source: Source,
     pub(super) last_reload: Option<LastReload>,
     pub(super) started: Instant,
+    /// When it stops, once it was told to.
+    pub(super) stops_at: Option<Instant>,
     pub(super) started_cycles: u64,
     baselines: HashMap<TunnelId, Baseline>,
 }
@@ -127,6 +129,7 @@ impl State {
             source,
             last_reload: None,
             started: Instant::now(),
+            stops_at: None,
             started_cycles: dpdk::cycles::rdtsc(),
             baselines: HashMap::new(),
         };

@@ -27,8 +27,8 @@ use super::backends::Backends;
 use super::error::RuntimeError;
 use super::link::{SharedInterfaces, WorkersLink};
 use crate::config::{
-    Auto, Device, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement, Spread,
-    ValidConfig, place_queues,
+    Auto, Device, IdlePolicy, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement,
+    Spread, ValidConfig, place_queues,
 };
 
 /// Buffers that each worker may have in hand: bursts, its pool cache, ICMP errors and fragments.
@@ -149,7 +149,8 @@ impl DataPlane {
             };
             let spread = config.cores.spread == Spread::Auto;
             let parts = parts(&pool, tx, punt.clone(), &ike, &events, &stats, esp, peers, spread)?;
-            let thread = spawn(*core, parts, polled, injected, subscriber, &stop)?;
+            let thread =
+                spawn(*core, parts, polled, injected, subscriber, config.cores.idle_policy(*core), &stop)?;
             workers.push(RunningWorker { core: *core, numa, queues, stats, pool, thread: Some(thread) });
         }
         let interfaces = SharedInterfaces::default();
@@ -263,6 +264,14 @@ impl Pools {
     }
 }
 
+/// How many packet buffers a NUMA node gets whose ports have so many slots in their rings.
+pub(crate) fn buffers_of_node(ring_slots: u32, workers: u32) -> u32 {
+    let wanted =
+        ring_slots.saturating_add(workers.saturating_mul(MBUFS_PER_WORKER)).saturating_add(MBUFS_WAITING);
+    // One less than a power of two fills a mempool's ring best.
+    wanted.checked_next_power_of_two().map_or(u32::MAX, |power| power - 1)
+}
+
 fn pools(
     config: &ValidConfig,
     ports: &[(Name, Port, PortInfo)],
@@ -280,8 +289,7 @@ fn pools(
     for (node, rings) in nodes {
         let count = match config.memory.mbufs {
             Auto::Fixed(count) => count,
-            // One less than a power of two fills a mempool's ring best.
-            Auto::Auto => (rings + workers * MBUFS_PER_WORKER + MBUFS_WAITING).next_power_of_two() - 1,
+            Auto::Auto => buffers_of_node(rings, workers),
         };
         let name = node.map_or_else(|| "packets".to_owned(), |node| format!("packets{node}"));
         let cache = POOL_CACHE.min(count / 4);
@@ -371,16 +379,18 @@ fn spawn(
     queues: Vec<(PortId, dpdk::RxQueue)>,
     injected: InjectReceiver<Mbuf>,
     subscriber: penstock_dataplane::publish::Subscriber,
+    idle: IdlePolicy,
     stop: &Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, RuntimeError> {
     let stop = Arc::clone(stop);
+    let idle = match idle {
+        IdlePolicy::Poll => dpdk::idle::IdlePolicy::Poll,
+        IdlePolicy::Pause => dpdk::idle::IdlePolicy::Pause,
+        IdlePolicy::Sleep => dpdk::idle::IdlePolicy::Sleep,
+    };
     let run = move || {
         let mut worker = Worker::new(parts, queues, injected, subscriber);
-        while !stop.load(Ordering::Relaxed) {
-            if worker.turn() == 0 {
-                std::hint::spin_loop();
-            }
-        }
+        dpdk::idle::poll(idle, &stop, || worker.turn());
     };
     Ok(lcore::spawn(usize::from(core), &format!("worker-{core}"), run)?)
 }

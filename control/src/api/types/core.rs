@@ -36,6 +36,9 @@ pub struct CoreRow {
     /// TSC cycles a packet, over busy loops; absent before the first packet. A packet that came from another core counts
     /// as well.
     pub cycles_per_packet: Option<f64>,
+    /// What it does while nothing comes. Only workers have one.
+    #[serde(default)]
+    pub idle_policy: Option<IdlePolicy>,
     /// Share of time without packets, 0 to 1.
     pub idle_share: Option<f64>,
     /// Longest loop since the start, microseconds. A stall shows here.
@@ -54,6 +57,18 @@ pub struct CoreRow {
     pub icmp_suppressed: u64,
     /// The pool that its queues fill from.
     pub pool: Option<PoolUse>,
+}
+
+/// What a worker does while nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdlePolicy {
+    /// It looks again at once.
+    Poll,
+    /// The processor waits for moments.
+    Pause,
+    /// The core is the kernel's for moments.
+    Sleep,
 }
 
 /// What a core does.

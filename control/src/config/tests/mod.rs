@@ -137,7 +137,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 113);
+    assert_eq!(keys, 115);
 }
 
 #[test]

@@ -248,6 +248,11 @@ impl FleetState {
         self.signals.write.notify_one();
     }
 
+    /// Whether this node is ready may have changed: its record says so to the others.
+    pub(super) fn tell_readiness(&self) {
+        self.signals.record.notify_one();
+    }
+
     /// Why the tenants of the store cannot be applied; `None`: they are.
     pub(super) fn set_unfit(&mut self, why: Option<String>) {
         self.unfit = why;
