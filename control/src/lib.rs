@@ -8,6 +8,7 @@ pub mod api;
 pub mod compile;
 pub mod config;
 pub mod fleet;
+pub mod health;
 pub mod ike;
 pub mod kernel;
 pub mod leases;

@@ -1,6 +1,8 @@
 //! `show tunnels`.
 
-use penstock_control::api::{Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow, TunnelState};
+use penstock_control::api::{
+    Health, HealthState, Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow, TunnelState,
+};
 
 use super::footer;
 use crate::terminal::Column::{Number, Text};
@@ -12,6 +14,7 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
         Text("TUNNEL"),
         Text("TYPE"),
         Text("STATE"),
+        Text("HEALTH"),
         Text("REMOTE"),
         Number("MTU"),
         Text("MSS"),
@@ -30,6 +33,7 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
             tunnel.name.clone(),
             tunnel.kind.clone(),
             state(tunnel.state).to_owned(),
+            maybe(tunnel.health.as_ref().map(health)),
             remote(tunnel),
             tunnel.mtu.to_string(),
             mss(tunnel),
@@ -70,6 +74,8 @@ fn one(tunnel: &TunnelRow) -> String {
         ("decapsulated", traffic(tunnel.decap)),
         ("dropped", tunnel.drops.to_string()),
         ("clamped SYNs", tunnel.clamped_syns.to_string()),
+        ("health", maybe(tunnel.health.as_ref().map(health_in_full))),
+        ("probes", maybe(tunnel.health.as_ref().map(probes))),
         ("keepalives", maybe(tunnel.keepalive.map(keepalive))),
         ("peer's keepalives", format!("{} answered", tunnel.keepalives_answered)),
     ])
@@ -102,8 +108,10 @@ fn cipher(tunnel: &TunnelRow) -> String {
 /// What is unusual about a tunnel, in a few words.
 fn note(tunnel: &TunnelRow) -> String {
     let keepalives_lost = tunnel.keepalive.is_some_and(|keepalive| keepalive.state == KeepaliveState::Down);
+    let degraded = tunnel.health.as_ref().filter(|health| health.state == HealthState::Degraded);
     [
         tunnel.reason.clone(),
+        degraded.map(|health| health.reason.clone()),
         tunnel.moved_to.map(|address| match tunnel.remote {
             Some(_) => format!("moved to {address}"),
             None => format!("at {address}"),
@@ -115,6 +123,49 @@ fn note(tunnel: &TunnelRow) -> String {
     .flatten()
     .collect::<Vec<_>>()
     .join("; ")
+}
+
+fn health_state(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Unknown => "unknown",
+        HealthState::Healthy => "healthy",
+        HealthState::Degraded => "degraded",
+        HealthState::Down => "down",
+    }
+}
+
+/// With the loss of the last five minutes, if there is any.
+fn health(health: &Health) -> String {
+    match loss(health) {
+        Some(loss) => format!("{} {loss}", health_state(health.state)),
+        None => health_state(health.state).to_owned(),
+    }
+}
+
+fn loss(health: &Health) -> Option<String> {
+    let share = health.lost_5m as f64 / health.ended_5m.max(1) as f64;
+    (health.lost_5m > 0).then(|| format!("{:.1}%", share * 100.0))
+}
+
+fn health_in_full(health: &Health) -> String {
+    let penalty = match health.penalty {
+        0 => String::new(),
+        penalty => format!("; its routes' priority is {penalty} more"),
+    };
+    format!("{} for {} ({}){penalty}", health_state(health.state), duration(health.since_s), health.reason)
+}
+
+fn probes(health: &Health) -> String {
+    let trip = health.round_trip_us.map(|us| format!(", the last in {us} us")).unwrap_or_default();
+    let loss = loss(health).unwrap_or_else(|| "none".to_owned());
+    let astray = match health.astray {
+        0 => String::new(),
+        astray => format!(", {astray} late or by another way"),
+    };
+    format!(
+        "to {} from {}; {} sent, {} answered{trip}{astray}; loss in 5 min: {loss}",
+        health.target, health.source, health.sent, health.answered
+    )
 }
 
 fn path_mtu(path: PathMtu) -> String {
