@@ -1,7 +1,8 @@
 //! `show tunnels`.
 
 use penstock_control::api::{
-    Health, HealthState, Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow, TunnelState,
+    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow,
+    TunnelState,
 };
 
 use super::footer;
@@ -75,6 +76,7 @@ fn one(tunnel: &TunnelRow) -> String {
         ("dropped", tunnel.drops.to_string()),
         ("clamped SYNs", tunnel.clamped_syns.to_string()),
         ("health", maybe(tunnel.health.as_ref().map(health_in_full))),
+        ("fleet's health", maybe(tunnel.health.as_ref().and_then(|health| health.fleet).map(fleet_health))),
         ("probes", maybe(tunnel.health.as_ref().map(probes))),
         ("keepalives", maybe(tunnel.keepalive.map(keepalive))),
         ("peer's keepalives", format!("{} answered", tunnel.keepalives_answered)),
@@ -136,9 +138,14 @@ fn health_state(state: HealthState) -> &'static str {
 
 /// With the loss of the last five minutes, if there is any.
 fn health(health: &Health) -> String {
-    match loss(health) {
+    let own = match loss(health) {
         Some(loss) => format!("{} {loss}", health_state(health.state)),
         None => health_state(health.state).to_owned(),
+    };
+    // Where others see it otherwise it is not the tunnel, or not only.
+    match health.fleet.filter(|fleet| fleet.state != health.state) {
+        Some(fleet) => format!("{own} (fleet: {})", health_state(fleet.state)),
+        None => own,
     }
 }
 
@@ -153,6 +160,11 @@ fn health_in_full(health: &Health) -> String {
         penalty => format!("; its routes' priority is {penalty} more"),
     };
     format!("{} for {} ({}){penalty}", health_state(health.state), duration(health.since_s), health.reason)
+}
+
+fn fleet_health(fleet: FleetHealth) -> String {
+    let FleetHealth { state, nodes, degraded, down } = fleet;
+    format!("{}: of {nodes} nodes {down} find it down, {degraded} degraded", health_state(state))
 }
 
 fn probes(health: &Health) -> String {

@@ -303,6 +303,11 @@ impl Prober {
         self.watches.get(&tunnel).map(|watch| watch.judge.state())
     }
 
+    /// The states of all tunnels that are probed.
+    pub fn states(&self) -> impl Iterator<Item = (TunnelId, State)> + '_ {
+        self.watches.iter().map(|(tunnel, watch)| (*tunnel, watch.judge.state()))
+    }
+
     /// All that is known of a tunnel; `None`: it is not probed.
     pub fn status(&self, now: Instant, tunnel: TunnelId) -> Option<Status> {
         let watch = self.watches.get(&tunnel)?;

@@ -42,6 +42,15 @@ pub const DEGRADED_PENALTY: u32 = 500_000;
 /// Added to the priority of the routes of a tunnel that is down.
 pub const DOWN_PENALTY: u32 = 1_000_000;
 
+/// A node that probes tells the others of its fleet at least so often which tunnels it finds sick,
+pub const FLEET_REPORT_EVERY: Duration = Duration::from_secs(2);
+
+/// and when that changes, no sooner than so long after the last time.
+pub const FLEET_REPORT_SOON: Duration = Duration::from_millis(100);
+
+/// What a node said counts for so long: two may be lost.
+pub const FLEET_REPORT_AGE: Duration = Duration::from_secs(7);
+
 /// Probes of all tunnels together that one control core sends without falling behind, a second.
 pub const MAX_PROBES_PER_SECOND: u64 = 100_000;
 

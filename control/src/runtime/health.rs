@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use penstock_dataplane::ids::TunnelId;
 use penstock_dataplane::tables::fleet::{Token, Tokens};
 use penstock_dataplane::wire::probe::{MAX_LEN, Probe, Style};
+use penstock_fleet::peer::{Said, TunnelTag};
 
 use super::error::RuntimeError;
 use super::keepalive::Verdict;
@@ -13,16 +14,26 @@ use super::state::State;
 use super::workers::RunningWorker;
 use crate::config::{HealthType, Name};
 use crate::health::{
-    self, Answer, Change, ChangesLog, Order, Prober, Sent, Settings, State as Health, Wanted, rules,
+    self, Answer, Change, ChangesLog, FleetHealth, Order, Prober, Sent, Settings, State as Health, Wanted,
+    rules,
 };
+
+/// A tunnel that is probed.
+struct Probed {
+    tenant: Name,
+    name: Name,
+    tag: TunnelTag,
+}
 
 /// All that is probed.
 pub(super) struct HealthProbes {
     pub(super) prober: Prober,
+    /// What the other nodes find.
+    pub(super) fleet: FleetHealth,
     /// What shows that an answer is genuine.
     keys: Tokens,
     node: u16,
-    names: HashMap<TunnelId, (Name, Name)>,
+    tunnels: HashMap<TunnelId, Probed>,
     log: ChangesLog,
 }
 
@@ -41,11 +52,24 @@ impl HealthProbes {
         let first_serial = getrandom::u64().map_err(no_random)?;
         Ok(Self {
             prober: Prober::new(first_serial),
+            fleet: FleetHealth::default(),
             keys: Tokens { current: Token::new(key), other: None },
             node,
-            names: HashMap::new(),
+            tunnels: HashMap::new(),
             log: ChangesLog::default(),
         })
+    }
+
+    /// What a tunnel that is probed is called on every node.
+    pub(super) fn tag(&self, tunnel: TunnelId) -> Option<TunnelTag> {
+        self.tunnels.get(&tunnel).map(|probed| probed.tag)
+    }
+
+    /// What to tell the other nodes, if it is time.
+    pub(super) fn report(&mut self, now: Instant) -> Option<Said> {
+        let Self { prober, fleet, tunnels, .. } = self;
+        let states = prober.states().filter_map(|(tunnel, state)| Some((tunnels.get(&tunnel)?.tag, state)));
+        fleet.report(now, states)
     }
 }
 
@@ -53,7 +77,7 @@ impl State {
     /// Takes from the configuration which tunnels are probed, and what the health of each costs. Those that are probed as
     /// before keep their state. The caller publishes.
     pub(super) fn probe_tunnels(&mut self) {
-        let (mut wanted, mut names) = (Vec::new(), HashMap::new());
+        let (mut wanted, mut tunnels) = (Vec::new(), HashMap::new());
         for tunnel in self.compiler.tunnels() {
             let Some(health) = &tunnel.config.health else { continue };
             // Validation has made sure that there are ends.
@@ -65,12 +89,13 @@ impl State {
             let settings =
                 Settings { interval: rules::interval(health.rate), style, direction: health.direction, ends };
             wanted.push(Wanted { tunnel: tunnel.id, incarnation: tunnel.incarnation, settings });
-            names.insert(tunnel.id, (tunnel.tenant.clone(), tunnel.name.clone()));
+            let (tenant, name) = (tunnel.tenant.clone(), tunnel.name.clone());
+            let tag = TunnelTag::of(&tenant, &name);
+            tunnels.insert(tunnel.id, Probed { tenant, name, tag });
         }
         self.health.prober.set(Instant::now(), wanted);
-        self.health.names = names;
-        let keys = (!self.health.prober.is_idle()).then(|| self.health.keys.clone());
-        self.compiler.set_probe_keys(keys);
+        self.health.tunnels = tunnels;
+        self.give_probe_keys();
         let tenants = self.compiler.config().tenants.iter();
         let all: Vec<(Name, Name)> = tenants
             .flat_map(|(tenant, config)| config.tunnels.keys().map(|name| (tenant.clone(), name.clone())))
@@ -79,6 +104,18 @@ impl State {
             let penalty = self.tunnel_health(&tenant, &tunnel).map_or(0, Health::penalty);
             self.compiler.set_penalty(&tenant, &tunnel, penalty);
         }
+    }
+
+    /// All nodes of a fleet make probes with the same keys, so that each knows the answers to another one's. True when the
+    /// tables must be made again.
+    pub(super) fn set_probe_keys(&mut self, keys: Tokens) -> bool {
+        self.health.keys = keys;
+        self.give_probe_keys()
+    }
+
+    fn give_probe_keys(&mut self) -> bool {
+        let keys = (!self.health.prober.is_idle()).then(|| self.health.keys.clone());
+        self.compiler.set_probe_keys(keys)
     }
 
     /// The state that a tunnel's routes follow: what its probes say, else its keepalives; `None`: it has neither.
@@ -106,6 +143,7 @@ impl State {
         for _ in 0..self.dataplane.probe_answers.len() {
             let Some(seen) = self.dataplane.probe_answers.pop() else { break };
             if seen.probe.node != self.health.node {
+                self.hand_answer_on(&seen);
                 continue;
             }
             let age_ns =
@@ -119,6 +157,7 @@ impl State {
             };
             self.health.prober.answer(now, &answer);
         }
+        self.exchange_health(now);
         let HealthProbes { prober, keys, node, log, .. } = &mut self.health;
         if let Some(untold) = log.turn(now) {
             tracing::warn!(
@@ -136,7 +175,10 @@ impl State {
     }
 
     fn follow(&mut self, change: &Change) -> bool {
-        let Some((tenant, tunnel)) = self.health.names.get(&change.tunnel) else { return false };
+        let Some(Probed { tenant, name: tunnel, .. }) = self.health.tunnels.get(&change.tunnel) else {
+            return false;
+        };
+        self.health.fleet.note_change();
         let (from, to, reason) = (change.from, change.to, change.reason);
         if self.health.log.admits() {
             match to {

@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use penstock_dataplane::drop_reason::DropReason;
+use penstock_dataplane::ids::TunnelId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
     ApiError, ApplyReport, ApplyRequest, CharonState, CoreCount, CoreRow, Crypto, DeleteRequest, DropRow,
-    ErrorCode, Fleet, Gateway, Health, HealthState, HopKind, HopRow, Ike, IkeFilter, Keepalive,
+    ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState, HopKind, HopRow, Ike, IkeFilter, Keepalive,
     KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
     PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource,
     RunningConfig, SaFilter, SaRow, Status, TenantObject, Traffic, TunnelFilter, TunnelRow, TunnelState,
@@ -374,18 +375,24 @@ fn tunnel_row(state: &State, tunnel: &TunnelView<'_>) -> TunnelRow {
             received: totals.keepalives_received,
             last_received_s: watch.last_answer.map(|at| at.elapsed().as_secs()),
         }),
-        health: state.health.prober.status(Instant::now(), tunnel.id).map(health_of),
+        health: health_of(state, tunnel.id),
     }
 }
 
-fn health_of(status: health::Status) -> Health {
-    Health {
-        state: match status.state {
-            health::State::Unknown => HealthState::Unknown,
-            health::State::Healthy => HealthState::Healthy,
-            health::State::Degraded => HealthState::Degraded,
-            health::State::Down => HealthState::Down,
-        },
+fn health_of(state: &State, tunnel: TunnelId) -> Option<Health> {
+    let now = Instant::now();
+    let status = state.health.prober.status(now, tunnel)?;
+    let fleet = state.fleet.as_ref().and_then(|_| {
+        let view = state.health.fleet.view(now, state.health.tag(tunnel)?, status.state);
+        Some(FleetHealth {
+            state: health_state(view.state),
+            nodes: view.nodes as u64,
+            degraded: view.degraded as u64,
+            down: view.down as u64,
+        })
+    });
+    Some(Health {
+        state: health_state(status.state),
         since_s: status.since.elapsed().as_secs(),
         reason: status.reason.to_string(),
         penalty: status.state.penalty(),
@@ -397,6 +404,16 @@ fn health_of(status: health::Status) -> Health {
         answered: status.answered,
         astray: status.astray,
         round_trip_us: status.round_trip.map(|trip| u64::try_from(trip.as_micros()).unwrap_or(u64::MAX)),
+        fleet,
+    })
+}
+
+fn health_state(state: health::State) -> HealthState {
+    match state {
+        health::State::Unknown => HealthState::Unknown,
+        health::State::Healthy => HealthState::Healthy,
+        health::State::Degraded => HealthState::Degraded,
+        health::State::Down => HealthState::Down,
     }
 }
 

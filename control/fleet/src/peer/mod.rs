@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 4 | `PSTK` |
 //! | 1 | version, 1 |
-//! | 1 | kind: 2 applied, 3 ask; 1 is a rescued packet, on another port |
+//! | 1 | kind: 2 applied, 3 ask; 4 and 5 are about [health](HealthDatagram); 1 is a rescued packet, on another port |
 //! | 1 | length of the sender's name |
 //! | 1 | 0 |
 //! | 8 | the sender's incarnation |
@@ -18,8 +18,9 @@
 //! | 32 | HMAC-SHA256 over all before it (RFC 2104) |
 //!
 //! Numbers are big-endian. Each datagram has one form only. Nothing in one is looked at before its HMAC was right, but
-//! for the first five bytes. This never decides who is a node of the fleet, and never logs.
+//! for the first six bytes. This never decides who is a node of the fleet, and never logs.
 
+mod health;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use std::ops::Deref;
 
 use sha2::{Digest, Sha256};
 
+pub use health::{HealthDatagram, MAX_HEALTH_LEN, MAX_STATES, Said, Sick, TunnelTag, is_about_health};
 pub use keys::{NoKeys, PeerKeys};
 
 use crate::names::Name;

@@ -147,6 +147,22 @@ pub struct Health {
     pub astray: u64,
     /// How long the last answer took, microseconds.
     pub round_trip_us: Option<u64>,
+    /// What all nodes of the fleet together find; absent: this node is alone.
+    #[serde(default)]
+    pub fleet: Option<FleetHealth>,
+}
+
+/// A tunnel, as the nodes of the fleet find it that have been heard of lately, this one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetHealth {
+    /// What more than half of them find.
+    pub state: HealthState,
+    /// How many they are.
+    pub nodes: u64,
+    /// Those that find it degraded.
+    pub degraded: u64,
+    /// Those that find it down.
+    pub down: u64,
 }
 
 /// What health probes say.

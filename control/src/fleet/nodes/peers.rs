@@ -7,6 +7,8 @@
 //! Datagrams come only from addresses of nodes that live, are of the life that the node's record says, and are signed;
 //! all others are counted and dropped.
 
+mod health;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,11 +16,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use health::HeardHealth;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 use penstock_fleet::names::Name;
-use penstock_fleet::peer::{Datagram, Incarnation, Kind, MAX_LEN, PeerKeys, Refused, StoreTag};
+use penstock_fleet::peer::{
+    Datagram, Incarnation, Kind, MAX_HEALTH_LEN, MAX_LEN, PeerKeys, Refused, Said, StoreTag, is_about_health,
+};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -31,6 +36,8 @@ use crate::kernel::netns::Netns;
 const COLLECT: Duration = Duration::from_millis(1);
 /// Datagrams received in a turn; then others of the thread have theirs.
 const BATCH: usize = 64;
+/// Longest datagram of either kind.
+const LONGEST: usize = if MAX_LEN > MAX_HEALTH_LEN { MAX_LEN } else { MAX_HEALTH_LEN };
 /// All of a thousand nodes at once, as the kernel counts memory.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
@@ -83,6 +90,12 @@ pub struct PeerCounters {
     pub heard: u64,
     /// Received: questions.
     pub questions: u64,
+    /// Sent: about tunnels' health.
+    pub health_told: u64,
+    /// Received: about tunnels' health.
+    pub health_heard: u64,
+    /// About tunnels' health, and there was no room.
+    pub health_lost: u64,
     /// From an address or port of no node.
     pub unknown_source: u64,
     /// From a node's address, but of another node, or of another life of it.
@@ -114,6 +127,8 @@ struct State {
     tell: BTreeSet<Name>,
     ask: BTreeMap<Name, u64>,
     heard: BTreeMap<Name, Heard>,
+    say_health: Vec<(Name, Said)>,
+    heard_health: Vec<HeardHealth>,
     counters: PeerCounters,
 }
 
@@ -188,6 +203,8 @@ impl Peers {
             tell: BTreeSet::new(),
             ask: BTreeMap::new(),
             heard: BTreeMap::new(),
+            say_health: Vec::new(),
+            heard_health: Vec::new(),
             counters: PeerCounters::default(),
         };
         let shared = Arc::new(Shared {
@@ -331,11 +348,12 @@ fn say(socket: &UdpSocket, shared: &Shared) {
     for (name, revision) in std::mem::take(ask) {
         send(Kind::Ask, &name, revision);
     }
+    health::say(socket, shared, &mut state);
 }
 
 fn receive(socket: &UdpSocket, shared: &Shared) {
     // A byte more than the longest: what is longer is seen to be.
-    let mut buffer = [0; MAX_LEN + 1];
+    let mut buffer = [0; LONGEST + 1];
     for _ in 0..BATCH {
         match socket.try_recv_from(&mut buffer) {
             Ok((len, source)) => hear(shared, buffer.get(..len).unwrap_or_default(), source),
@@ -350,11 +368,14 @@ fn receive(socket: &UdpSocket, shared: &Shared) {
 
 fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     let mut state = shared.lock();
-    let State { keys, store, peers, sources, tell, heard, counters, awaited, .. } = &mut *state;
-    if source.port() != shared.local.port() || !sources.contains(&source.ip()) {
-        counters.unknown_source += 1;
+    if source.port() != shared.local.port() || !state.sources.contains(&source.ip()) {
+        state.counters.unknown_source += 1;
         return;
     }
+    if is_about_health(bytes) {
+        return health::hear(&mut state, bytes, source);
+    }
+    let State { keys, store, peers, tell, heard, counters, awaited, .. } = &mut *state;
     let datagram = match Datagram::open(bytes, keys) {
         Ok(datagram) => datagram,
         Err(refused) => {
