@@ -15,5 +15,4 @@ pub mod leases;
 pub mod local_socket;
 pub mod runtime;
 pub mod secret;
-mod secret_file;
 pub mod static_sas;

@@ -1,7 +1,7 @@
 //! What all nodes of a fleet together say of a tunnel.
 //!
-//! Each node that probes tells the others now and then which tunnels it finds sick; of those it does not name it finds
-//! them well. A node that has not been heard of for [`FLEET_REPORT_AGE`] has no say. Of the nodes that have, this one
+//! Each node that probes tells the others now and then which tunnels it finds sick. Those that it does not name it finds
+//! well, unless it has left some out: then it says nothing of them. A node that has not been heard of for [`FLEET_REPORT_AGE`] has no say. Of the nodes that have, this one
 //! included, more than half decide: down, if so many find it down; degraded, if so many find it degraded or down.
 //!
 //! This is for people and alarms. Routes follow what their own node sees: it is its packets that would be lost.
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use penstock_fleet::names::Name;
-use penstock_fleet::peer::{Incarnation, MAX_STATES, Said, Sick, TunnelTag};
+use penstock_fleet::peer::{HealthNews, Incarnation, MAX_STATES, Sick, TunnelTag};
 
 use super::judge::State;
 use super::rules::{FLEET_REPORT_AGE, FLEET_REPORT_EVERY, FLEET_REPORT_SOON};
@@ -32,6 +32,8 @@ struct Report {
     incarnation: Incarnation,
     number: u64,
     at: Instant,
+    /// No sick one was left out.
+    is_whole: bool,
     sick: HashMap<TunnelTag, Sick>,
 }
 
@@ -46,31 +48,34 @@ pub struct FleetHealth {
 }
 
 impl FleetHealth {
-    /// A node that lives, in its life of this incarnation, has said what it finds sick.
+    /// A node that lives, in its life of this incarnation, has said what it finds sick: `sick`, of `total`.
     pub fn hear(
         &mut self,
         now: Instant,
         node: Name,
         incarnation: Incarnation,
         number: u64,
+        total: u32,
         sick: &[(TunnelTag, Sick)],
     ) {
         let is_old = |known: &Report| known.incarnation == incarnation && known.number >= number;
         if self.reports.get(&node).is_some_and(is_old) {
             return;
         }
+        let is_whole = sick.len() == total as usize;
         let sick = sick.iter().copied().collect();
-        self.reports.insert(node, Report { incarnation, number, at: now, sick });
+        self.reports.insert(node, Report { incarnation, number, at: now, is_whole, sick });
     }
 
     /// What all together say of a tunnel that this node finds in the state `own`.
     pub fn view(&self, now: Instant, tunnel: TunnelTag, own: State) -> FleetView {
         let is_young = |report: &&Report| now.saturating_duration_since(report.at) < FLEET_REPORT_AGE;
-        let others = self.reports.values().filter(is_young).map(|report| match report.sick.get(&tunnel) {
-            None => State::Healthy,
-            Some(Sick::Degraded) => State::Degraded,
-            Some(Sick::Down) => State::Down,
-        });
+        let vote = |report: &Report| match report.sick.get(&tunnel) {
+            None => report.is_whole.then_some(State::Healthy),
+            Some(Sick::Degraded) => Some(State::Degraded),
+            Some(Sick::Down) => Some(State::Down),
+        };
+        let others = self.reports.values().filter(is_young).filter_map(vote);
         let (mut nodes, mut degraded, mut down) = (0, 0, 0);
         // What we do not know yet is no vote.
         for vote in others.chain(Some(own).filter(|own| *own != State::Unknown)) {
@@ -93,7 +98,11 @@ impl FleetHealth {
     }
 
     /// What to tell the others now, if it is time; `states` are those of all tunnels that this node probes.
-    pub fn report(&mut self, now: Instant, states: impl Iterator<Item = (TunnelTag, State)>) -> Option<Said> {
+    pub fn report(
+        &mut self,
+        now: Instant,
+        states: impl Iterator<Item = (TunnelTag, State)>,
+    ) -> Option<HealthNews> {
         let wait = if self.is_news { FLEET_REPORT_SOON } else { FLEET_REPORT_EVERY };
         if self.told_at.is_some_and(|at| now.saturating_duration_since(at) < wait) {
             return None;
@@ -110,7 +119,7 @@ impl FleetHealth {
         sick.sort_unstable_by_key(|(tunnel, how)| (std::cmp::Reverse(*how), *tunnel));
         let total = u32::try_from(sick.len()).unwrap_or(u32::MAX);
         sick.truncate(MAX_STATES);
-        Some(Said::States { number: self.told, total, sick })
+        Some(HealthNews::States { number: self.told, total, sick })
     }
 }
 
@@ -143,7 +152,7 @@ mod tests {
             let mut fleet = FleetHealth::default();
             for (number, sick) in others.iter().enumerate() {
                 let sick: Vec<_> = sick.iter().map(|how| (TUNNEL, *how)).collect();
-                fleet.hear(now, name(&format!("n{number}")), LIFE, 1, &sick);
+                fleet.hear(now, name(&format!("n{number}")), LIFE, 1, sick.len() as u32, &sick);
             }
             let view = fleet.view(now, TUNNEL, own);
             assert_eq!(view.state, expected, "{others:?} {own}");
@@ -158,15 +167,24 @@ mod tests {
         let (mut fleet, now) = (FleetHealth::default(), Instant::now());
         let down = [(TUNNEL, Sick::Down)];
         let of = |fleet: &FleetHealth, now| fleet.view(now, TUNNEL, State::Unknown).state;
-        fleet.hear(now, name("a"), LIFE, 5, &down);
-        fleet.hear(now, name("a"), LIFE, 6, &[]);
-        fleet.hear(now, name("a"), LIFE, 5, &down);
+        fleet.hear(now, name("a"), LIFE, 5, 1, &down);
+        fleet.hear(now, name("a"), LIFE, 6, 0, &[]);
+        fleet.hear(now, name("a"), LIFE, 5, 1, &down);
         assert_eq!(of(&fleet, now), State::Healthy);
         // Another life counts anew.
-        fleet.hear(now, name("a"), Incarnation(2), 1, &down);
+        fleet.hear(now, name("a"), Incarnation(2), 1, 1, &down);
         assert_eq!(of(&fleet, now), State::Down);
         assert_eq!(of(&fleet, now + FLEET_REPORT_AGE - Duration::from_millis(1)), State::Down);
         assert_eq!(of(&fleet, now + FLEET_REPORT_AGE), State::Unknown);
+    }
+
+    #[test]
+    fn who_left_some_out_says_nothing_of_those_it_does_not_name() {
+        let (mut fleet, now) = (FleetHealth::default(), Instant::now());
+        fleet.hear(now, name("a"), LIFE, 1, 2, &[(TUNNEL, Sick::Down)]);
+        assert_eq!(fleet.view(now, TUNNEL, State::Unknown).state, State::Down);
+        let other = fleet.view(now, TunnelTag(8), State::Unknown);
+        assert_eq!((other.state, other.nodes), (State::Unknown, 0));
     }
 
     #[test]
@@ -177,12 +195,14 @@ mod tests {
             let tunnels = (0..count).map(|number| (TunnelTag(number), state(number)));
             fleet.report(now + Duration::from_millis(ms), tunnels)
         };
-        assert_eq!(states(&mut fleet, 0, 0), Some(Said::States { number: 1, total: 0, sick: vec![] }));
+        assert_eq!(states(&mut fleet, 0, 0), Some(HealthNews::States { number: 1, total: 0, sick: vec![] }));
         assert_eq!(states(&mut fleet, 1999, 0), None);
         assert!(states(&mut fleet, 2000, 0).is_some());
         fleet.note_change();
         assert_eq!(states(&mut fleet, 2099, 0), None);
-        let Some(Said::States { number, total, sick }) = states(&mut fleet, 2100, 150) else { panic!() };
+        let Some(HealthNews::States { number, total, sick }) = states(&mut fleet, 2100, 150) else {
+            panic!()
+        };
         assert_eq!((number, total, sick.len()), (3, 150, MAX_STATES));
         // The worst are told.
         assert_eq!(sick.iter().filter(|(_, how)| *how == Sick::Down).count(), 75);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use penstock_dataplane::ids::TunnelId;
 use penstock_dataplane::tables::fleet::{Token, Tokens};
 use penstock_dataplane::wire::probe::{MAX_LEN, Probe, Style};
-use penstock_fleet::peer::{Said, TunnelTag};
+use penstock_fleet::peer::{HealthNews, TunnelTag};
 
 use super::error::RuntimeError;
 use super::keepalive::Verdict;
@@ -66,7 +66,7 @@ impl HealthProbes {
     }
 
     /// What to tell the other nodes, if it is time.
-    pub(super) fn report(&mut self, now: Instant) -> Option<Said> {
+    pub(super) fn report(&mut self, now: Instant) -> Option<HealthNews> {
         let Self { prober, fleet, tunnels, .. } = self;
         let states = prober.states().filter_map(|(tunnel, state)| Some((tunnels.get(&tunnel)?.tag, state)));
         fleet.report(now, states)

@@ -1,32 +1,31 @@
-//! Datagrams from node to node about tunnels' health: an answer to a probe of another node ([`Said::Answer`]), and which
-//! tunnels a node finds sick ([`Said::States`]).
+//! Datagrams from node to node about tunnels' health: an answer to a probe of another node ([`HealthNews::Answer`]), and which
+//! tunnels a node finds sick ([`HealthNews::States`]).
 //!
-//! They are as those of the parent module, with kinds of their own and a body between name and HMAC:
+//! The head is that of a [`Datagram`](super::Datagram); then:
 //!
-//! | kind | the revision is | body |
+//! | kind | the revision is | what follows |
 //! |---|---|---|
-//! | 4, answer | the probe's serial number | 4 bytes: the tunnel's number at the node that probed; 1 byte: 1 if it came out of a tunnel, else 0; 8 bytes: which tunnel that was, or 0 |
-//! | 5, states | one more than that of the one before | 4 bytes: how many are sick in all; for each, the worst first: 8 bytes which tunnel, 1 byte 1 degraded or 2 down |
+//! | 5, answer | the probe's serial number | 4 bytes: the tunnel's number at the node that probed; 1 byte: 1 if it came out of a tunnel, else 0; 8 bytes: which tunnel that was, or 0 |
+//! | 6, states | one more than that of the one before | 4 bytes: how many are sick in all; for each, the worst first: 8 bytes which tunnel, 1 byte 1 degraded or 2 down |
 //!
 //! A tunnel is named by a hash of its tenant's name and its own ([`TunnelTag`]). An answer that somebody sends again is
 //! one to a probe that has been answered; old states are told by their number.
 
 use sha2::{Digest, Sha256};
 
-use super::{CODE, FIXED, Incarnation, MAGIC, MAX_NAME, PeerKeys, Refused, StoreTag, VERSION};
+use super::report::MAX_SAS_LEN;
+use super::{Bytes, Incarnation, PeerKeys, StoreTag, head};
 use crate::names::Name;
 
-const ANSWER: u8 = 4;
-const STATES: u8 = 5;
+const ANSWER: u8 = 5;
+const STATES: u8 = 6;
 const ANSWER_LEN: usize = 13;
 const TOTAL: usize = 4;
 const STATE: usize = 9;
 
-/// Tunnels of one datagram, so that it is never cut on its way.
-pub const MAX_STATES: usize = 100;
-/// Longest datagram, bytes.
-pub const MAX_HEALTH_LEN: usize = FIXED + MAX_NAME + TOTAL + MAX_STATES * STATE + CODE;
-const _: () = assert!(MAX_HEALTH_LEN <= 1200);
+/// Most tunnels in one datagram: so it is no longer than the longest report.
+pub const MAX_STATES: usize = 90;
+const _: () = assert!(TOTAL + MAX_STATES * STATE <= MAX_SAS_LEN);
 
 /// Which tunnel, on every node: a hash of two names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,9 +55,9 @@ pub enum Sick {
     Down = 2,
 }
 
-/// What a datagram says.
+/// What a datagram says of tunnels' health.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum HealthNews {
     /// A probe of the receiver was answered, and the answer came to the sender.
     Answer {
         /// The probe's serial number.
@@ -79,106 +78,57 @@ pub enum Said {
     },
 }
 
-/// One datagram.
+/// One datagram about tunnels' health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthDatagram {
     /// Who sent it.
     pub node: Name,
     /// Which life of the sender.
     pub incarnation: Incarnation,
-    /// The store that it follows.
+    /// Which store it follows.
     pub store: StoreTag,
     /// What it says.
-    pub said: Said,
-}
-
-/// Whether a datagram, whatever it is, says that it is one of these.
-pub fn is_about_health(bytes: &[u8]) -> bool {
-    bytes.starts_with(&MAGIC) && bytes.get(5).is_some_and(|kind| matches!(*kind, ANSWER | STATES))
+    pub news: HealthNews,
 }
 
 impl HealthDatagram {
-    /// The bytes to send, with an HMAC by the first of the keys. More than [`MAX_STATES`] are left out.
-    pub fn seal(&self, keys: &PeerKeys) -> Vec<u8> {
-        let (kind, number) = match &self.said {
-            Said::Answer { serial, .. } => (ANSWER, *serial),
-            Said::States { number, .. } => (STATES, *number),
+    /// The bytes to send, with an HMAC by the first of the keys. Tunnels beyond [`MAX_STATES`] are left out.
+    pub fn seal(&self, keys: &PeerKeys) -> Bytes {
+        let (kind, number) = match &self.news {
+            HealthNews::Answer { serial, .. } => (ANSWER, *serial),
+            HealthNews::States { number, .. } => (STATES, *number),
         };
-        let name = self.node.as_str().as_bytes();
-        let mut out = Vec::with_capacity(MAX_HEALTH_LEN);
-        out.extend_from_slice(&MAGIC);
-        // A name has 63 bytes at most.
-        out.extend_from_slice(&[VERSION, kind, name.len() as u8, 0]);
-        out.extend_from_slice(&self.incarnation.0.to_be_bytes());
-        out.extend_from_slice(&self.store.0);
-        out.extend_from_slice(&number.to_be_bytes());
-        out.extend_from_slice(name);
-        match &self.said {
-            Said::Answer { tunnel, via, .. } => {
-                out.extend_from_slice(&tunnel.to_be_bytes());
-                out.push(u8::from(via.is_some()));
-                out.extend_from_slice(&via.map_or(0, |via| via.0).to_be_bytes());
+        let mut out = head(kind, &self.node, self.incarnation, self.store, number);
+        match &self.news {
+            HealthNews::Answer { tunnel, via, .. } => {
+                out.push(&tunnel.to_be_bytes());
+                out.push(&[u8::from(via.is_some())]);
+                out.push(&via.map_or(0, |via| via.0).to_be_bytes());
             }
-            Said::States { total, sick, .. } => {
-                out.extend_from_slice(&total.to_be_bytes());
+            HealthNews::States { total, sick, .. } => {
+                out.push(&total.to_be_bytes());
                 for (tunnel, how) in sick.iter().take(MAX_STATES) {
-                    out.extend_from_slice(&tunnel.0.to_be_bytes());
-                    out.push(*how as u8);
+                    out.push(&tunnel.0.to_be_bytes());
+                    out.push(&[*how as u8]);
                 }
             }
         }
-        let code = keys.code(&out);
-        out.extend_from_slice(&code);
-        out
-    }
-
-    /// What these bytes say, if a node of the fleet made them.
-    ///
-    /// # Errors
-    /// Why they are not to be believed.
-    pub fn open(bytes: &[u8], keys: &PeerKeys) -> Result<Self, Refused> {
-        if !(FIXED + 1 + TOTAL + CODE..=MAX_HEALTH_LEN).contains(&bytes.len()) {
-            return Err(Refused::Length);
-        }
-        let (said, code) = bytes.split_last_chunk::<CODE>().ok_or(Refused::Length)?;
-        if !said.starts_with(&MAGIC) {
-            return Err(Refused::Foreign);
-        }
-        if said.get(4) != Some(&VERSION) {
-            return Err(Refused::Version);
-        }
-        if !keys.made(said, code) {
-            return Err(Refused::Forged);
-        }
-        Self::read(said).ok_or(Refused::Malformed)
-    }
-
-    /// Authentic bytes without their HMAC.
-    fn read(said: &[u8]) -> Option<Self> {
-        let (head, rest) = said.split_first_chunk::<8>()?;
-        let (incarnation, rest) = rest.split_first_chunk::<8>()?;
-        let (store, rest) = rest.split_first_chunk::<16>()?;
-        let (number, rest) = rest.split_first_chunk::<8>()?;
-        let [.., kind, length, zero] = *head;
-        let (name, body) = rest.split_at_checked(usize::from(length))?;
-        if zero != 0 {
-            return None;
-        }
-        let number = u64::from_be_bytes(*number);
-        Some(Self {
-            node: Name::new(std::str::from_utf8(name).ok()?)?,
-            incarnation: Incarnation(u64::from_be_bytes(*incarnation)),
-            store: StoreTag(*store),
-            said: match kind {
-                ANSWER => answer(number, body)?,
-                STATES => states(number, body)?,
-                _ => return None,
-            },
-        })
+        out.sign(keys)
     }
 }
 
-fn answer(serial: u64, body: &[u8]) -> Option<Said> {
+impl HealthNews {
+    /// What follows the head, if the datagram is of one of these kinds.
+    pub(super) fn read(kind: u8, number: u64, rest: &[u8]) -> Option<Self> {
+        match kind {
+            ANSWER => answer(number, rest),
+            STATES => states(number, rest),
+            _ => None,
+        }
+    }
+}
+
+fn answer(serial: u64, body: &[u8]) -> Option<HealthNews> {
     let body: &[u8; ANSWER_LEN] = body.try_into().ok()?;
     let (tunnel, rest) = body.split_first_chunk::<4>()?;
     let (is_inside, via) = rest.split_first()?;
@@ -188,10 +138,10 @@ fn answer(serial: u64, body: &[u8]) -> Option<Said> {
         (1, via) => Some(TunnelTag(via)),
         _ => return None,
     };
-    Some(Said::Answer { serial, tunnel: u32::from_be_bytes(*tunnel), via })
+    Some(HealthNews::Answer { serial, tunnel: u32::from_be_bytes(*tunnel), via })
 }
 
-fn states(number: u64, body: &[u8]) -> Option<Said> {
+fn states(number: u64, body: &[u8]) -> Option<HealthNews> {
     let (total, rest) = body.split_first_chunk::<TOTAL>()?;
     let (entries, []) = rest.as_chunks::<STATE>() else { return None };
     let sick = entries.iter().map(|entry| {
@@ -203,12 +153,13 @@ fn states(number: u64, body: &[u8]) -> Option<Said> {
     let total = u32::from_be_bytes(*total);
     // One form only: the rest are left out only where there is no room.
     let is_whole = sick.len() == (total as usize).min(MAX_STATES);
-    is_whole.then_some(Said::States { number, total, sick })
+    is_whole.then_some(HealthNews::States { number, total, sick })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::{Refused, Said};
     use crate::seal::{FleetKey, TokenKind};
     use proptest::prelude::*;
 
@@ -216,13 +167,14 @@ mod tests {
         PeerKeys::new([FleetKey::from_bytes(&[seed; 32]).token(TokenKind::Control)]).unwrap()
     }
 
-    fn said() -> impl Strategy<Value = Said> {
+    fn news() -> impl Strategy<Value = HealthNews> {
         let how = prop_oneof![Just(Sick::Degraded), Just(Sick::Down)];
         let sick = prop::collection::vec((any::<u64>().prop_map(TunnelTag), how), 0..=MAX_STATES);
         prop_oneof![
-            (any::<u64>(), any::<u32>(), any::<Option<u64>>())
-                .prop_map(|(serial, tunnel, via)| Said::Answer { serial, tunnel, via: via.map(TunnelTag) }),
-            (any::<u64>(), sick).prop_map(|(number, sick)| Said::States {
+            (any::<u64>(), any::<u32>(), any::<Option<u64>>()).prop_map(|(serial, tunnel, via)| {
+                HealthNews::Answer { serial, tunnel, via: via.map(TunnelTag) }
+            }),
+            (any::<u64>(), sick).prop_map(|(number, sick)| HealthNews::States {
                 number,
                 total: sick.len() as u32,
                 sick
@@ -230,39 +182,39 @@ mod tests {
         ]
     }
 
-    fn datagram(said: Said) -> HealthDatagram {
+    fn datagram(news: HealthNews) -> HealthDatagram {
         HealthDatagram {
             node: Name::new("fra1-a").unwrap(),
             incarnation: Incarnation(7),
             store: StoreTag::of("one"),
-            said,
+            news,
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_sealed_opens_and_nothing_else_does(said in said(), at: usize, flip in 1..=255u8) {
-            let datagram = datagram(said);
-            let bytes = datagram.seal(&keys(1));
-            prop_assert!(bytes.len() <= MAX_HEALTH_LEN && is_about_health(&bytes));
-            prop_assert_eq!(HealthDatagram::open(&bytes, &keys(1)).as_ref(), Ok(&datagram));
-            prop_assert_eq!(HealthDatagram::open(&bytes, &keys(2)), Err(Refused::Forged));
+        fn what_is_sealed_opens_and_nothing_else_does(news in news(), at: prop::sample::Index, flip in 1..=255u8) {
+            let datagram = datagram(news);
+            let bytes = datagram.seal(&keys(1)).to_vec();
+            prop_assert_eq!(Said::open(&bytes, &keys(1)), Ok(Said::Health(datagram)));
+            prop_assert_eq!(Said::open(&bytes, &keys(2)), Err(Refused::Forged));
             for cut in 0..bytes.len() {
-                prop_assert!(HealthDatagram::open(&bytes[..cut], &keys(1)).is_err());
+                prop_assert!(Said::open(&bytes[..cut], &keys(1)).is_err());
             }
             let mut changed = bytes.clone();
-            let at = at % changed.len();
-            changed[at] ^= flip;
-            prop_assert!(HealthDatagram::open(&changed, &keys(1)).is_err());
+            changed[at.index(bytes.len())] ^= flip;
+            prop_assert!(Said::open(&changed, &keys(1)).is_err());
         }
 
         #[test]
-        fn any_signed_bytes_have_one_form_or_none(mut bytes in prop::collection::vec(any::<u8>(), 8..400), kind in 4..=5u8, name in 0..20u8) {
-            bytes[..8].copy_from_slice(&[b'P', b'S', b'T', b'K', 1, kind, name, 0]);
-            let code = keys(1).code(&bytes);
-            bytes.extend_from_slice(&code);
-            if let Ok(datagram) = HealthDatagram::open(&bytes, &keys(1)) {
-                prop_assert_eq!(datagram.seal(&keys(1)), bytes);
+        fn any_signed_bytes_have_one_form_or_none(
+            kind in ANSWER..=STATES, rest in prop::collection::vec(0..4u8, 0..100),
+        ) {
+            let head = head(kind, &Name::new("a").unwrap(), Incarnation(7), StoreTag([1; 16]), 3);
+            let bytes = [&*head, &rest].concat();
+            let bytes = [&bytes[..], &keys(1).code(&bytes)].concat();
+            if let Ok(said) = Said::open(&bytes, &keys(1)) {
+                prop_assert_eq!(&*said.seal(&keys(1)), &bytes[..]);
             }
         }
     }
@@ -270,10 +222,10 @@ mod tests {
     #[test]
     fn of_more_than_fit_the_first_are_told_and_how_many_there_are() {
         let sick: Vec<_> = (0..150).map(|number| (TunnelTag(number), Sick::Down)).collect();
-        let bytes = datagram(Said::States { number: 1, total: 150, sick: sick.clone() }).seal(&keys(1));
-        assert_eq!(bytes.len(), 40 + 6 + 4 + 900 + 32);
-        let told = Said::States { number: 1, total: 150, sick: sick[..MAX_STATES].to_vec() };
-        assert_eq!(HealthDatagram::open(&bytes, &keys(1)).unwrap().said, told);
+        let bytes = datagram(HealthNews::States { number: 1, total: 150, sick: sick.clone() }).seal(&keys(1));
+        assert_eq!(bytes.len(), 40 + 6 + 4 + 90 * 9 + 32);
+        let told = HealthNews::States { number: 1, total: 150, sick: sick[..MAX_STATES].to_vec() };
+        assert_eq!(Said::open(&bytes, &keys(1)), Ok(Said::Health(datagram(told))));
     }
 
     #[test]

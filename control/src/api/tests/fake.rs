@@ -31,7 +31,7 @@ pub(super) struct Fake {
     pub(super) most_at_once: AtomicUsize,
 }
 
-pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
+pub(in crate::api) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
     TunnelRow {
         tenant: tenant.into(),
         name: name.into(),

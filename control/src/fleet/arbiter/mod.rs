@@ -19,7 +19,7 @@ pub use held::{Arbitrated, Held};
 pub use on_both::OnBoth;
 
 use super::foreign::{Foreign, Rank};
-use super::record::{Choice, RecordName};
+use super::record::{Choice, SaName};
 use crate::ike::protocol::SaId;
 use crate::ike::sad::{Direction, Home, Kinds, Sa, Sad, Workers};
 
@@ -29,7 +29,7 @@ pub enum Sender {
     /// What `Sad` has for it.
     Own,
     /// An SA of another node.
-    Foreign(RecordName),
+    Foreign(SaName),
 }
 
 /// What `Sad` wants a tunnel to send under.
@@ -54,7 +54,7 @@ enum What {
     /// The wish of this number.
     Own(u64),
     /// An SA of another node, and which of its name.
-    Foreign(RecordName, u64),
+    Foreign(SaName, u64),
 }
 
 struct Tunnel<K: Kinds> {

@@ -4,7 +4,7 @@
 //! not told the store yet, or has seen a peer do, comes before.
 
 use super::Foreign;
-use crate::fleet::record::RecordName;
+use crate::fleet::record::SaName;
 use crate::ike::sad::{Home, Kinds};
 use penstock_dataplane::ids::TunnelId;
 
@@ -27,7 +27,7 @@ pub enum Rank {
 
 impl<K: Kinds> Foreign<K> {
     /// The best candidate of a tunnel to send under, with where.
-    pub(in crate::fleet) fn candidate(&self, tunnel: TunnelId) -> Option<(Rank, Home, &RecordName)> {
+    pub(in crate::fleet) fn candidate(&self, tunnel: TunnelId) -> Option<(Rank, Home, &SaName)> {
         let known = self.tunnels.get(self.by_number.get(&tunnel)?)?;
         let ranked = known.sas.iter().filter_map(|name| {
             let sa = self.sas.get(name)?;

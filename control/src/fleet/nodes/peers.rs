@@ -4,6 +4,8 @@
 //! So a thousand security associations of one owner are one datagram, nothing here waits for anybody, and nothing grows:
 //! a datagram that the kernel does not take is lost like any other, and asked for.
 //!
+//! What went through other nodes' security associations is reported to their owners, and what they report is collected.
+//!
 //! Datagrams come only from addresses of nodes that live, are of the life that the node's record says, and are signed;
 //! all others are counted and dropped.
 
@@ -22,7 +24,8 @@ use nix::sys::socket::{
 };
 use penstock_fleet::names::Name;
 use penstock_fleet::peer::{
-    Datagram, Incarnation, Kind, MAX_HEALTH_LEN, MAX_LEN, PeerKeys, Refused, Said, StoreTag, is_about_health,
+    Datagram, HealthDatagram, HealthNews, Incarnation, Kind, MAX_LEN, MOST_SAS, PeerKeys, Refused, Report,
+    SaUsage, Said, StoreTag,
 };
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -34,10 +37,10 @@ use crate::kernel::netns::Netns;
 
 /// So long what is to be said is collected.
 const COLLECT: Duration = Duration::from_millis(1);
+/// So many reports are kept until they are taken; what is more is lost, as a datagram may be.
+const MOST_REPORTED: usize = 1 << 14;
 /// Datagrams received in a turn; then others of the thread have theirs.
 const BATCH: usize = 64;
-/// Longest datagram of either kind.
-const LONGEST: usize = if MAX_LEN > MAX_HEALTH_LEN { MAX_LEN } else { MAX_HEALTH_LEN };
 /// All of a thousand nodes at once, as the kernel counts memory.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
@@ -77,6 +80,15 @@ pub struct Heard {
     pub revision: u64,
 }
 
+/// What a node said of associations of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// What went through them there.
+    pub sas: Vec<SaUsage>,
+}
+
 /// Datagrams since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounters {
@@ -84,12 +96,16 @@ pub struct PeerCounters {
     pub told: u64,
     /// Sent: questions.
     pub asked: u64,
+    /// Sent: reports.
+    pub reported: u64,
     /// Not sent: the kernel did not take them.
     pub unsent: u64,
     /// Received: what others have applied.
     pub heard: u64,
     /// Received: questions.
     pub questions: u64,
+    /// Received: reports.
+    pub reports: u64,
     /// Sent: about tunnels' health.
     pub health_told: u64,
     /// Received: about tunnels' health.
@@ -127,7 +143,10 @@ struct State {
     tell: BTreeSet<Name>,
     ask: BTreeMap<Name, u64>,
     heard: BTreeMap<Name, Heard>,
-    say_health: Vec<(Name, Said)>,
+    /// For whom, what.
+    report: BTreeMap<Name, Vec<SaUsage>>,
+    reported: Vec<Reported>,
+    say_health: Vec<(Name, HealthNews)>,
     heard_health: Vec<HeardHealth>,
     counters: PeerCounters,
 }
@@ -203,6 +222,8 @@ impl Peers {
             tell: BTreeSet::new(),
             ask: BTreeMap::new(),
             heard: BTreeMap::new(),
+            report: BTreeMap::new(),
+            reported: Vec::new(),
             say_health: Vec::new(),
             heard_health: Vec::new(),
             counters: PeerCounters::default(),
@@ -223,10 +244,11 @@ impl Peers {
     pub fn set_peers(&self, peers: impl IntoIterator<Item = Peer>) {
         let mut state = self.shared.lock();
         state.peers = peers.into_iter().map(|peer| (peer.name.clone(), peer)).collect();
-        let State { peers, sources, tell, ask, heard, .. } = &mut *state;
+        let State { peers, sources, tell, ask, heard, report, .. } = &mut *state;
         *sources = peers.values().map(|peer| peer.address).collect();
         tell.retain(|name| peers.contains_key(name));
         ask.retain(|name, _| peers.contains_key(name));
+        report.retain(|name, _| peers.contains_key(name));
         heard.retain(|name, heard| peers.get(name).is_some_and(|peer| peer.incarnation == heard.incarnation));
     }
 
@@ -265,6 +287,21 @@ impl Peers {
             drop(state);
             self.shared.to_say.notify_one();
         }
+    }
+
+    /// Tells the owner of these associations what went through them here.
+    pub fn report(&self, owner: &Name, sas: Vec<SaUsage>) {
+        let mut state = self.shared.lock();
+        if state.peers.contains_key(owner) && !sas.is_empty() {
+            state.report.insert(owner.clone(), sas);
+            drop(state);
+            self.shared.to_say.notify_one();
+        }
+    }
+
+    /// What nodes reported since the last call.
+    pub fn take_reported(&self) -> Vec<Reported> {
+        std::mem::take(&mut self.shared.lock().reported)
     }
 
     /// What nodes said since the last call, the newest of each; waits until there is any.
@@ -330,30 +367,44 @@ async fn until(at: Option<Instant>) {
 
 fn say(socket: &UdpSocket, shared: &Shared) {
     let mut state = shared.lock();
-    let State { keys, store, applied, peers, tell, ask, counters, .. } = &mut *state;
-    let mut send = |kind, name: &Name, revision| {
+    let State { keys, store, applied, peers, tell, ask, report, say_health, counters, .. } = &mut *state;
+    let (incarnation, store) = (shared.incarnation, *store);
+    let mut send = |name: &Name, said: Said| {
         let Some(peer) = peers.get(name) else { return };
-        let (node, incarnation, store) = (shared.node.clone(), shared.incarnation, *store);
-        let datagram = Datagram { kind, node, incarnation, store, revision }.seal(keys);
         let to = SocketAddr::new(peer.address, shared.local.port());
-        match (socket.try_send_to(&datagram, to), kind) {
-            (Ok(_), Kind::Applied) => counters.told += 1,
-            (Ok(_), Kind::Ask) => counters.asked += 1,
-            (Err(_), _) => counters.unsent += 1,
-        }
+        let count = match (socket.try_send_to(&said.seal(keys), to), said) {
+            (Err(_), _) => &mut counters.unsent,
+            (Ok(_), Said::Report(_)) => &mut counters.reported,
+            (Ok(_), Said::Health(_)) => &mut counters.health_told,
+            (Ok(_), Said::Revision(Datagram { kind: Kind::Applied, .. })) => &mut counters.told,
+            (Ok(_), Said::Revision(Datagram { kind: Kind::Ask, .. })) => &mut counters.asked,
+        };
+        *count += 1;
+    };
+    let of_revision = |kind, revision| {
+        Said::Revision(Datagram { kind, node: shared.node.clone(), incarnation, store, revision })
     };
     for name in std::mem::take(tell) {
-        send(Kind::Applied, &name, *applied);
+        send(&name, of_revision(Kind::Applied, *applied));
     }
     for (name, revision) in std::mem::take(ask) {
-        send(Kind::Ask, &name, revision);
+        send(&name, of_revision(Kind::Ask, revision));
     }
-    health::say(socket, shared, &mut state);
+    for (name, sas) in std::mem::take(report) {
+        for sas in sas.chunks(MOST_SAS) {
+            let report = Report { node: shared.node.clone(), incarnation, store, sas: sas.to_vec() };
+            send(&name, Said::Report(report));
+        }
+    }
+    for (name, news) in std::mem::take(say_health) {
+        let datagram = HealthDatagram { node: shared.node.clone(), incarnation, store, news };
+        send(&name, Said::Health(datagram));
+    }
 }
 
 fn receive(socket: &UdpSocket, shared: &Shared) {
     // A byte more than the longest: what is longer is seen to be.
-    let mut buffer = [0; LONGEST + 1];
+    let mut buffer = [0; MAX_LEN + 1];
     for _ in 0..BATCH {
         match socket.try_recv_from(&mut buffer) {
             Ok((len, source)) => hear(shared, buffer.get(..len).unwrap_or_default(), source),
@@ -368,42 +419,58 @@ fn receive(socket: &UdpSocket, shared: &Shared) {
 
 fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     let mut state = shared.lock();
-    if source.port() != shared.local.port() || !state.sources.contains(&source.ip()) {
-        state.counters.unknown_source += 1;
+    let State { keys, store, peers, sources, tell, heard, reported, heard_health, counters, awaited, .. } =
+        &mut *state;
+    if source.port() != shared.local.port() || !sources.contains(&source.ip()) {
+        counters.unknown_source += 1;
         return;
     }
-    if is_about_health(bytes) {
-        return health::hear(&mut state, bytes, source);
-    }
-    let State { keys, store, peers, tell, heard, counters, awaited, .. } = &mut *state;
-    let datagram = match Datagram::open(bytes, keys) {
-        Ok(datagram) => datagram,
+    let said = match Said::open(bytes, keys) {
+        Ok(said) => said,
         Err(refused) => {
             *counters.of(refused) += 1;
             return;
         }
     };
-    let Datagram { kind, node, incarnation, revision, .. } = datagram;
-    if peers.get(&node).is_none_or(|peer| peer.address != source.ip() || peer.incarnation != incarnation) {
+    let (node, incarnation, of_store) = match &said {
+        Said::Revision(datagram) => (&datagram.node, datagram.incarnation, datagram.store),
+        Said::Report(report) => (&report.node, report.incarnation, report.store),
+        Said::Health(datagram) => (&datagram.node, datagram.incarnation, datagram.store),
+    };
+    if peers.get(node).is_none_or(|peer| peer.address != source.ip() || peer.incarnation != incarnation) {
         counters.other_node += 1;
         return;
     }
-    if datagram.store != *store {
+    if of_store != *store {
         counters.other_store += 1;
         return;
     }
-    match kind {
-        Kind::Ask => {
+    match said {
+        Said::Revision(Datagram { kind: Kind::Ask, node, revision, .. }) => {
             counters.questions += 1;
             *awaited = revision.max(*awaited);
             tell.insert(node);
             shared.to_say.notify_one();
         }
-        Kind::Applied => {
+        Said::Revision(Datagram { kind: Kind::Applied, node, revision, .. }) => {
             counters.heard += 1;
             let newest = heard.entry(node.clone()).or_insert(Heard { node, incarnation, revision });
             newest.revision = newest.revision.max(revision);
             shared.has_heard.notify_one();
+        }
+        Said::Report(Report { sas, .. }) => {
+            counters.reports += 1;
+            if reported.len() < MOST_REPORTED {
+                reported.push(Reported { incarnation, sas });
+            }
+        }
+        Said::Health(HealthDatagram { node, news, .. }) => {
+            if heard_health.len() < health::WAITING {
+                counters.health_heard += 1;
+                heard_health.push(HeardHealth { node, incarnation, news });
+            } else {
+                counters.health_lost += 1;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use penstock_dataplane::ids::TunnelId;
 use penstock_dataplane::probe::ProbeAnswer;
 use penstock_fleet::names::NodeNumber;
-use penstock_fleet::peer::Said;
+use penstock_fleet::peer::HealthNews;
 
 use super::State;
 use crate::health::Answer;
@@ -26,33 +26,28 @@ impl State {
                 None => return,
             },
         };
-        let said = Said::Answer { serial: seen.probe.serial, tunnel: seen.probe.tunnel, via };
-        fleet.acknowledgements.peers().say_health(&member.record.name, said);
+        let news = HealthNews::Answer { serial: seen.probe.serial, tunnel: seen.probe.tunnel, via };
+        fleet.acknowledgements.peers().say_health(&member.record.name, news);
     }
 
     /// Takes what the other nodes said, and tells them what this one finds.
     pub(in crate::runtime) fn exchange_health(&mut self, now: Instant) {
         let Some(fleet) = &self.fleet else { return };
         for heard in fleet.acknowledgements.peers().take_health() {
-            match heard.said {
-                Said::Answer { serial, tunnel, via } => {
+            match heard.news {
+                HealthNews::Answer { serial, tunnel, via } => {
                     let tunnel = TunnelId(tunnel);
                     let own = self.health.tag(tunnel);
                     let via = via.map(|via| if Some(via) == own { tunnel } else { OTHER_TUNNEL });
                     self.health.prober.answer(now, &Answer { tunnel, serial, via, at: now });
                 }
-                Said::States { number, sick, .. } => {
-                    // Whoever was heard lives; but it may have gone since.
-                    let life = fleet.members.live().find(|member| member.record.name == heard.node);
-                    if let Some(member) = life {
-                        let incarnation = member.record.incarnation;
-                        self.health.fleet.hear(now, heard.node, incarnation, number, &sick);
-                    }
+                HealthNews::States { number, total, sick } => {
+                    self.health.fleet.hear(now, heard.node, heard.incarnation, number, total, &sick);
                 }
             }
         }
-        if let Some(said) = self.health.report(now) {
-            fleet.acknowledgements.peers().say_health_to_all(&said);
+        if let Some(news) = self.health.report(now) {
+            fleet.acknowledgements.peers().say_health_to_all(&news);
         }
     }
 }

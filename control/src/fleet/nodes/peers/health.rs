@@ -1,42 +1,41 @@
 //! What nodes tell each other of tunnels' health: answers that came to another node than the one that probed, and what
 //! each finds sick. Bounded both ways: what finds no room is counted and lost, as on any way.
 
-use std::net::SocketAddr;
-
 use penstock_fleet::names::Name;
-use penstock_fleet::peer::{HealthDatagram, Said};
-use tokio::net::UdpSocket;
+use penstock_fleet::peer::{HealthNews, Incarnation};
 
-use super::{Peers, Shared, State};
+use super::{Peers, State};
 
 /// Datagrams that wait to be sent, or to be taken: what a hundred thousand tunnels bring within a turn of control.
-const WAITING: usize = 8192;
+pub(super) const WAITING: usize = 8192;
 
 /// What a node said of tunnels' health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeardHealth {
     /// Which node.
     pub node: Name,
+    /// Which life of it.
+    pub incarnation: Incarnation,
     /// What.
-    pub said: Said,
+    pub news: HealthNews,
 }
 
 impl Peers {
     /// Tells one node, if it lives.
-    pub fn say_health(&self, to: &Name, said: Said) {
+    pub fn say_health(&self, to: &Name, news: HealthNews) {
         let mut state = self.shared.lock();
         if state.peers.contains_key(to) {
-            state.queue_health(to.clone(), said);
+            state.queue_health(to.clone(), news);
             drop(state);
             self.shared.to_say.notify_one();
         }
     }
 
     /// Tells all nodes that live.
-    pub fn say_health_to_all(&self, said: &Said) {
+    pub fn say_health_to_all(&self, news: &HealthNews) {
         let mut state = self.shared.lock();
         let names: Vec<Name> = state.peers.keys().cloned().collect();
-        names.into_iter().for_each(|name| state.queue_health(name, said.clone()));
+        names.into_iter().for_each(|name| state.queue_health(name, news.clone()));
         drop(state);
         self.shared.to_say.notify_one();
     }
@@ -48,48 +47,11 @@ impl Peers {
 }
 
 impl State {
-    fn queue_health(&mut self, to: Name, said: Said) {
+    fn queue_health(&mut self, to: Name, news: HealthNews) {
         if self.say_health.len() < WAITING {
-            self.say_health.push((to, said));
+            self.say_health.push((to, news));
         } else {
             self.counters.health_lost += 1;
         }
-    }
-}
-
-/// Sends what waits.
-pub(super) fn say(socket: &UdpSocket, shared: &Shared, state: &mut State) {
-    let State { keys, store, peers, say_health, counters, .. } = state;
-    for (name, said) in std::mem::take(say_health) {
-        let Some(peer) = peers.get(&name) else { continue };
-        let (node, incarnation, store) = (shared.node.clone(), shared.incarnation, *store);
-        let datagram = HealthDatagram { node, incarnation, store, said }.seal(keys);
-        match socket.try_send_to(&datagram, SocketAddr::new(peer.address, shared.local.port())) {
-            Ok(_) => counters.health_told += 1,
-            Err(_) => counters.unsent += 1,
-        }
-    }
-}
-
-/// Takes a datagram that says it is about health, from an address of a node.
-pub(super) fn hear(state: &mut State, bytes: &[u8], source: SocketAddr) {
-    let State { keys, store, peers, heard_health, counters, .. } = state;
-    let datagram = match HealthDatagram::open(bytes, keys) {
-        Ok(datagram) => datagram,
-        Err(refused) => {
-            *counters.of(refused) += 1;
-            return;
-        }
-    };
-    let HealthDatagram { node, incarnation, said, .. } = datagram;
-    if peers.get(&node).is_none_or(|peer| peer.address != source.ip() || peer.incarnation != incarnation) {
-        counters.other_node += 1;
-    } else if datagram.store != *store {
-        counters.other_store += 1;
-    } else if heard_health.len() < WAITING {
-        counters.health_heard += 1;
-        heard_health.push(HeardHealth { node, said });
-    } else {
-        counters.health_lost += 1;
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use penstock_fleet::peer::{
-    Datagram, HealthDatagram, Kind, MAX_STATES, PeerKeys, Said, Sick, StoreTag, TunnelTag,
+    Datagram, HealthDatagram, HealthNews, Kind, MAX_STATES, PeerKeys, SaUsage, Sick, StoreTag, TunnelTag,
 };
 use penstock_fleet::seal::{FleetKey, TokenKind};
 use tokio::net::UdpSocket;
@@ -111,6 +111,33 @@ async fn who_says_nothing_is_asked() {
     assert!(began.elapsed() >= Duration::from_millis(20), "it was not told");
     assert!(nodes[0].peers().counters().asked >= 1);
     assert_eq!(nodes[1].peers().counters().questions, nodes[0].peers().counters().asked);
+}
+
+#[tokio::test]
+async fn what_went_through_is_reported_to_the_owner_only() {
+    let port = free_port();
+    let nodes = [start(1, port), start(2, port), start(3, port)];
+    for us in 1..=3u16 {
+        let others: Vec<(u16, u8)> = (1..=3).filter(|n| *n != us).map(|n| (n, n as u8)).collect();
+        introduce(&nodes[usize::from(us) - 1], us, &others);
+    }
+    // More than fit into one datagram.
+    let sa = |spi| SaUsage { spi, outbound: spi % 2 == 0, runs_out: false, bytes: u64::MAX, packets: 1 };
+    let sas: Vec<_> = (0..100).map(sa).collect();
+    nodes[1].peers().report(&name("n1"), sas.clone());
+    nodes[1].peers().report(&name("nobody"), sas.clone());
+    let mut heard = Vec::new();
+    let began = Instant::now();
+    while heard.len() < sas.len() && began.elapsed() < LIMIT {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        for reported in nodes[0].peers().take_reported() {
+            assert_eq!(reported.incarnation, Incarnation(2000));
+            heard.extend(reported.sas);
+        }
+    }
+    assert_eq!(heard, sas);
+    assert_eq!((nodes[1].peers().counters().reported, nodes[0].peers().counters().reports), (3, 3));
+    assert!(nodes[2].peers().take_reported().is_empty() && nodes[0].peers().take_reported().is_empty());
 }
 
 #[tokio::test]
@@ -331,9 +358,9 @@ async fn nodes_tell_each_other_of_tunnels_health() {
     let (one, two) = (start(1, port), start(2, port));
     introduce(&one, 1, &[(2, 2)]);
     introduce(&two, 2, &[(1, 1)]);
-    let answer = Said::Answer { serial: u64::MAX, tunnel: 7, via: Some(TunnelTag(9)) };
+    let answer = HealthNews::Answer { serial: u64::MAX, tunnel: 7, via: Some(TunnelTag(9)) };
     let sick = (0..MAX_STATES as u64).map(|number| (TunnelTag(number), Sick::Down)).collect();
-    let states = Said::States { number: 1, total: MAX_STATES as u32, sick };
+    let states = HealthNews::States { number: 1, total: MAX_STATES as u32, sick };
     one.peers().say_health(&name("n2"), answer.clone());
     // Nobody of that name lives.
     one.peers().say_health(&name("n3"), answer.clone());
@@ -343,14 +370,18 @@ async fn nodes_tell_each_other_of_tunnels_health() {
         tokio::time::sleep(Duration::from_millis(5)).await;
         heard.extend(two.peers().take_health());
     }
-    let of_one = |said: &Said| HeardHealth { node: name("n1"), said: said.clone() };
+    let of_one = |news: &HealthNews| HeardHealth {
+        node: name("n1"),
+        incarnation: Incarnation(1000),
+        news: news.clone(),
+    };
     assert_eq!(heard, [of_one(&answer), of_one(&states)]);
     // What was signed with another key, is of another life or of another store, or comes from elsewhere, is not heard.
     let datagram = |node: &str, incarnation| HealthDatagram {
         node: name(node),
         incarnation: Incarnation(incarnation),
         store: STORE,
-        said: answer.clone(),
+        news: answer.clone(),
     };
     let socket = UdpSocket::bind(at(9, port)).await.unwrap();
     socket.send_to(&datagram("n1", 1000).seal(&keys(1)), at(2, port)).await.unwrap();
