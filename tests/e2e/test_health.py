@@ -5,6 +5,7 @@ tunnel device is down.
 """
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -94,7 +95,7 @@ def test_a_router_that_answers_is_healthy_whatever_the_tunnel(lab, probe):
     # Nothing of it went to the kernel, and no answer is a drop.
     assert eventually(lambda: account(lab.gateway).unexplained == 0)
     assert sum(row["punted"] for row in lab.gateway.show("cores")["rows"]) - punted < 200
-    assert sum(row["probe_answers"] for row in lab.gateway.show("cores")["rows"]) >= len(rows)
+    assert seen_at(lab) >= len(rows)
 
 
 @pytest.mark.parametrize("tunnel", (FIRST, THIRD, ESP), ids=by_name)
@@ -129,7 +130,7 @@ def test_one_lost_probe_is_nothing_and_the_second_degrades(lab, probe):
     lose_one(lab, FIRST)
     becomes(lab, FIRST, "degraded", 2)
     found = health(lab, FIRST)
-    assert found["reason"] == f"2 of {found['ended_5m']} probes of the last 5 minutes were not answered" or found["lost_5m"] > 2
+    assert re.fullmatch(r"[2-4] of \d+ probes of the last 5 minutes were not answered", found["reason"])
     assert found["penalty"] == DEGRADED
     assert "degraded" in lab.gateway.ask("show", "tunnels").stdout
 
@@ -197,6 +198,12 @@ def behind(lab, config):
     lab.server.sh(f"ip address del {TARGET}/24 dev eth0")
 
 
+def ways(lab):
+    """The tenant's ways to PREFIX, best first."""
+    rows = lab.gateway.show("routes")["rows"]
+    return next(row["hops"] for row in rows if (row["tenant"], row["prefix"]) == ("acme", PREFIX))
+
+
 class SlowCopy:
     """A TCP connection from the client to TARGET that carries a numbered line every 10 ms; both ends are ours."""
 
@@ -260,9 +267,8 @@ def test_a_tcp_connection_moves_to_the_second_tunnel_and_lives(lab, behind, prob
             assert took <= 1 + 2 * TIMEOUT_S + SLACK_S, took
             so_far = len(copy.received)
             assert eventually(lambda: len(copy.received) > so_far + 2000, 8), "the connection goes on"
-            assert row_of(lab.gateway, SECOND.name)["encap"]["packets"] > before + 20
-            hops = next(row for row in lab.gateway.show("routes")["rows"] if row["prefix"] == PREFIX)["hops"]
-            assert [(hop["via"], hop["penalty"], hop["active"]) for hop in hops] == [
+            assert eventually(lambda: row_of(lab.gateway, SECOND.name)["encap"]["packets"] > before + 20, 5)
+            assert [(hop["via"], hop["penalty"], hop["active"]) for hop in ways(lab)] == [
                 (SECOND.name, 0, True), (first.name, DOWN, False)]
         finally:
             router.restore(first)
@@ -299,26 +305,41 @@ def test_all_down_is_as_if_none_was(lab, behind, probe):
     with nothing_passes(lab):
         for tunnel in (FIRST, SECOND):
             becomes(lab, tunnel, "down", 8)
-        hops = next(row for row in lab.gateway.show("routes")["rows"] if row["prefix"] == PREFIX)["hops"]
-        assert [(hop["via"], hop["active"]) for hop in hops] == [(FIRST.name, True), (SECOND.name, False)]
+        assert [(hop["via"], hop["active"]) for hop in ways(lab)] == [(FIRST.name, True), (SECOND.name, False)]
+
+
+def seen_at(lab):
+    """Answers to probes that workers have seen."""
+    return sum(row["probe_answers"] for row in lab.gateway.show("cores")["rows"])
+
+
+def pings_answered(router):
+    """Echo replies that a router's kernel has sent."""
+    names, values = (line.split() for line in router.sh("grep ^Icmp: /proc/net/snmp").stdout.splitlines())
+    return int(dict(zip(names, values, strict=True))["OutEchoReps"])
 
 
 def test_probes_go_on_under_full_load(lab, probe):
-    """More packets for the tunnel than the worker can take: its ring overflows, and no probe is late or lost."""
+    """More packets for the tunnel than there is time for. The router's kernel loses many of them, and probes too: those are
+    lost indeed. But all leave in time, and none that it answers is lost on the gateway."""
+    router = lab.routers["router"]
     probe(**{FIRST.name: {"rate": "high"}})
     becomes(lab, FIRST, "healthy", 5)
-    before = health(lab, FIRST)
+    before, answered, seen = health(lab, FIRST), pings_answered(router), seen_at(lab)
     streams = [Stream(lab.client, lab.server, FIRST.server(4), 20_000, 64, 6100 + number) for number in range(4)]
     with contextlib.ExitStack() as stack:
         for stream in streams:
             stack.enter_context(stream)
         time.sleep(6)
-        after = health(lab, FIRST)
+        sent = health(lab, FIRST)["sent"] - before["sent"]
     assert sum(stream.sent for stream in streams) > 30_000
-    assert after["sent"] - before["sent"] >= 50, "ten a second"
-    assert after["state"] == "healthy", after
-    lost = after["lost_5m"] - before["lost_5m"]
-    assert lost <= 1, f"{lost} of {after['sent'] - before['sent']}; {drops(lab.gateway)}"
+    assert sent >= 50, f"{sent} in six seconds, of ten a second"
+    assert pings_answered(router) - answered > 20
+
+    def missing():
+        return pings_answered(router) - answered - (seen_at(lab) - seen)
+
+    assert eventually(lambda: missing() <= 0, 5), (missing(), health(lab, FIRST), drops(lab.gateway))
 
 
 def test_keepalives_without_probes_move_routes_too(lab, behind, config):
@@ -329,8 +350,7 @@ def test_keepalives_without_probes_move_routes_too(lab, behind, config):
     lab.gateway.reload(config)
 
     def active():
-        row = next(row for row in lab.gateway.show("routes")["rows"] if row["prefix"] == PREFIX)
-        return [hop["via"] for hop in row["hops"] if hop["active"]]
+        return [hop["via"] for hop in ways(lab) if hop["active"]]
 
     assert eventually(lambda: (row_of(lab.gateway, FIRST.name)["keepalive"] or {}).get("state") == "up", 5)
     assert active() == [FIRST.name]

@@ -17,6 +17,9 @@ use crate::config::HealthDirection;
 /// First probes of new tunnels are spread over so long at most.
 const SPREAD: Duration = Duration::from_secs(1);
 
+/// An answer to a lost probe is counted as one that came too late for so long.
+const LATE: Duration = Duration::from_secs(2);
+
 /// How a tunnel is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -125,11 +128,12 @@ struct Watch {
     round_trip: Option<Duration>,
 }
 
-/// A probe under way.
+/// A probe under way, or lost a short time ago.
 struct Pending {
     tunnel: TunnelId,
     sent: Instant,
     is_retry: bool,
+    is_lost: bool,
 }
 
 /// All probes.
@@ -141,6 +145,8 @@ pub struct Prober {
     pending: HashMap<u64, Pending>,
     /// When probes are lost, in the order they were sent in, which is the same.
     deadlines: VecDeque<(Instant, u64)>,
+    /// When lost ones are forgotten, in that order, too.
+    late: VecDeque<(Instant, u64)>,
     /// Tunnels whose probes have ended since they were judged last.
     touched: BTreeSet<TunnelId>,
     next_serial: u64,
@@ -155,6 +161,7 @@ impl Prober {
             retries: VecDeque::new(),
             pending: HashMap::new(),
             deadlines: VecDeque::new(),
+            late: VecDeque::new(),
             touched: BTreeSet::new(),
             next_serial: first_serial,
         }
@@ -199,17 +206,21 @@ impl Prober {
 
     /// A worker saw an answer.
     pub fn answer(&mut self, now: Instant, answer: &Answer) {
-        // What was answered already, was lost, or is not of this life.
+        // What was answered already, was lost long ago, or is not of this life.
         let Some(pending) = self.pending.get(&answer.serial) else { return };
-        let (tunnel, round_trip) = (pending.tunnel, answer.at.saturating_duration_since(pending.sent));
+        let (tunnel, is_lost) = (pending.tunnel, pending.is_lost);
+        let round_trip = answer.at.saturating_duration_since(pending.sent);
         let Some(watch) = self.watches.get_mut(&tunnel).filter(|_| tunnel == answer.tunnel) else { return };
         let by = match watch.settings.direction {
             HealthDirection::Bidirectional => Some(tunnel),
             HealthDirection::Unidirectional => None,
         };
-        if answer.via != by || round_trip > TIMEOUT {
+        if answer.via != by || round_trip > TIMEOUT || is_lost {
             // It counts as lost when its time is over.
             watch.astray += 1;
+            if is_lost {
+                self.pending.remove(&answer.serial);
+            }
             return;
         }
         self.pending.remove(&answer.serial);
@@ -243,13 +254,22 @@ impl Prober {
             && deadline <= now
         {
             self.deadlines.pop_front();
-            let Some(Pending { tunnel, is_retry, .. }) = self.pending.remove(&serial) else { continue };
+            let Some(pending) = self.pending.get_mut(&serial) else { continue };
+            pending.is_lost = true;
+            self.late.push_back((now + LATE, serial));
+            let (tunnel, is_retry) = (pending.tunnel, pending.is_retry);
             let Some(watch) = self.watches.get_mut(&tunnel) else { continue };
             watch.judge.sample(now, false);
             self.touched.insert(tunnel);
             if !is_retry {
                 self.retries.extend((0..RETRIES).map(|_| tunnel));
             }
+        }
+        while let Some((forget, serial)) = self.late.front().copied()
+            && forget <= now
+        {
+            self.late.pop_front();
+            self.pending.remove(&serial);
         }
     }
 
@@ -293,7 +313,7 @@ impl Prober {
         }
         self.next_serial = self.next_serial.wrapping_add(1);
         watch.sent += 1;
-        self.pending.insert(serial, Pending { tunnel, sent: now, is_retry });
+        self.pending.insert(serial, Pending { tunnel, sent: now, is_retry, is_lost: false });
         self.deadlines.push_back((now + TIMEOUT, serial));
         Sent::Yes
     }
@@ -329,6 +349,6 @@ impl Prober {
     /// Probes under way.
     #[cfg(test)]
     pub(super) fn under_way(&self) -> usize {
-        self.pending.len()
+        self.pending.values().filter(|pending| !pending.is_lost).count()
     }
 }

@@ -24,7 +24,7 @@ fn ways(priorities: &[u32]) -> String {
 
 fn set(lab: &mut Lab, tunnel: &str, penalty: u32) -> bool {
     let changed = lab.compiler.set_penalty(&name("acme"), &name(tunnel), penalty);
-    assert_eq!(lab.settle().changed, changed, "a table is made again exactly when something differs");
+    assert!(!lab.settle().changed || changed, "a table is made again only when something differs");
     changed
 }
 

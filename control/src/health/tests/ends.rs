@@ -71,7 +71,7 @@ fn what_cannot_be_probed_is_said_with_a_way_out() {
         ("endpoint: gw, remote: 192.0.2.77, health: {rat: low}".into(), "unknown key"),
     ] {
         let found = of(&tunnel).unwrap_err();
-        assert!(found.contains(problem) && found.starts_with("line 4"), "{tunnel}: {found}");
+        assert!(found.contains(problem) && found.contains(":4:"), "{tunnel}: {found}");
     }
 }
 
