@@ -6,8 +6,9 @@
 //! even looked at.
 //!
 //! Changes are taken by [`Compiler::configure`], [`Compiler::kernel`], [`Compiler::set_fleet`],
-//! [`Compiler::set_penalty`] and [`Compiler::learn_path_mtu`]; [`Compiler::compile`] then makes what is affected, and the caller publishes [`Compiler::tables`] and reports the
-//! generation back. Nothing here blocks, waits or talks to anybody.
+//! [`Compiler::set_penalty`] and [`Compiler::learn_path_mtu`]; [`Compiler::compile`] then makes what is affected, and
+//! the caller publishes [`Compiler::tables`] and reports the generation back. Nothing here blocks, waits or talks to
+//! anybody.
 
 mod configure;
 mod error;

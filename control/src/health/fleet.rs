@@ -1,8 +1,9 @@
 //! What all nodes of a fleet together say of a tunnel.
 //!
-//! Each node that probes tells the others now and then which tunnels it finds sick. Those that it does not name it finds
-//! well, unless it has left some out: then it says nothing of them. A node that has not been heard of for [`FLEET_REPORT_AGE`] has no say. Of the nodes that have, this one
-//! included, more than half decide: down, if so many find it down; degraded, if so many find it degraded or down.
+//! Each node that probes tells the others now and then which tunnels it finds sick. Those that it does not name it
+//! finds well, unless it has left some out: then it says nothing of them. A node that has not been heard of for
+//! [`FLEET_REPORT_AGE`] has no say. Of the nodes that have, this one included, more than half decide: down, if so many
+//! find it down; degraded, if so many find it degraded or down.
 //!
 //! This is for people and alarms. Routes follow what their own node sees: it is its packets that would be lost.
 

@@ -1,5 +1,5 @@
-//! Datagrams from node to node about tunnels' health: an answer to a probe of another node ([`HealthNews::Answer`]), and which
-//! tunnels a node finds sick ([`HealthNews::States`]).
+//! Datagrams from node to node about tunnels' health: an answer to a probe of another node ([`HealthNews::Answer`]),
+//! and which tunnels a node finds sick ([`HealthNews::States`]).
 //!
 //! The head is that of a [`Datagram`](super::Datagram); then:
 //!
