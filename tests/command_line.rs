@@ -54,6 +54,7 @@ fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
         clamped_syns: 3,
         keepalives_answered: 0,
         keepalive: None,
+        health: None,
     }
 }
 
@@ -180,6 +181,7 @@ impl Gateway for Fake {
                 kind: HopKind::Tunnel,
                 via: "dc1".into(),
                 priority: 100,
+                penalty: 0,
                 weight: 1,
                 active: true,
                 reason: None,

@@ -9,6 +9,7 @@ pub mod compile;
 pub mod config;
 pub mod doctor;
 pub mod fleet;
+pub mod health;
 pub mod ike;
 pub mod kernel;
 pub mod leases;

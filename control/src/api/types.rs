@@ -28,7 +28,9 @@ pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, Ru
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};
 pub use sa::{SaBudget, SaCore, SaDirection, SaLeft, SaNumbering, SaRow, SaState};
 pub use status::{LastReload, Status, UpCount};
-pub use tunnel::{Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState};
+pub use tunnel::{
+    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState,
+};
 
 use serde::{Deserialize, Serialize};
 

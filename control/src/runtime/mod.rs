@@ -9,6 +9,7 @@ mod charon;
 mod clock;
 mod error;
 mod fleet;
+mod health;
 mod install;
 mod keepalive;
 mod link;
@@ -41,6 +42,7 @@ use crate::kernel::pump::{self, Pump};
 use crate::local_socket::LocalSocket;
 use crate::static_sas::{self, StaticSas};
 use clock::Now;
+use health::HealthProbes;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
 use negotiate::Served;
@@ -50,7 +52,7 @@ use state::{Files, State};
 use view::{Call, View};
 use workers::DataPlane;
 
-/// How often workers' notices are taken and their retired tables freed.
+/// How often workers' notices are taken, their retired tables freed, and health probes sent.
 const NOTICES: Duration = Duration::from_millis(20);
 /// How often links, workers and keepalives are looked at.
 const CHECKS: Duration = Duration::from_secs(1);
@@ -139,7 +141,8 @@ async fn control(
     let pump = Pump::start(Box::new(link), Some(core))
         .map_err(|source| RuntimeError::System { action: "start the twins' pump", source })?;
     let file = files.config.display().to_string();
-    let mut state = State::new(config, yaml, files, sas, dataplane, keepalives);
+    let health = HealthProbes::new(config.node.number)?;
+    let mut state = State::new(config, yaml, files, sas, dataplane, keepalives, health);
     // Associations of before are there when the first tables are.
     state.open_negotiated()?;
     let workers = state.dataplane.workers.len();
@@ -395,6 +398,7 @@ impl Running {
         let changed = {
             let mut state = self.lock();
             let changed = state.turn_associations();
+            let changed = state.turn_health() || changed;
             state.take_events() || changed || state.wanted.is_some()
         };
         if changed {
@@ -412,6 +416,9 @@ impl Running {
     fn check(&mut self) -> Result<(), RuntimeError> {
         self.check_links();
         self.send_keepalives();
+        if self.lock().follow_keepalives() {
+            self.publish();
+        }
         self.turn_senders();
         self.lock().stop_old_keys(Now::read());
         self.lock().check_negotiated();

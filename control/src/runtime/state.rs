@@ -11,6 +11,7 @@ use penstock_dataplane::stats::{Counter, TunnelCounters};
 
 use super::associations::Associations;
 use super::fleet::FleetState;
+use super::health::HealthProbes;
 use super::keepalive::Keepalives;
 use super::negotiated::{Gear, Negotiated};
 use super::workers::DataPlane;
@@ -66,6 +67,7 @@ pub(super) struct State {
     pub(super) compiler: Compiler,
     pub(super) dataplane: DataPlane,
     pub(super) keepalives: Keepalives,
+    pub(super) health: HealthProbes,
     /// Whether each port's link is up.
     pub(super) links: Vec<Option<dpdk::Link>>,
     /// What the pump has moved, as of the last look.
@@ -105,6 +107,7 @@ impl State {
         static_sas: StaticSas,
         dataplane: DataPlane,
         keepalives: Keepalives,
+        health: HealthProbes,
     ) -> Self {
         let macs = dataplane.ports.iter().map(|port| port.mac).collect();
         let links = dataplane.ports.iter().map(|_| None).collect();
@@ -115,6 +118,7 @@ impl State {
             compiler: Compiler::new(config, macs),
             dataplane,
             keepalives,
+            health,
             links,
             pump: PumpStats::default(),
             files,
@@ -134,6 +138,7 @@ impl State {
             baselines: HashMap::new(),
         };
         state.note_tunnels();
+        state.probe_tunnels();
         state
     }
 

@@ -18,6 +18,7 @@ use penstock_dataplane::handoff::{self, Peers};
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::{Event, Parts};
+use penstock_dataplane::probe::{ProbeAnswers, ProbeEnd, ProbeSender, probe_answers, probe_queue};
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{InjectReceiver, PuntSender, inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
@@ -62,6 +63,8 @@ pub(super) struct RunningWorker {
     pub(super) queues: Vec<PortQueue>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) pool: Mempool,
+    /// Its health probes go here.
+    pub(super) probes: ProbeSender<Mbuf, Mempool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,6 +77,8 @@ pub(super) struct DataPlane {
     /// What encrypts.
     pub(super) backends: Backends,
     pub(super) events: Arc<ArrayQueue<Event>>,
+    /// Answers to health probes.
+    pub(super) probe_answers: ProbeAnswers,
     pub(super) interfaces: SharedInterfaces,
     pub(super) dpdk_version: String,
     stop: Arc<AtomicBool>,
@@ -123,6 +128,7 @@ impl DataPlane {
         let (punt, punts) = punt_queue::<Mbuf>();
         let ike = IkeGate::new();
         let events = Arc::new(ArrayQueue::new(EVENTS));
+        let probe_answers = probe_answers();
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         let mut injectors = Vec::new();
@@ -133,6 +139,7 @@ impl DataPlane {
             let pool = pools.of_node(numa.map(u32::from));
             let (injector, injected) = inject_queue(pool.clone());
             injectors.push(injector);
+            let (probes, probe_end) = probe_queue(pool.clone(), &probe_answers);
             let queues = placed.get(core).cloned().unwrap_or_default();
             let mut polled = Vec::new();
             for queue in &queues {
@@ -148,10 +155,18 @@ impl DataPlane {
                 tunnels: MAX_TUNNELS,
             };
             let spread = config.cores.spread == Spread::Auto;
-            let parts = parts(&pool, tx, punt.clone(), &ike, &events, &stats, esp, peers, spread)?;
-            let thread =
-                spawn(*core, parts, polled, injected, subscriber, config.cores.idle_policy(*core), &stop)?;
-            workers.push(RunningWorker { core: *core, numa, queues, stats, pool, thread: Some(thread) });
+            let parts = parts(&pool, tx, punt.clone(), probe_end, &ike, &events, &stats, esp, peers, spread)?;
+            let idle = config.cores.idle_policy(*core);
+            let thread = spawn(*core, parts, polled, injected, subscriber, idle, &stop)?;
+            workers.push(RunningWorker {
+                core: *core,
+                numa,
+                queues,
+                stats,
+                pool,
+                probes,
+                thread: Some(thread),
+            });
         }
         let interfaces = SharedInterfaces::default();
         let link = WorkersLink { punts, injectors, interfaces: interfaces.clone() };
@@ -164,6 +179,7 @@ impl DataPlane {
                 feed,
                 backends,
                 events,
+                probe_answers,
                 interfaces,
                 dpdk_version,
                 stop,
@@ -345,6 +361,7 @@ fn parts(
     pool: &Mempool,
     tx: Vec<Option<dpdk::TxQueue>>,
     punt: PuntSender<Mbuf>,
+    probes: ProbeEnd<Mbuf>,
     ike: &IkeGate,
     events: &Arc<ArrayQueue<Event>>,
     stats: &Arc<WorkerStats>,
@@ -363,6 +380,7 @@ fn parts(
         fragmentation: fragmentation(REASSEMBLIES)?,
         strangers: fragmentation(REASSEMBLIES_OF_STRANGERS)?,
         punt,
+        probes,
         ike: ike.clone(),
         events: Arc::clone(events),
         stats: Arc::clone(stats),

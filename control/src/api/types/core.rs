@@ -43,12 +43,15 @@ pub struct CoreRow {
     pub idle_share: Option<f64>,
     /// Longest loop since the start, microseconds. A stall shows here.
     pub max_loop_us: Option<f64>,
-    /// Packets made here: ICMP errors, and pieces of fragmented packets beyond the first.
+    /// Packets made here: ICMP errors, health probes, and pieces of fragmented packets beyond the first.
     #[serde(default)]
     pub generated: u64,
     /// Fragments that became part of another packet, or wait for the rest of theirs.
     #[serde(default)]
     pub merged: u64,
+    /// Answers to health probes.
+    #[serde(default)]
+    pub probe_answers: u64,
     /// ICMP errors sent.
     #[serde(default)]
     pub icmp_sent: u64,

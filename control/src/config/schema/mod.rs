@@ -12,11 +12,13 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 mod fleet;
+mod health;
 mod ike;
 mod ports;
 mod tenants;
 
 pub use fleet::*;
+pub use health::*;
 pub use ike::*;
 pub use ports::*;
 pub use tenants::*;

@@ -5,6 +5,7 @@
 //! and [`senders`] takes sender IDs. All else is a moment's work under the one lock.
 
 mod applied;
+mod health;
 mod membership;
 mod objects;
 mod rescue;

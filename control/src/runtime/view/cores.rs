@@ -62,6 +62,7 @@ fn counted(stats: &WorkerStats) -> CoreRow {
         cycles_per_packet: (handled > 0).then(|| stats.busy_cycles.get() as f64 / handled as f64),
         generated: stats.generated.get(),
         merged: stats.merged.get(),
+        probe_answers: stats.probe_answers.get(),
         icmp_sent: stats.icmp_sent.get(),
         icmp_suppressed: stats.icmp_suppressed.get(),
         ..CoreRow::default()
