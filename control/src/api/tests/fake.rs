@@ -56,6 +56,7 @@ pub(crate) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow 
         clamped_syns: 3,
         keepalives_answered: 0,
         keepalive: None,
+        health: None,
     }
 }
 
@@ -173,6 +174,7 @@ fn route(tenant: &str, prefix: &str) -> RouteRow {
             kind: HopKind::Tunnel,
             via: "dc1".into(),
             priority: 100,
+            penalty: 0,
             weight: 1,
             active: true,
             reason: None,
