@@ -128,7 +128,7 @@ fn note(tunnel: &TunnelRow) -> String {
     .join("; ")
 }
 
-fn health_state(state: HealthState) -> &'static str {
+pub(crate) fn health_state(state: HealthState) -> &'static str {
     match state {
         HealthState::Unknown => "unknown",
         HealthState::Healthy => "healthy",

@@ -69,17 +69,9 @@ fn summary(model: &Model) -> Vec<Line<'static>> {
             if model.paused { Span::from("  PAUSED").yellow().bold() } else { Span::default() },
         ]),
         Line::from(vec![
-            Span::from(format!(
-                "{} packets/s  {} received",
-                whole(totals.rx_packets.now()),
-                bits(&totals.rx_bytes)
-            )),
-            Span::from(format!(
-                "   {} packets/s  {} sent",
-                whole(totals.tx_packets.now()),
-                bits(&totals.tx_bytes)
-            )),
-            Span::from("   dropped "),
+            Span::from(format!("RX {} pps {}", whole(totals.rx_packets.now()), bits(&totals.rx_bytes))),
+            Span::from(format!("  TX {} pps {}", whole(totals.tx_packets.now()), bits(&totals.tx_bytes))),
+            Span::from("  dropped "),
             Span::styled(format!("{}/s", whole(totals.dropped.now())), good(totals.dropped.now() < 0.5)),
             Span::from(" lost "),
             Span::styled(format!("{}/s", whole(totals.lost.now())), good(totals.lost.now() < 0.5)),
@@ -92,7 +84,7 @@ fn chart(frame: &mut Frame<'_>, area: Rect, title: &'static str, rate: &Rate, co
     let width = usize::from(bars.width).min(REMEMBERED);
     let trend = rate.trend(width);
     let most = trend.iter().copied().fold(0.0, f64::max);
-    let title = format!("{title}, packets/s, at most {}", whole(most));
+    let title = format!("{title}, pps, most {}", whole(most));
     frame.render_widget(Paragraph::new(title).dim(), label);
     let values: Vec<u64> = trend.into_iter().map(|value| value as u64).collect();
     frame.render_widget(Sparkline::default().data(values).style(color), bars);
@@ -132,9 +124,9 @@ fn key_line(model: &Model) -> Paragraph<'static> {
     } else if model.opened().is_some() {
         "Esc back   1-4 page   p pause   q quit"
     } else if model.view == View::Tunnels {
-        "1-4 page  arrows select  Enter open  s sort  r reverse  / filter  p pause  q quit"
+        "1-4 page  ↑↓ select  Enter open  s sort  r reverse  / filter  p pause  q quit"
     } else {
-        "1-4 page   arrows select   / filter   p pause   q quit"
+        "1-4 page   ↑↓ select   / filter   p pause   q quit"
     };
     Paragraph::new(keys).dim()
 }

@@ -90,13 +90,13 @@ fn an_open_tunnel() {
 
 #[test]
 fn the_picture_of_the_documents() {
-    same("docs/images/top.svg", &picture::svg(&drawn(&after(90), 80, 24)));
+    same("docs/pictures/top.svg", &picture::svg(&drawn(&after(90), 80, 24)));
 }
 
 #[test]
 fn before_the_second_look_there_are_no_rates() {
     let screen = text(&drawn(&after(0), 80, 24));
-    assert!(screen.contains("0 packets/s  0bit/s received"), "{screen}");
+    assert!(screen.contains("RX 0 pps 0bit/s"), "{screen}");
 }
 
 fn names(model: &Model) -> Vec<&str> {

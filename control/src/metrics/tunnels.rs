@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::table::{Metric, Row, Value, counter, gauge, info, some};
-use crate::api::{TunnelRow, TunnelState};
+use crate::api::{HealthState, TunnelRow, TunnelState};
 
 impl Row for TunnelRow {
     const LABELS: &'static [&'static str] = &["tenant", "tunnel"];
@@ -17,7 +17,7 @@ impl Row for TunnelRow {
 pub(super) const TUNNELS: &[Metric<TunnelRow>] = &[
     gauge(
         "tunnel_up",
-        "1 while packets can leave through the tunnel: next hop known, keepalives answered, associations there",
+        "1 while packets can leave through the tunnel: next hop known, keepalives and probes answered, associations there",
         |t| some(t.state == TunnelState::Up),
     ),
     gauge(
@@ -59,6 +59,24 @@ pub(super) const TUNNELS: &[Metric<TunnelRow>] = &[
     }),
     counter("tunnel_keepalives_answered", "GRE keepalives of the peer that were answered", |t| {
         (t.kind == "gre").then_some(Value::Whole(t.keepalives_answered))
+    }),
+    gauge(
+        "tunnel_degraded",
+        "1 while health probes find that the tunnel loses packets, and its routes come after others",
+        |t| t.health.as_ref().map(|health| Value::from(health.state == HealthState::Degraded)),
+    ),
+    counter("tunnel_probes_sent", "Health probes sent, where they are configured", |t| {
+        t.health.as_ref().map(|health| Value::Whole(health.sent))
+    }),
+    counter("tunnel_probes_answered", "Health probes answered in time and by the right way", |t| {
+        t.health.as_ref().map(|health| Value::Whole(health.answered))
+    }),
+    counter("tunnel_probes_astray", "Health probes answered late or by another way", |t| {
+        t.health.as_ref().map(|health| Value::Whole(health.astray))
+    }),
+    gauge("tunnel_probe_round_trip_seconds", "How long the last answer to a health probe took", |t| {
+        let health = t.health.as_ref()?;
+        health.round_trip_us.map(|micros| Value::Real(micros as f64 / 1e6))
     }),
 ];
 

@@ -58,7 +58,7 @@ pub(super) const WORKERS: &[Metric<WorkerRow>] = &[
     }),
     counter(
         "worker_generated_packets",
-        "Packets made here: ICMP errors and pieces of fragmented packets",
+        "Packets made here: ICMP errors, health probes and pieces of fragmented packets",
         |w| some(w.core.generated),
     ),
     counter(

@@ -9,7 +9,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use penstock_control::api::{KeepaliveState, SaDirection, SaRow, SaState, TunnelRow};
 
 use super::{bits, chart, whole};
-use crate::show::tunnels::state;
+use crate::show::tunnels::{health_state, state};
 use crate::terminal::{block, count, duration, maybe};
 use crate::top::model::{Model, name, of_tunnel};
 
@@ -51,7 +51,7 @@ fn facts(tunnel: &TunnelRow, model: &Model) -> Vec<Line<'static>> {
     ];
     if let Some(rates) = model.tunnels.of(&name(tunnel)) {
         let way = |packets: usize, bytes: usize| {
-            format!("{} packets/s, {}", whole(rates[packets].now()), bits(&rates[bytes]))
+            format!("{} pps, {}", whole(rates[packets].now()), bits(&rates[bytes]))
         };
         lines.push((
             "encap",
@@ -81,6 +81,12 @@ fn facts(tunnel: &TunnelRow, model: &Model) -> Vec<Line<'static>> {
             keepalive.last_received_s.map_or("never".to_owned(), |ago| format!("{} ago", duration(ago)));
         lines.push(("keepalives", format!("{standing}, last {last}")));
     }
+    if let Some(health) = &tunnel.health {
+        lines.push((
+            "health",
+            format!("{}, since {}: {}", health_state(health.state), duration(health.since_s), health.reason),
+        ));
+    }
     block(&lines).lines().map(|line| Line::from(line.to_owned())).collect()
 }
 
@@ -105,7 +111,7 @@ fn association(sa: &SaRow) -> String {
         words.push_str(&format!(", ends in {}", duration(end)));
     }
     if let Some(left) = sa.sequence_left {
-        words.push_str(&format!(", {} numbers left", count(left)));
+        words.push_str(&format!(", {} left", count(left)));
     }
     words
 }

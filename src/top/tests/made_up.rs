@@ -22,7 +22,7 @@ fn tunnel(tenant: &str, name: &str, state: TunnelState, rates: (u64, u64), drops
     let row = json!({
         "tenant": tenant,
         "name": name,
-        "kind": if name == "berlin" { "ipsec" } else { "gre" },
+        "type": if name == "berlin" { "ipsec" } else { "gre" },
         "endpoint": "anycast4",
         "local": "203.0.113.1",
         "remote": "192.0.2.77",

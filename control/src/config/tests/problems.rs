@@ -65,7 +65,7 @@ fn metrics_listen_on_an_address_with_a_port() {
             "ports:",
             &format!("metrics: {{listen: \"{text}\"}}\nports:"),
             &format!(
-                "2:20: metrics.listen: {found} is not an address with a port; write an address of this host and a port, \
+                "2:19: metrics.listen: {found} is not an address with a port; write an address of this host and a port, \
                  such as 127.0.0.1:9477 or \"[::1]:9477\""
             ),
         );
