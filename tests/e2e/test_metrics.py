@@ -82,7 +82,8 @@ def test_the_dashboard_and_the_rules_use_what_a_scrape_has(lab):
     # Without a fleet and IKE everything else has samples.
     there = {name for name, _ in samples(text)}
     silent = {name for name in used_metrics() - there if not name.startswith(("penstock_fleet_", "penstock_ike_"))}
-    assert silent <= {"penstock_tunnel_sa_remaining_seconds"}, "only negotiated associations have a lifetime"
+    assert silent <= {"penstock_tunnel_sa_remaining_seconds", "penstock_tunnel_degraded"}, \
+        "only negotiated associations have a lifetime, and only tunnels with probes a health"
 
 
 def test_every_configured_tunnel_is_there_whatever_its_state(lab, config):
