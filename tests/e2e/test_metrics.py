@@ -2,8 +2,11 @@
 
 import copy
 import json
+import os
 import re
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,6 +21,7 @@ from lab.prometheus import (
     RULES,
     Prometheus,
     dashboard_queries,
+    draw_dashboard,
     promtool,
     samples,
     scrape,
@@ -175,8 +179,9 @@ def test_the_dashboard_s_queries_are_answered(lab, prometheus):
     """Each is right, and has an answer where there is something to tell: no fleet, no IKE and no trouble here."""
     with Stream(lab.client, lab.server, TUNNELS[1].server(4), per_second=200):
         time.sleep(3)
-        queries = dashboard_queries()
-        answers = {title: [prometheus.ask("query", query=asked) for asked in all_of] for title, all_of in queries.items()}
+        answers = {}
+        for panel, all_of in dashboard_queries():
+            answers.setdefault(panel["title"], []).extend(prometheus.ask("query", query=asked) for asked in all_of)
     wrong = [(title, answer) for title, all_of in answers.items() for answer in all_of if answer["status"] != "success"]
     assert not wrong
     empty = {title for title, all_of in answers.items() if not any(answer["data"]["result"] for answer in all_of)}
@@ -186,6 +191,24 @@ def test_the_dashboard_s_queries_are_answered(lab, prometheus):
     panels = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in panels)
+
+
+def test_a_picture_of_the_dashboard(lab, prometheus):
+    """Every graph has an answer for its time. With PICTURES=docs/pictures it is drawn, too, which takes npm and minutes."""
+    pictures = os.environ.get("PICTURES")
+    seconds = 180 if pictures else 5
+    with ExitStack() as streams:
+        for tunnel, rate in ((TUNNELS[1], 800), (TUNNELS[0], 500), (ESP_TUNNELS[0], 300)):
+            streams.enter_context(Stream(lab.client, lab.server, tunnel.server(4), per_second=rate))
+        time.sleep(seconds)
+    now = time.time()
+    for panel, all_of in dashboard_queries():
+        if panel["type"] != "table":
+            for asked in all_of:
+                answer = prometheus.ask("query_range", query=asked, start=now - seconds, end=now, step=1)
+                assert answer["status"] == "success", (panel["title"], answer)
+    if pictures:
+        draw_dashboard(prometheus, seconds, Path(pictures).resolve() / "dashboard.png")
 
 
 def test_an_address_that_is_not_ours_is_refused_and_nothing_changes(lab, config):
