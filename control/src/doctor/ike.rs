@@ -7,10 +7,13 @@ use crate::config::ValidConfig;
 use crate::ike::charon::PLUGIN;
 use crate::ike::connections::Credentials;
 
+const CHARON: &str = "charon-systemd";
 const INSTALL: &str = "apt-get install charon-systemd strongswan-swanctl libstrongswan-standard-plugins";
 const DEFAULT: &str = "/usr/sbin/charon-systemd";
 /// What stands in the plugin's file in front of the version it was built for.
 const STAMP: &[u8] = b"penstock-charon-plugin version=";
+/// What starts a charon of the host's own when it boots: Debian's unit has these names.
+const SERVICES: [&str; 2] = ["strongswan", "strongswan-starter"];
 
 pub(super) fn examine(host: &Host, config: Option<&ValidConfig>) -> Vec<Finding> {
     const CHECK: &str = "strongswan";
@@ -30,15 +33,18 @@ pub(super) fn examine(host: &Host, config: Option<&ValidConfig>) -> Vec<Finding>
         None => findings.push(external(host, config)),
     }
     findings.push(plugin(host));
+    if config.ike.managed().is_some() {
+        findings.extend(service(host));
+    }
     findings.extend(files(config));
     findings
 }
 
-/// Upstream's version of Debian's package, such as 5.9.8.
-fn installed(host: &Host) -> Option<String> {
+/// Upstream's version of one of Debian's packages, such as 5.9.8.
+fn installed(host: &Host, name: &str) -> Option<String> {
     let status = host.read("/var/lib/dpkg/status")?;
-    let package =
-        status.split("\n\n").find(|package| package.lines().any(|line| line == "Package: charon-systemd"))?;
+    let is_it = |line: &str| line.strip_prefix("Package: ") == Some(name);
+    let package = status.split("\n\n").find(|package| package.lines().any(is_it))?;
     let is_there = package.lines().any(|line| line.starts_with("Status:") && line.ends_with(" installed"));
     let version = package.lines().find_map(|line| line.strip_prefix("Version: ")).filter(|_| is_there)?;
     let without_epoch = version.split_once(':').map_or(version, |(_, rest)| rest);
@@ -50,7 +56,7 @@ fn program(host: &Host, charon: &Path) -> Finding {
     if !host.exists(charon) {
         return Finding::bad(CHECK, format!("{} is not there", charon.display()), INSTALL);
     }
-    match installed(host) {
+    match installed(host, CHARON) {
         Some(version) => Finding::ok(CHECK, format!("{} of strongSwan {version}", charon.display())),
         None => Finding::ok(CHECK, format!("{}, not one of Debian's packages", charon.display())),
     }
@@ -72,25 +78,42 @@ fn external(host: &Host, config: &ValidConfig) -> Finding {
 
 fn plugin(host: &Host) -> Finding {
     const CHECK: &str = "strongswan.plugin";
-    const MEND: &str = "scripts/charon-plugin build && scripts/charon-plugin install";
+    // Who has installed us from a package has no sources here.
+    let mend = match installed(host, "penstock") {
+        Some(_) => "scripts/package, where the sources are, then here: apt-get install ./penstock-charon_*.deb",
+        None => "scripts/charon-plugin build && scripts/charon-plugin install",
+    };
     let Some(bytes) = host.bytes(PLUGIN) else {
         return Finding::bad(
             CHECK,
             format!("our plugin for charon is not installed: there is no {PLUGIN}"),
-            MEND,
+            mend,
         );
     };
     let Some(made_for) = stamp(&bytes) else {
-        return Finding::bad(CHECK, format!("{PLUGIN} is not our plugin"), MEND);
+        return Finding::bad(CHECK, format!("{PLUGIN} is not our plugin"), mend);
     };
-    match installed(host) {
+    match installed(host, CHARON) {
         Some(version) if version != made_for => Finding::bad(
             CHECK,
             format!("it was made for strongSwan {made_for}, {version} is installed"),
-            MEND,
+            mend,
         ),
         _ => Finding::ok(CHECK, format!("made for strongSwan {made_for}")),
     }
+}
+
+/// Another charon, in the host's namespace, that nobody uses. With `ike.mode: external` it may be the operator's.
+fn service(host: &Host) -> Option<Finding> {
+    let is_enabled = |name: &&str| {
+        host.link(format!("/etc/systemd/system/multi-user.target.wants/{name}.service")).is_some()
+    };
+    let name = SERVICES.iter().find(is_enabled)?;
+    Some(Finding::warning(
+        "strongswan.service",
+        format!("{name}.service is enabled: a second charon, in the host's namespace, which is not used"),
+        format!("systemctl disable --now {name}"),
+    ))
 }
 
 /// The strongSwan version that a plugin's file was made for.

@@ -459,6 +459,21 @@ fn strongswan_and_its_plugin() {
     assert!(fake.fault("strongswan.plugin").1.contains("is not our plugin"));
     fake.remove(plugin);
     assert!(fake.fault("strongswan.plugin").1.contains("is not installed"));
+    assert!(fake.fault("strongswan.plugin").2.starts_with("scripts/charon-plugin build"));
+    let packages = fs::read_to_string(fake.at("/var/lib/dpkg/status")).unwrap();
+    let ours = "Package: penstock\nStatus: install ok installed\nVersion: 0.1.0-1";
+    fake.file("/var/lib/dpkg/status", &format!("{packages}\n\n{ours}\n"));
+    assert!(fake.fault("strongswan.plugin").2.contains("penstock-charon_*.deb"));
+}
+
+#[test]
+fn a_charon_of_the_hosts_own() {
+    let mut fake = Fake::healthy();
+    fake.ike();
+    let wanted = "/etc/systemd/system/multi-user.target.wants/strongswan.service";
+    fake.link(wanted, "/lib/systemd/system/strongswan.service");
+    let (verdict, _, mend) = fake.fault("strongswan.service");
+    assert_eq!((verdict, mend.as_str()), (Verdict::Warning, "systemctl disable --now strongswan"));
 }
 
 #[test]

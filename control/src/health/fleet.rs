@@ -8,7 +8,7 @@
 //! This is for people and alarms. Routes follow what their own node sees: it is its packets that would be lost.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use penstock_fleet::names::Name;
 use penstock_fleet::peer::{HealthNews, Incarnation, MAX_STATES, Sick, TunnelTag};
@@ -28,6 +28,9 @@ pub struct FleetView {
     /// Those that find it down.
     pub down: usize,
 }
+
+/// What a node said last is forgotten so long after: nothing that it said before is still on its way.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 struct Report {
     incarnation: Incarnation,
@@ -109,6 +112,7 @@ impl FleetHealth {
             return None;
         }
         (self.told_at, self.is_news) = (Some(now), false);
+        self.reports.retain(|_, report| now.saturating_duration_since(report.at) < FORGOTTEN);
         self.told += 1;
         let mut sick: Vec<(TunnelTag, Sick)> = states
             .filter_map(|(tunnel, state)| match state {
@@ -127,7 +131,6 @@ impl FleetHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
@@ -186,6 +189,16 @@ mod tests {
         assert_eq!(fleet.view(now, TUNNEL, State::Unknown).state, State::Down);
         let other = fleet.view(now, TunnelTag(8), State::Unknown);
         assert_eq!((other.state, other.nodes), (State::Unknown, 0));
+    }
+
+    #[test]
+    fn a_node_that_is_gone_leaves_nothing() {
+        let (mut fleet, now) = (FleetHealth::default(), Instant::now());
+        fleet.hear(now, name("a"), LIFE, 5, 1, &[(TUNNEL, Sick::Down)]);
+        fleet.report(now + FORGOTTEN - Duration::from_secs(1), std::iter::empty());
+        assert_eq!(fleet.reports.len(), 1);
+        fleet.report(now + FORGOTTEN + Duration::from_secs(2), std::iter::empty());
+        assert!(fleet.reports.is_empty());
     }
 
     #[test]
