@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod capture;
 mod check;
 mod completions;
 mod exit;
@@ -14,6 +15,8 @@ mod reload;
 mod run;
 mod show;
 mod terminal;
+mod trace;
+mod why;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
         Command::Apply(options) => objects::apply(&options),
         Command::Get(options) => objects::get(&options),
         Command::Delete(options) => objects::delete(&options),
+        Command::Capture(options) => capture::capture(&options),
+        Command::Trace(options) => trace::trace(&options),
+        Command::Why(options) => why::why(&options),
         Command::Completions { shell } => completions::print(shell),
     };
     exit::code(done)

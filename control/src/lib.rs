@@ -2,7 +2,7 @@
 //!
 //! [`config`] reads what the operator wants, [`kernel`] mirrors what the kernel of the twin namespace knows,
 //! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, and [`api`]
-//! answers the operator; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
+//! answers the operator; [`watch`] puts what workers note of packets into files and words; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
 
 pub mod api;
 pub mod compile;
@@ -16,3 +16,4 @@ pub mod runtime;
 pub mod secret;
 mod secret_file;
 pub mod static_sas;
+pub mod watch;

@@ -28,6 +28,7 @@ pub mod pipeline;
 mod prefetch;
 pub mod publish;
 pub mod punt;
+pub mod rehearse;
 mod report;
 mod rescue;
 mod route;
@@ -35,6 +36,7 @@ mod spread;
 pub mod stats;
 pub mod tables;
 mod terminate;
+pub mod watch;
 pub mod wire;
 pub mod worker;
 

@@ -10,6 +10,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::stats::WorkerStats;
 use crate::tables::Snapshot;
+use crate::watch::Session;
 
 /// Snapshots on their way to a worker.
 const UPDATES: usize = 8;
@@ -25,6 +26,8 @@ struct Mailbox {
 pub struct Publisher {
     workers: Vec<(Arc<Mailbox>, Arc<WorkerStats>)>,
     generation: u64,
+    watched: Vec<Arc<Session>>,
+    latest: Arc<Snapshot>,
 }
 
 /// A worker's end.
@@ -45,7 +48,7 @@ impl Publisher {
             .collect();
         let subscribers =
             workers.iter().map(|(mailbox, _)| Subscriber { mailbox: Arc::clone(mailbox) }).collect();
-        (Self { workers, generation: 0 }, subscribers)
+        (Self { workers, generation: 0, watched: Vec::new(), latest: Arc::default() }, subscribers)
     }
 
     /// Gives a copy of the tables to every worker and returns its generation. Also frees what workers
@@ -54,13 +57,25 @@ impl Publisher {
         self.generation += 1;
         let mut tables = tables.clone();
         tables.generation = self.generation;
+        tables.watched.clone_from(&self.watched);
         let tables = Arc::new(tables);
+        self.latest = Arc::clone(&tables);
         for (mailbox, _) in &self.workers {
             // The returned snapshot, if any, was never taken by the worker.
             drop(mailbox.updates.force_push(Arc::clone(&tables)));
         }
         self.reap();
         self.generation
+    }
+
+    /// What the workers watch from the next tables on: at most [`crate::watch::MAX_SESSIONS`].
+    pub fn watch(&mut self, sessions: Vec<Arc<Session>>) {
+        self.watched = sessions;
+    }
+
+    /// The tables that were published last.
+    pub fn latest(&self) -> &Arc<Snapshot> {
+        &self.latest
     }
 
     /// Frees the tables that workers have retired; returns how many.
@@ -85,21 +100,21 @@ impl Publisher {
 }
 
 impl Subscriber {
-    /// Replaces `tables` by the newest snapshot, if there is one. True when it did.
+    /// Whether there is a newer snapshot.
     #[inline(always)]
-    pub(crate) fn take(&self, tables: &mut Arc<Snapshot>) -> bool {
-        if self.mailbox.updates.is_empty() {
-            return false;
-        }
-        self.take_newest(tables)
+    pub(crate) fn has_news(&self) -> bool {
+        !self.mailbox.updates.is_empty()
     }
 
+    /// Replaces `tables` by the newest snapshot, if there is one. True when it did. `adopt` sees the new ones before
+    /// the old ones, and what they hold, may be freed.
     #[inline(never)]
-    fn take_newest(&self, tables: &mut Arc<Snapshot>) -> bool {
+    pub(crate) fn take(&self, tables: &mut Arc<Snapshot>, mut adopt: impl FnMut(&Snapshot)) -> bool {
         let mut taken = false;
         while !self.mailbox.retired.is_full() {
             let Some(newer) = self.mailbox.updates.pop() else { break };
             let old = std::mem::replace(tables, newer);
+            adopt(tables);
             // This worker is the only one that pushes, and saw room.
             let _ = self.mailbox.retired.push(old);
             taken = true;
@@ -126,9 +141,9 @@ mod tests {
         for _ in 0..100 {
             publisher.publish(&Snapshot::default());
         }
-        assert!(subscriber.take(&mut tables));
+        assert!(subscriber.has_news() && subscriber.take(&mut tables, |_| {}));
         assert_eq!(tables.generation, 100);
-        assert!(!subscriber.take(&mut tables));
+        assert!(!subscriber.has_news() && !subscriber.take(&mut tables, |_| {}));
         assert!(watch.upgrade().is_some(), "the worker must not free tables");
         assert_eq!(publisher.reap(), UPDATES);
         assert!(watch.upgrade().is_none());
@@ -142,11 +157,11 @@ mod tests {
         for generation in 0..1000 {
             let snapshot = Arc::new(Snapshot { generation, ..Snapshot::default() });
             drop(mailbox.updates.force_push(snapshot));
-            subscriber.take(&mut tables);
+            subscriber.take(&mut tables, |_| {});
         }
         assert_eq!(mailbox.retired.len(), RETIRED);
         publisher.reap();
-        assert!(subscriber.take(&mut tables));
+        assert!(subscriber.take(&mut tables, |_| {}));
         assert_eq!(tables.generation, 999);
     }
 }

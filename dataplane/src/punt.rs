@@ -16,6 +16,7 @@ use crate::ids::{EndpointId, InterfaceId, PortId};
 use crate::ike::{self, Arrival, Standing};
 use crate::pipeline::Pipeline;
 use crate::tables::Snapshot;
+use crate::watch::{End, Watch};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// Frames that wait in each queue: two to the pump, one to each worker.
@@ -265,6 +266,9 @@ impl<D: Driver> Pipeline<D> {
         let Some(frame) = self.take(i) else { return };
         match self.cx.punt.queues[matter as usize].push(Punted { interface, frame }) {
             Ok(()) => {
+                if let Some(watch) = self.cx.watch.recorder() {
+                    watch.end(i, End::Punted { interface }, D::now());
+                }
                 if let Some(counters) = port.and_then(|port| self.cx.stats.port(port)) {
                     counters.punted.add(1);
                 }

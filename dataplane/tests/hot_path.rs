@@ -1,6 +1,6 @@
 //! What a worker never does: allocate, or call the system. Over real DPDK devices, with every kind of
 //! packet: forwarded, encapsulated, decapsulated, sealed, opened, clamped, punted, answered, reported, dropped; while
-//! control changes keys. With each backend that encrypts.
+//! control changes keys, and begins and ends to watch. With each backend that encrypts.
 #![cfg(feature = "dpdk")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, which talks to its parent")]
 
@@ -27,6 +27,8 @@ use penstock_dataplane::pipeline::Parts;
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
+use penstock_dataplane::tables::Snapshot;
+use penstock_dataplane::watch::{Drops, Session, WatchSpec};
 use penstock_dataplane::worker::Worker;
 use support::esp::*;
 use support::fleet::{OTHER, OWNER, Site, TOKEN, rescue};
@@ -153,13 +155,48 @@ fn fleet_frames() -> Vec<Vec<u8>> {
 /// What control does while the worker runs: a rekey of one tunnel after the other, and new leases.
 struct Control {
     feed: SaFeed,
+    publisher: Publisher,
+    tables: Snapshot,
+    watched: Watched,
     /// What accepts the frames stays; beside it, what comes and goes.
     restless: Vec<SaHandle>,
     rounds: u32,
 }
 
+/// A session that comes and goes, and whoever reads it.
+struct Watched {
+    session: Arc<Session>,
+    on: bool,
+    caught: u64,
+    begun: u64,
+}
+
+impl Watched {
+    /// What is read goes back to the worker, so that there is always room, and never enough of it.
+    fn read(&mut self) {
+        while let Some(journey) = self.session.take(0) {
+            self.caught += 1;
+            self.session.give_back(journey);
+        }
+    }
+}
+
 impl Control {
+    /// From nobody who watches to one and back, every eighth step.
+    fn watch(&mut self) {
+        self.watched.read();
+        if self.rounds.is_multiple_of(8) {
+            self.watched.on = !self.watched.on;
+            self.watched.begun += u64::from(self.watched.on);
+            let session = self.watched.on.then(|| Arc::clone(&self.watched.session));
+            self.publisher.watch(session.into_iter().collect());
+            self.publisher.publish(&self.tables);
+        }
+        self.publisher.reap();
+    }
+
     fn step(&mut self, is_done: impl Fn() -> bool) {
+        self.watch();
         let agreements = agreements();
         let agreement = &agreements[self.rounds as usize % agreements.len()];
         self.rounds += 1;
@@ -268,7 +305,6 @@ fn run_worker() {
     let with_window = &agreements()[REPLAYED as usize - 1];
     feed.remove_inbound(&stay.remove(REPLAYED as usize - 1));
     feed.add_inbound(&Agreement { window: Some(64), ..with_window.clone() }.inbound()).unwrap();
-    let mut control = Control { feed, restless: Vec::new(), rounds: 0 };
     tables.limits.icmp_rate = 1_000_000_000;
     tables.limits.icmp_burst = 1_000_000;
     tables.limits.punt_rate = 1_000_000_000;
@@ -276,6 +312,10 @@ fn run_worker() {
     // Some of it is refused.
     tables.limits.ike = IkeLimits { rate: 10_000, source_rate: 10 };
     publisher.publish(&tables);
+    let spec =
+        WatchSpec { snaplen: 2048, outer: true, inner: true, tunnel: None, drops: Drops::Any, waiting: 256 };
+    let watched = Watched { session: Session::new(1, spec, 1), on: false, caught: 0, begun: 0 };
+    let mut control = Control { feed, publisher, tables, watched, restless: Vec::new(), rounds: 0 };
     let (punt, mut punted) = punt_queue();
     let (_injector, injected) = inject_queue(pool.clone());
     let hz = dpdk::cycles::tsc_hz();
@@ -362,6 +402,8 @@ fn run_worker() {
     let lost = stats.drops(DropReason::ReassemblyFailed) + stats.drops(DropReason::ReassemblyTimeout);
     assert!(stats.merged.get() + lost > 0);
     assert!(stats.port(PortId(0)).unwrap().punted.get() > 0);
+    let Watched { session, caught, begun, .. } = &control.watched;
+    assert!(*begun > 5 && *caught > 1000 && session.missed() > 0, "{begun} times, {caught} packets");
     assert_eq!(done.load(Ordering::Acquire), 0, "allocations");
     // The worker's thread cannot be joined any more: leave as a whole, successfully.
     println!("{PASSED}");

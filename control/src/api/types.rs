@@ -15,6 +15,8 @@ mod route;
 mod sa;
 mod status;
 mod tunnel;
+mod watch;
+mod why;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
@@ -27,6 +29,11 @@ pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSour
 pub use sa::{SaBudget, SaCore, SaDirection, SaLeft, SaNumbering, SaRow, SaState};
 pub use status::{LastReload, Status, UpCount};
 pub use tunnel::{Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState};
+pub use watch::{
+    CaptureRequest, Caught, DEFAULT_COUNT, DEFAULT_SNAPLEN, Layers, PacketFilter, StopRequest, TraceRequest,
+    TraceRow, TraceStep,
+};
+pub use why::{WhyAnswer, WhyOutcome, WhyProtocol, WhyRequest};
 
 use serde::{Deserialize, Serialize};
 

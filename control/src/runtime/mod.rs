@@ -18,6 +18,8 @@ mod reload;
 mod senders;
 mod state;
 mod view;
+mod watching;
+mod why;
 mod workers;
 
 use std::path::Path;
@@ -305,6 +307,8 @@ impl Running {
             Call::Reload(request, answer) => drop(answer.send(self.reload(request).await)),
             Call::Apply(request, answer) => drop(answer.send(self.apply_objects(request).await)),
             Call::Delete(request, answer) => drop(answer.send(self.delete_objects(request).await)),
+            Call::Watch(session, answer) => drop(answer.send(self.lock().watch(session))),
+            Call::Unwatch(id) => self.lock().unwatch(id),
         }
     }
 

@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 use dpdk::{Mbuf, Mempool};
 
 use super::{BURST, Buffer, Driver, Fragmentation, MAX_FRAGMENTS, Pool, Reassembled, RxQueue, TxQueue};
+use crate::watch::NoWatch;
 
 impl Buffer for Mbuf {
     #[inline(always)]
@@ -69,6 +70,10 @@ impl RxQueue<Mbuf> for dpdk::RxQueue {
     #[inline(always)]
     fn receive(&mut self, slots: &mut [Option<Mbuf>; BURST]) -> usize {
         self.rx_slots(slots)
+    }
+
+    fn number(&self) -> u16 {
+        self.queue_id()
     }
 }
 
@@ -142,6 +147,7 @@ impl Driver for Dpdk {
     type Tx = dpdk::TxQueue;
     type Pool = Mempool;
     type Fragmentation = IpFrag;
+    type Watch = NoWatch;
 
     #[inline(always)]
     fn now() -> u64 {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use arrayvec::ArrayVec;
 
 use super::{BURST, Buffer, Driver, Fragmentation, MAX_FRAGMENTS, Pool, Reassembled, RxQueue, TxQueue};
+use crate::watch::NoWatch;
 
 /// Bytes in front of the data of a new buffer, as in an mbuf.
 const HEADROOM: usize = 128;
@@ -131,6 +132,10 @@ impl RxQueue<HeapBuffer> for HeapQueue {
         }
         count
     }
+
+    fn number(&self) -> u16 {
+        0
+    }
 }
 
 impl TxQueue<HeapBuffer> for HeapQueue {
@@ -202,6 +207,7 @@ impl Driver for Heap {
     type Tx = HeapQueue;
     type Pool = HeapPool;
     type Fragmentation = NoFragmentation;
+    type Watch = NoWatch;
 
     fn now() -> u64 {
         CLOCK.get()

@@ -9,6 +9,8 @@ pub mod heap;
 
 use arrayvec::ArrayVec;
 
+use crate::watch::Watch;
+
 /// Packets a worker takes from a queue at once.
 pub const BURST: usize = 64;
 /// Most pieces one packet may be cut into: 9000 bytes into 576-byte pieces are 17, of 1280 bytes 8.
@@ -71,6 +73,8 @@ pub trait Fragmentation<B> {
 pub trait RxQueue<B> {
     /// Puts frames into the slots, which are empty, from the first on; returns how many.
     fn receive(&mut self, slots: &mut [Option<B>; BURST]) -> usize;
+    /// Its number at its port.
+    fn number(&self) -> u16;
 }
 
 /// Where frames go.
@@ -98,6 +102,8 @@ pub trait Driver {
     type Pool: Pool<Self::Buffer>;
     /// Reassembly and fragmentation.
     type Fragmentation: Fragmentation<Self::Buffer>;
+    /// What is noted of packets.
+    type Watch: Watch;
 
     /// The clock, in cycles.
     fn now() -> u64;
