@@ -14,6 +14,5 @@ pub mod leases;
 pub mod local_socket;
 pub mod runtime;
 pub mod secret;
-mod secret_file;
 pub mod static_sas;
 pub mod watch;

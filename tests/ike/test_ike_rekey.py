@@ -5,7 +5,7 @@ is nothing.
 """
 
 import re
-import threading
+from contextlib import contextmanager
 
 import pytest
 from customers import BY_VOLUME, EXHAUSTED, REKEYED, by_name
@@ -13,21 +13,39 @@ from lab.counters import assert_explained, drops, xfrm_stat
 from lab.wait import eventually
 from steps import afresh, establish, log_since, lost, mark, pings, real_drops, sas, streams
 
+DEAF_FOR_IKE = "table inet deaf { chain input { type filter hook input priority 0; " \
+               "udp dport 500 drop; udp dport 4500 @th,64,32 0 drop; }; }"
+
 
 def turn(customer, charon, number):
-    """One rekey of the child SA: begun by the customer, by the gateway, or by both at once."""
-    begin = (lambda: customer.charon.rekey_child(check=False), lambda: charon.rekey_child(customer.tunnel.child_name, check=False))
-    sides = ((0,), (1,), (0, 1))[number % 3]
-    threads = [threading.Thread(target=begin[side]) for side in sides]
+    """One rekey of the child SA: begun by the gateway or the customer in turns, each ninth by both at once."""
+    def gateway():
+        charon.rekey_child(customer.tunnel.child_name, check=False)
+
     before = spis(customer)
     with customer.charon.events("child-rekey") as rekeys:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        if number % 9 == 8:
+            # Neither knows of the other's: the customer hears the gateway's request when it is sent again.
+            with deaf_for_ike(customer):
+                gateway()
+                customer.charon.rekey_child(check=False)
+        elif number % 2:
+            customer.charon.rekey_child(check=False)
+        else:
+            gateway()
         assert rekeys.next(20), customer.charon.log_tail()
     # Of two that were begun at once one may come too late and be made anew.
     assert eventually(lambda: (now := spis(customer)) and not now & before, 40), customer.charon.log_tail()
+
+
+@contextmanager
+def deaf_for_ike(customer):
+    """The customer's kernel drops IKE that comes in, and nothing else: what is in port 4500 without zeros in front is ESP."""
+    customer.sh(f"/usr/sbin/nft '{DEAF_FOR_IKE}'")
+    try:
+        yield
+    finally:
+        customer.sh("/usr/sbin/nft delete table inet deaf")
 
 
 def spis(customer):
@@ -93,8 +111,8 @@ def test_many_rekeys_lose_nothing(lab, gateway, customer, charon, tunnel):
     turns = 100 if tunnel is REKEYED[0] else 40
     rekeys_under_streams(lab, gateway, place, charon, child_turns=turns, ike_turns=turns // 5)
     seen = collisions(gateway, place) - before
-    print(f"both had begun in {seen} of {turns // 3} turns")
-    assert seen, "both at once was not tried"
+    print(f"both had begun in {turns // 9} turns; either charon saw it, {seen} times in all")
+    assert seen >= turns // 9, "both at once was not tried as often as it should"
     # What was replaced goes: charon keeps it for five seconds, we keep it for thirty more.
     assert eventually(lambda: len(sas(gateway, tunnel, ended=True)) == 2, 60), sas(gateway, tunnel, ended=True)
 

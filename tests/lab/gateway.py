@@ -132,22 +132,30 @@ class Gateway:
     def start(self, config, associations=None):
         """Starts penstock and waits until it answers."""
         self.write(config, associations)
+        self.launch(own_charon="ike" in config)
+        self.wait()
+
+    def launch(self, own_charon=False):
+        """Starts penstock with the configuration that is there."""
         command = ["env", f"LD_PRELOAD={ring.library()}", f"{ring.REST}={self.rest_us}", binary(), "run", "-c", self.config_file]
-        if "ike" in config:
+        if own_charon:
             command = [*plugin.seen_by_charon(self.directory), *command]
         if self.static_sas.exists():
             command += ["--static-sas", self.static_sas]
         with open(self.log, "a", encoding="utf-8") as log:
             self.process = self.space.spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.pid_file.write_text(str(self.process.pid))
-        limit = time.monotonic() + START_LIMIT_S
+
+    def wait(self, limit_s=START_LIMIT_S):
+        """Waits until it answers."""
+        limit = time.monotonic() + limit_s
         while time.monotonic() < limit:
             if self.process.poll() is not None:
                 raise RuntimeError(f"penstock ended with status {self.process.returncode}:\n{self.log_tail()}")
             if self.socket.exists() and self.ask("show", "ports", check=False).returncode == 0:
                 return
             time.sleep(0.1)
-        raise RuntimeError(f"penstock did not answer in {START_LIMIT_S} s:\n{self.log_tail()}")
+        raise RuntimeError(f"penstock did not answer in {limit_s} s:\n{self.log_tail()}")
 
     def log_tail(self):
         """The last lines it logged."""

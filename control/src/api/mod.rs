@@ -6,6 +6,7 @@
 //! - [`Gateway`] is what the running gateway answers; this module never reads a table or a counter itself.
 //! - [`bind`] takes the socket (and with it the right to be the only daemon on it), [`serve`] answers on it.
 //! - [`Client`] asks.
+//! - `page` serves the status page, `history` what that has of the last hour.
 //!
 //! Deliberately absent: TCP, TLS, passwords. Who may open the socket may do everything; the file mode and the
 //! peer's user id decide who that is. Remote access is SSH's business.
@@ -15,6 +16,8 @@ mod client;
 mod error;
 mod filter;
 mod gateway;
+mod history;
+mod page;
 mod server;
 mod stream;
 mod types;

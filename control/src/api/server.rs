@@ -23,6 +23,8 @@ use tokio::sync::Mutex;
 use super::attention::attention;
 use super::error::{ApiError, ErrorCode, MAX_BODY_BYTES};
 use super::gateway::Gateway;
+use super::history::Past;
+use super::page::{files, not_for_other_pages};
 use super::types::{
     ApplyReport, ApplyRequest, CaptureRequest, DeleteRequest, Page, ReloadReport, ReloadRequest, Status,
     StopRequest, TraceRequest, WhyAnswer, WhyRequest,
@@ -35,11 +37,16 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 struct Api {
     gateway: Arc<dyn Gateway>,
     reloading: Arc<Mutex<()>>,
+    past: Arc<Past>,
 }
 
 impl Clone for Api {
     fn clone(&self) -> Self {
-        Self { gateway: Arc::clone(&self.gateway), reloading: Arc::clone(&self.reloading) }
+        Self {
+            gateway: Arc::clone(&self.gateway),
+            reloading: Arc::clone(&self.reloading),
+            past: Arc::clone(&self.past),
+        }
     }
 }
 
@@ -65,13 +72,17 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let listener = socket.listen()?;
-    let app = router(gateway).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+    let past = Arc::<Past>::default();
+    let watch = tokio::spawn(Arc::clone(&past).watch(Arc::clone(&gateway)));
+    let app = router(gateway, past).into_make_service_with_connect_info::<Peer>();
+    let outcome = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
+    watch.abort();
+    outcome
 }
 
-fn router(gateway: Arc<dyn Gateway>) -> Router {
-    Router::new()
-        .route("/v1/show/status", get(show_status))
+fn router(gateway: Arc<dyn Gateway>, past: Arc<Past>) -> Router {
+    let page = files().into_iter().fold(Router::new(), |page, (path, file)| page.route(path, file));
+    page.route("/v1/show/status", get(show_status))
         .route("/v1/show/ports", get(|api| show(api, |gateway| Page::all(gateway.ports()))))
         .route("/v1/show/cores", get(|api| show(api, |gateway| Page::all(gateway.cores()))))
         .route("/v1/show/drops", get(|api| show(api, |gateway| Page::all(gateway.drops()))))
@@ -93,6 +104,7 @@ fn router(gateway: Arc<dyn Gateway>) -> Router {
             "/v1/show/neighbors",
             get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.neighbors(filter))),
         )
+        .route("/v1/show/history", get(show_history))
         .route("/v1/fleet/tenants", get(|api| show(api, |gateway| Page::all(gateway.tenants()))))
         .route("/v1/fleet/apply", post(apply))
         .route("/v1/fleet/delete", post(delete))
@@ -103,8 +115,9 @@ fn router(gateway: Arc<dyn Gateway>) -> Router {
         .route("/v1/why", post(why))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(not_for_other_pages))
         .layer(middleware::from_fn(owner_only))
-        .with_state(Api { gateway, reloading: Arc::default() })
+        .with_state(Api { gateway, reloading: Arc::default(), past })
 }
 
 async fn owner_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
@@ -123,6 +136,11 @@ async fn show_status(State(api): State<Api>) -> Result<Response, ApiError> {
         Status { attention, ..status }
     })
     .await
+}
+
+async fn show_history(State(api): State<Api>) -> Result<Response, ApiError> {
+    let past = Arc::clone(&api.past);
+    read(api, move |_| past.history()).await
 }
 
 async fn show<T: Serialize>(

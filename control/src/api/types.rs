@@ -7,6 +7,7 @@
 mod core;
 mod crypto;
 mod fleet;
+mod history;
 mod ike;
 mod objects;
 mod port;
@@ -21,6 +22,7 @@ mod why;
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
 pub use fleet::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
+pub use history::{History, Sample, StateChange, TunnelHistory};
 pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
 pub use objects::{ApplyReport, ApplyRequest, DeleteRequest, TenantObject};
 pub use port::{Link, PortCounters, PortRow};

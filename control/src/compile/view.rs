@@ -1,5 +1,6 @@
 //! What the tables say, in the operator's words: for `show`.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -45,7 +46,32 @@ pub struct TunnelView<'a> {
     /// Our endpoint.
     pub endpoint: EndpointId,
     /// The ways of outer packets; none: there is no route.
-    pub underlay: Vec<WayView>,
+    pub underlay: Underlay<'a>,
+}
+
+/// The ways of a tunnel's outer packets. Put into words only when it is asked: somebody looks at all tunnels every second.
+#[derive(Clone, Copy)]
+pub struct Underlay<'a> {
+    compiler: &'a Compiler,
+    target: &'a Target,
+}
+
+impl fmt::Debug for Underlay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Underlay<'_> {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = WayView> {
+        self.compiler.ways(self.target).into_iter()
+    }
+
+    /// There is no route.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
 }
 
 /// What a way leads to.
@@ -117,7 +143,16 @@ pub struct RouteView {
 impl Compiler {
     /// All tunnels.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView<'_>> {
-        self.tunnels.entries.iter().map(|(id, entry)| TunnelView {
+        self.tunnels_with(|_| true)
+    }
+
+    /// Those whose configuration is such. The others cost next to nothing.
+    pub fn tunnels_with(
+        &self,
+        is_wanted: impl Fn(&TunnelConfig) -> bool,
+    ) -> impl Iterator<Item = TunnelView<'_>> {
+        let wanted = self.tunnels.entries.iter().filter(move |(_, entry)| is_wanted(&entry.config));
+        wanted.map(|(id, entry)| TunnelView {
             id: *id,
             incarnation: entry.incarnation,
             tenant: &entry.tenant,
@@ -131,7 +166,7 @@ impl Compiler {
             peer: entry.peer,
             esp: &entry.esp,
             endpoint: entry.place.endpoint,
-            underlay: self.ways(&entry.underlay),
+            underlay: Underlay { compiler: self, target: &entry.underlay },
         })
     }
 

@@ -33,7 +33,7 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use error::RuntimeError;
 
 use crate::api::{self, ReloadRequest};
-use crate::config::{self, Problem, ValidConfig};
+use crate::config::{self, Problem, TunnelConfig, ValidConfig};
 use crate::ike::Ike;
 use crate::ike::connections::Credentials;
 use crate::kernel::Kernel;
@@ -392,15 +392,15 @@ impl Running {
     }
 
     fn send_keepalives(&self) {
+        let has_keepalive = |tunnel: &TunnelConfig| tunnel.gre().is_some_and(|gre| gre.keepalive.is_some());
         let mut state = self.lock();
         let state = &mut *state;
         let answers: Vec<_> = state
             .compiler
-            .tunnels()
-            .filter(|tunnel| tunnel.config.gre().is_some_and(|gre| gre.keepalive.is_some()))
+            .tunnels_with(has_keepalive)
             .map(|tunnel| state.totals(tunnel.id).keepalives_received)
             .collect();
-        let tunnels = state.compiler.tunnels().filter_map(|tunnel| {
+        let tunnels = state.compiler.tunnels_with(has_keepalive).filter_map(|tunnel| {
             let gre = *tunnel.config.gre()?;
             Some((tunnel.config.remote.address()?, tunnel, gre, gre.keepalive?))
         });

@@ -10,7 +10,6 @@ use penstock_dataplane::pipeline::Event;
 use penstock_dataplane::stats::{Counter, TunnelCounters};
 
 use super::associations::Associations;
-use super::clock;
 use super::fleet::FleetState;
 use super::keepalive::Keepalives;
 use super::negotiated::{Gear, Negotiated};
@@ -18,7 +17,6 @@ use super::watching::Watches;
 use super::workers::DataPlane;
 use crate::compile::{Compiler, Peer};
 use crate::config::ValidConfig;
-use crate::fleet::record::Owner;
 use crate::ike::IkeView;
 use crate::kernel::pump::PumpStats;
 use crate::kernel::resolve::NeighbourKey;
@@ -113,9 +111,7 @@ impl State {
         let links = dataplane.ports.iter().map(|_| None).collect();
         let source = Source { name: files.config.display().to_string(), yaml, since: Instant::now() };
         let associations = Associations::new(dataplane.backends.clone());
-        // Another one than that of the run before, whether there is chance to be had or not.
-        let incarnation = getrandom::u64().unwrap_or_else(|_| clock::moment().uptime.as_nanos() as u64);
-        let owner = Owner { number: config.node.number, incarnation };
+        let negotiated = Negotiated::new(config.node.number);
         let mut state = Self {
             compiler: Compiler::new(config, macs),
             dataplane,
@@ -125,7 +121,7 @@ impl State {
             files,
             static_sas,
             associations,
-            negotiated: Negotiated::new(owner),
+            negotiated,
             fleet: None,
             ike: None,
             wanted: None,

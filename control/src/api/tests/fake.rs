@@ -33,7 +33,7 @@ pub(super) struct Fake {
     pub(super) listener_gone: Arc<Notify>,
 }
 
-pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
+pub(in crate::api) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
     TunnelRow {
         tenant: tenant.into(),
         name: name.into(),

@@ -10,7 +10,7 @@ mod tenants;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::name::Name;
+use super::Name;
 use super::reader::Reader;
 use super::schema::*;
 use super::tree::{Kind, Node};

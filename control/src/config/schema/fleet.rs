@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::config::Name;
 use crate::config::duration::{Period, Wait};
-use crate::config::name::Name;
 
 /// `fleet`: the fleet that this node is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

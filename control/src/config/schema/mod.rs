@@ -21,7 +21,7 @@ pub use ike::*;
 pub use ports::*;
 pub use tenants::*;
 
-use super::name::Name;
+use super::Name;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{Auto, TunnelIke};
-use crate::config::name::Name;
+use crate::config::Name;
 
 /// `tenants.NAME`: a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

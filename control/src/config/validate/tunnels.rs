@@ -9,7 +9,7 @@ use penstock_dataplane::tables::tunnel::gre_overhead;
 use super::Check;
 use super::ike::Routers;
 use super::prefixes::PrefixMap;
-use crate::config::name::Name;
+use crate::config::Name;
 use crate::config::schema::{Auto, GatewayConfig, Mss, Remote, TunnelConfig, TunnelKind};
 
 /// Smallest MTU that inner IPv6 can live with (RFC 8200 section 5), bytes.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use penstock_fleet::names::{KeyName, Name};
+use penstock_fleet::names::KeyName;
 use penstock_fleet::store::{CommitError, Condition, Txn};
 
 use crate::api::{ApiError, ApplyReport, ApplyRequest, DeleteRequest, ErrorCode, TenantObject};
@@ -126,7 +126,7 @@ impl Running {
 fn transaction(steps: &[Step]) -> Txn {
     let mut keys = BTreeMap::new();
     for step in steps {
-        keys.extend(Name::new(&step.name).map(|name| (KeyName::Tenant(name).to_string(), step)));
+        keys.insert(KeyName::Tenant(step.name.clone()).to_string(), step);
     }
     keys.into_iter().fold(Txn::new(), |txn, (key, step)| {
         let txn = txn.when(match step.from {

@@ -89,10 +89,13 @@ impl State {
             // Nodes tell owners only; so the next who looks sees how it is now.
             fleet.acknowledgements.peers().ask(&member.record.name, fleet.store.revision);
         }
+        let clocks: BTreeMap<&str, i64> =
+            fleet.members.clocks_that_are_off().map(|(name, millis)| (name.as_str(), millis)).collect();
         let others = fleet.members.live().map(|member| {
             let (applied, late) = applied.get(member.record.name.as_str()).copied().unwrap_or_default();
             FleetNode {
                 clock_ms: member.clock_difference(),
+                clock_off_ms: clocks.get(member.record.name.as_str()).copied(),
                 applied: Some(applied.max(member.record.applied)),
                 late,
                 sas: by_owner.get(&member.record.number.0).copied().unwrap_or_default(),
@@ -109,6 +112,7 @@ impl State {
             ready: self.not_ready().is_empty(),
             applied: Some(fleet.applied),
             clock_ms: None,
+            clock_off_ms: fleet.members.our_clock_is_off(),
             uptime_s: since(fleet.started),
             sas: self.negotiated.own_count() as u64,
             late: 0,

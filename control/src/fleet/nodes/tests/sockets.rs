@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use penstock_fleet::peer::{Datagram, Kind, PeerKeys, StoreTag};
+use penstock_fleet::peer::{Datagram, Kind, PeerKeys, SaUsage, StoreTag};
 use penstock_fleet::seal::{FleetKey, TokenKind};
 use tokio::net::UdpSocket;
 
@@ -109,6 +109,60 @@ async fn who_says_nothing_is_asked() {
     assert!(began.elapsed() >= Duration::from_millis(20), "it was not told");
     assert!(nodes[0].peers().counters().asked >= 1);
     assert_eq!(nodes[1].peers().counters().questions, nodes[0].peers().counters().asked);
+}
+
+/// Its lease ended, and it lives: it is told what there is, until it is among the others again.
+#[tokio::test]
+async fn a_node_called_dead_is_reminded() {
+    let port = free_port();
+    let nodes = [start(1, port), start(2, port)];
+    introduce(&nodes[0], 1, &[(2, 2)]);
+    introduce(&nodes[1], 2, &[(1, 1)]);
+    nodes[0].peers().remind_gone(6);
+    introduce(&nodes[0], 1, &[]);
+    nodes[0].peers().remind_gone(7);
+    let began = Instant::now();
+    while nodes[0].peers().counters().gone == 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", nodes[0].peers().counters());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(nodes[1].peers().awaited(), 7);
+    assert_eq!(nodes[1].peers().counters().questions, 1);
+    introduce(&nodes[0], 1, &[(2, 2)]);
+    nodes[0].peers().remind_gone(8);
+    nodes[0].peers().ask(&name("n2"), 9);
+    while nodes[0].peers().counters().heard == 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", nodes[0].peers().counters());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((nodes[1].peers().awaited(), nodes[1].peers().counters().questions), (9, 2));
+}
+
+#[tokio::test]
+async fn what_went_through_is_reported_to_the_owner_only() {
+    let port = free_port();
+    let nodes = [start(1, port), start(2, port), start(3, port)];
+    for us in 1..=3u16 {
+        let others: Vec<(u16, u8)> = (1..=3).filter(|n| *n != us).map(|n| (n, n as u8)).collect();
+        introduce(&nodes[usize::from(us) - 1], us, &others);
+    }
+    // More than fit into one datagram.
+    let sa = |spi| SaUsage { spi, outbound: spi % 2 == 0, runs_out: false, bytes: u64::MAX, packets: 1 };
+    let sas: Vec<_> = (0..100).map(sa).collect();
+    nodes[1].peers().report(&name("n1"), sas.clone());
+    nodes[1].peers().report(&name("nobody"), sas.clone());
+    let mut heard = Vec::new();
+    let began = Instant::now();
+    while heard.len() < sas.len() && began.elapsed() < LIMIT {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        for reported in nodes[0].peers().take_reported() {
+            assert_eq!(reported.incarnation, Incarnation(2000));
+            heard.extend(reported.sas);
+        }
+    }
+    assert_eq!(heard, sas);
+    assert_eq!((nodes[1].peers().counters().reported, nodes[0].peers().counters().reports), (3, 3));
+    assert!(nodes[2].peers().take_reported().is_empty() && nodes[0].peers().take_reported().is_empty());
 }
 
 #[tokio::test]

@@ -1,0 +1,129 @@
+//! The status page: three files that are part of the program, and what browsers are told about them.
+//!
+//! The page only reads. An operator's browser reaches the unix socket through ssh
+//! (`ssh -L 8080:/run/penstock/api.sock gateway`), so whatever page that browser shows besides could ask
+//! `localhost:8080` too. Browsers say whose page asks (`Origin`, `Sec-Fetch-Site`) and what name they looked up (`Host`);
+//! [`not_for_other_pages`] lets nothing through that another site caused.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+
+use super::error::{ApiError, ErrorCode};
+
+/// Only our own files and the API; nobody may put the page into a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The paths and what answers there.
+pub(super) fn files<S: Clone + Send + Sync + 'static>() -> [(&'static str, MethodRouter<S>); 3] {
+    [
+        ("/", file("text/html; charset=utf-8", include_str!("page/index.html"))),
+        ("/page/status.js", file("text/javascript; charset=utf-8", include_str!("page/status.js"))),
+        ("/page/status.css", file("text/css; charset=utf-8", include_str!("page/status.css"))),
+    ]
+}
+
+fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str) -> MethodRouter<S> {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // Another version of the program has other files.
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    get(move || async move { (headers, text) })
+}
+
+/// Refuses what a browser sends on behalf of another site's page.
+pub(super) async fn not_for_other_pages(request: Request, next: Next) -> Response {
+    match foreign(request.headers()) {
+        None => next.run(request).await,
+        Some(why) => {
+            tracing::warn!(path = request.uri().path(), why, "API request of another site's page refused");
+            ApiError::new(ErrorCode::Forbidden, format!("{why}: open the page by localhost or an address"))
+                .into_response()
+        }
+    }
+}
+
+fn foreign(headers: &HeaderMap) -> Option<&'static str> {
+    let text = |name: &header::HeaderName| headers.get(name).map(HeaderValue::to_str);
+    let host = match text(&header::HOST) {
+        // No browser leaves it out.
+        None => return None,
+        Some(Ok(host)) => host,
+        Some(Err(_)) => return Some("the Host header is not text"),
+    };
+    // A name that another site's owner lets point to this machine would make its page one of ours.
+    let is_ours = host.parse::<axum::http::uri::Authority>().is_ok_and(|authority| {
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok()
+    });
+    if !is_ours {
+        return Some("the Host header has a name that is not localhost");
+    }
+    match text(&header::ORIGIN) {
+        None => {}
+        Some(Ok(origin)) if origin.split_once("://").is_some_and(|(_, from)| from == host) => {}
+        Some(_) => return Some("another site's page asks"),
+    }
+    match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        // `none`: typed, or a bookmark.
+        None | Some(b"same-origin" | b"none") => None,
+        Some(_) => Some("another site's page asks"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(lines: &[(&str, &str)]) -> Option<&'static str> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.insert(
+                header::HeaderName::try_from(*name).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        foreign(&headers)
+    }
+
+    #[test]
+    fn programs_and_our_own_page_may_ask() {
+        for allowed in [
+            &[][..],
+            &[("host", "localhost")],
+            &[
+                ("host", "localhost:8080"),
+                ("origin", "http://localhost:8080"),
+                ("sec-fetch-site", "same-origin"),
+            ],
+            &[("host", "127.0.0.1:8080"), ("sec-fetch-site", "none")],
+            &[("host", "[::1]:8080"), ("origin", "http://[::1]:8080")],
+        ] {
+            assert_eq!(verdict(allowed), None, "{allowed:?}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_may_not() {
+        for refused in [
+            &[("host", "evil.example:8080")][..],
+            &[("host", "localhost.evil.example:8080")],
+            &[("host", "localhost:8080"), ("origin", "https://evil.example")],
+            &[("host", "localhost:8080"), ("origin", "null")],
+            &[("host", "localhost:8080"), ("origin", "http://localhost:9090")],
+            &[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")],
+            &[("host", "localhost:8080"), ("sec-fetch-site", "same-site")],
+            &[("host", "\u{e9}")],
+            &[("host", "")],
+        ] {
+            assert!(verdict(refused).is_some(), "{refused:?}");
+        }
+    }
+}
