@@ -7,8 +7,11 @@ mod ask;
 mod capture;
 mod check;
 mod completions;
+mod doctor;
 mod exit;
 mod fleet;
+mod logging;
+mod man;
 mod objects;
 mod ready;
 mod reload;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
         Command::Reload(options) => reload::reload(&options),
+        Command::Doctor(options) => doctor::doctor(&options),
         Command::Show(options) => show::show(&options),
         Command::Fleet(options) => fleet::fleet(&options),
         Command::Ready(options) => ready::ready(&options),
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Trace(options) => trace::trace(&options),
         Command::Why(options) => why::why(&options),
         Command::Completions { shell } => completions::print(shell),
+        Command::Man { directory } => man::write(&directory),
     };
     exit::code(done)
 }

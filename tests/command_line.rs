@@ -54,6 +54,7 @@ fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
         clamped_syns: 3,
         keepalives_answered: 0,
         keepalive: None,
+        health: None,
     }
 }
 
@@ -180,6 +181,7 @@ impl Gateway for Fake {
                 kind: HopKind::Tunnel,
                 via: "dc1".into(),
                 priority: 100,
+                penalty: 0,
                 weight: 1,
                 active: true,
                 reason: None,
@@ -733,4 +735,53 @@ fn why_says_by_its_exit_code_whether_the_packet_is_dropped() {
     let output = penstock(&daemon.socket(), &[&why[..], &["--size", "1500"]].concat());
     assert_eq!((output.status.code(), &*stderr(&output)), (Some(1), ""));
     assert!(String::from_utf8(output.stdout).unwrap().contains("fix: send less\n"));
+}
+
+#[test]
+fn the_doctor_names_what_is_bad_and_what_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, root) = (directory.path().join("penstock.yaml"), directory.path().join("root"));
+    std::fs::write(&config, RUNNING).unwrap();
+    let doctor = |more: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_penstock"));
+        program.args(["doctor", "-c", config.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+        program.args(more).output().unwrap()
+    };
+    let text = doctor(&[]);
+    assert_eq!(text.status.code(), Some(1));
+    let printed = String::from_utf8(text.stdout).unwrap();
+    for expected in ["bad         kernel.tun ", "-> modprobe tun;", "not needed  strongswan ", " bad\n"] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert!(String::from_utf8(text.stderr).unwrap().contains("keep the gateway from running here"));
+
+    let json = doctor(&["--json"]);
+    assert_eq!(json.status.code(), Some(1));
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&json.stdout).unwrap();
+    let tun = findings.iter().find(|one| one["check"] == "kernel.tun").unwrap();
+    assert_eq!(tun["verdict"], "bad");
+    assert!(tun["mend"].as_str().unwrap().starts_with("modprobe tun"));
+
+    std::fs::write(&config, "cores: {}").unwrap();
+    let wrong = doctor(&[]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("cores.workers: is missing"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn manual_pages_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let man = |to: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_penstock")).args(["man", to.to_str().unwrap()]).output().unwrap()
+    };
+    assert_eq!(man(directory.path()).status.code(), Some(0));
+    for (page, expected) in
+        [("penstock.1", "doctor"), ("penstock-run.1", "log\\-format"), ("penstock-show-cores.1", "json")]
+    {
+        let text = std::fs::read_to_string(directory.path().join(page)).unwrap();
+        assert!(text.starts_with(".ie") && text.contains(expected), "{page}: {text}");
+    }
+    let nowhere = man(&directory.path().join("nowhere"));
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(stderr(&nowhere).contains("is it a directory?"));
 }

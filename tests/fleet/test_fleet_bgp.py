@@ -1,8 +1,10 @@
 """Nodes announce the endpoints by BGP while they can serve them: the files of docs/examples, and BIRD as the router."""
 
 import os
+import signal
 
 import pytest
+import yaml
 from lab import plan
 from lab.bgp import Bgp
 from lab.scale import ScaleLab
@@ -19,11 +21,13 @@ def lab():
     """Three nodes that run, and no customer."""
     with ScaleLab(f"fbgp{os.getpid()}", 3, 1, "gre") as lab:
         lab.up([])
-        for number in lab.nodes:
+        for number, gateway in lab.gateways.items():
+            gateway.twin.create()  # BIRD's home, which outlives the gateway (docs/kernel-twin.md)
             lab.start_measured(number)
         yield lab
         for gateway in lab.gateways.values():
             assert gateway.stop() == 0, gateway.log_tail()
+            gateway.twin.delete()
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,23 @@ def test_a_node_that_is_not_ready_is_withdrawn(lab, bgp, tmp_path):
         assert not ready(lab, 3)
         assert answers(lab)
     assert all_in(bgp) and ready(lab, 3)
+
+
+def test_a_node_that_is_told_to_stop_is_out_before_it_does(lab, bgp):
+    """While it drains; it forwards on meanwhile, so that what was under way to it arrives."""
+    gateway = lab.gateways[1]
+    config = yaml.safe_load(gateway.config_file.read_text())
+    config["node"]["drain"] = "20s"
+    gateway.reload(config)
+    gateway.process.send_signal(signal.SIGTERM)
+    try:
+        assert eventually(lambda: bgp.ways(4) == bgp.ways(6) == {2, 3}, 10), (bgp.ways(4), bgp.ways(6))
+        assert gateway.running() and answers(lab)
+        assert gateway.process.wait(30) == 0, gateway.log_tail()
+    finally:
+        gateway.config_file.unlink()  # the lab writes it again
+        lab.start_measured(1)
+    assert all_in(bgp)
 
 
 def test_a_node_that_dies_is_out_after_the_hold_time(lab, bgp):

@@ -32,7 +32,6 @@ from lab.spread import Spread
 from lab.topology import Lab
 from lab.wait import eventually
 
-REST_US = 100  # three workers on one core: each lets the others go on when nothing comes
 FLEET_KEY_BYTES = 32
 RESCUE_PORT = 4790
 DEAF = "table inet deaf { chain input { type filter hook input priority 0; iifname mgmt drop; }; " \
@@ -59,7 +58,7 @@ class FleetLab(Lab):
 
     def _gateway(self, number):
         directory = self.directory / self.nodes[number].name
-        return Gateway(Namespace(f"{self.name}-ports{number}"), Namespace(f"{self.name}-twin{number}"), directory, REST_US)
+        return Gateway(Namespace(f"{self.name}-ports{number}"), Namespace(f"{self.name}-twin{number}"), directory, punctual=True)
 
     def _start(self, tunnels, edge_mtu, ike):
         self._remember()

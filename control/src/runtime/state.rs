@@ -11,6 +11,7 @@ use penstock_dataplane::stats::{Counter, TunnelCounters};
 
 use super::associations::Associations;
 use super::fleet::FleetState;
+use super::health::HealthProbes;
 use super::keepalive::Keepalives;
 use super::negotiated::{Gear, Negotiated};
 use super::watching::Watches;
@@ -67,6 +68,7 @@ pub(super) struct State {
     pub(super) compiler: Compiler,
     pub(super) dataplane: DataPlane,
     pub(super) keepalives: Keepalives,
+    pub(super) health: HealthProbes,
     /// Whether each port's link is up.
     pub(super) links: Vec<Option<dpdk::Link>>,
     /// What the pump has moved, as of the last look.
@@ -93,6 +95,8 @@ pub(super) struct State {
     /// Captures and traces.
     pub(super) watches: Watches,
     pub(super) started: Instant,
+    /// When it stops, once it was told to.
+    pub(super) stops_at: Option<Instant>,
     pub(super) started_cycles: u64,
     baselines: HashMap<TunnelId, Baseline>,
 }
@@ -106,6 +110,7 @@ impl State {
         static_sas: StaticSas,
         dataplane: DataPlane,
         keepalives: Keepalives,
+        health: HealthProbes,
     ) -> Self {
         let macs = dataplane.ports.iter().map(|port| port.mac).collect();
         let links = dataplane.ports.iter().map(|_| None).collect();
@@ -116,6 +121,7 @@ impl State {
             compiler: Compiler::new(config, macs),
             dataplane,
             keepalives,
+            health,
             links,
             pump: PumpStats::default(),
             files,
@@ -131,10 +137,12 @@ impl State {
             last_reload: None,
             watches: Watches::default(),
             started: Instant::now(),
+            stops_at: None,
             started_cycles: dpdk::cycles::rdtsc(),
             baselines: HashMap::new(),
         };
         state.note_tunnels();
+        state.probe_tunnels();
         state
     }
 

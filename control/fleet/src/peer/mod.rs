@@ -1,5 +1,5 @@
-//! Datagrams from node to node: how much of the store a node has applied, and what went through another's security
-//! associations ([`Report`]).
+//! Datagrams from node to node: how much of the store a node has applied, what went through another's security
+//! associations ([`Report`]), and how its tunnels are ([`HealthDatagram`]).
 //!
 //! A node tells the owner of what it has newly applied ([`Kind::Applied`]), and whoever asks ([`Kind::Ask`]). What it
 //! says is cumulative, so a lost datagram is made good by any later one, and an old one that somebody sends again says
@@ -9,19 +9,20 @@
 //! |---|---|
 //! | 4 | `PSTK` |
 //! | 1 | version, 1 |
-//! | 1 | kind: 2 applied, 3 ask, 4 a report; 1 is a rescued packet, on another port |
+//! | 1 | kind: 2 applied, 3 ask, 4 a report, 5 and 6 [health](HealthDatagram); 1 is a rescued packet, on another port |
 //! | 1 | length of the sender's name |
 //! | 1 | 0 |
 //! | 8 | the sender's incarnation |
 //! | 16 | which store |
 //! | 8 | revision |
 //! | 1 to 63 | the sender's name |
-//! | | of a report, associations |
+//! | | of a report, associations; of one about health, tunnels |
 //! | 32 | HMAC-SHA256 over all before it (RFC 2104) |
 //!
 //! Numbers are big-endian. Each datagram has one form only. Nothing in one is looked at before its HMAC was right, but
 //! for the first five bytes. This never decides who is a node of the fleet, and never logs.
 
+mod health;
 mod keys;
 mod report;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use std::ops::Deref;
 
 use sha2::{Digest, Sha256};
 
+pub use health::{HealthDatagram, HealthNews, MAX_STATES, Sick, TunnelTag};
 pub use keys::{NoKeys, PeerKeys};
 pub use report::{MOST_SAS, Report, SaUsage};
 
@@ -116,6 +118,8 @@ pub enum Said {
     Revision(Datagram),
     /// Of what went through associations of the receiver.
     Report(Report),
+    /// Of tunnels' health.
+    Health(HealthDatagram),
 }
 
 /// Why a datagram was not taken. Each is a counter's name.
@@ -199,6 +203,7 @@ impl Said {
         match self {
             Self::Revision(datagram) => datagram.seal(keys),
             Self::Report(report) => report.seal(keys),
+            Self::Health(datagram) => datagram.seal(keys),
         }
     }
 
@@ -236,6 +241,9 @@ impl Said {
         let (store, revision) = (StoreTag(*store), u64::from_be_bytes(*revision));
         if kind == report::KIND && revision == 0 {
             return Some(Self::Report(Report { node, incarnation, store, sas: Report::read_sas(rest)? }));
+        }
+        if let Some(news) = HealthNews::read(kind, revision, rest) {
+            return Some(Self::Health(HealthDatagram { node, incarnation, store, news }));
         }
         let kind = [Kind::Applied, Kind::Ask].into_iter().find(|one| *one as u8 == kind)?;
         rest.is_empty().then_some(Self::Revision(Datagram { kind, node, incarnation, store, revision }))

@@ -58,6 +58,7 @@ pub(in crate::api) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> Tu
         clamped_syns: 3,
         keepalives_answered: 0,
         keepalive: None,
+        health: None,
     }
 }
 
@@ -175,6 +176,7 @@ fn route(tenant: &str, prefix: &str) -> RouteRow {
             kind: HopKind::Tunnel,
             via: "dc1".into(),
             priority: 100,
+            penalty: 0,
             weight: 1,
             active: true,
             reason: None,

@@ -108,6 +108,11 @@ impl StoreUrl {
         &self.host
     }
 
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Nobody but this host sees what is said.
     pub(in crate::config) fn stays_here(&self) -> bool {
         let address = self.host.trim_matches(['[', ']']).parse::<IpAddr>();

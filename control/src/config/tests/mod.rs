@@ -123,6 +123,7 @@ fn every_key_is_documented() {
             "remote:",
             "type: ipsec\n        ike: {psk_file: /x, zzzzzzzz: 1}\n        remote:",
         ),
+        ("tenants.acme.tunnels.dc1.health", "remote:", "health: {zzzzzzzz: 1}\n        remote:"),
         ("tenants.acme.tunnels.dc1.keepalive", "remote:", "keepalive: {zzzzzzzz: 1}\n        remote:"),
         ("tenants.acme.routes[0]", "via: dc1", "via: dc1, zzzzzzzz: 1"),
     ];
@@ -137,7 +138,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 113);
+    assert_eq!(keys, 120);
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //! Datagrams come only from addresses of nodes that live, are of the life that the node's record says, and are signed;
 //! all others are counted and dropped.
 
+mod health;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,12 +18,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use health::HeardHealth;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 use penstock_fleet::names::Name;
 use penstock_fleet::peer::{
-    Datagram, Incarnation, Kind, MAX_LEN, MOST_SAS, PeerKeys, Refused, Report, SaUsage, Said, StoreTag,
+    Datagram, HealthDatagram, HealthNews, Incarnation, Kind, MAX_LEN, MOST_SAS, PeerKeys, Refused, Report,
+    SaUsage, Said, StoreTag,
 };
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -106,6 +110,12 @@ pub struct PeerCounters {
     pub reports: u64,
     /// Received: of a node that is called dead. It is told what there is, and answers.
     pub gone: u64,
+    /// Sent: about tunnels' health.
+    pub health_told: u64,
+    /// Received: about tunnels' health.
+    pub health_heard: u64,
+    /// About tunnels' health, and there was no room.
+    pub health_lost: u64,
     /// From an address or port of no node.
     pub unknown_source: u64,
     /// From a node's address, but of another node, or of another life of it.
@@ -142,6 +152,8 @@ struct State {
     /// For whom, what.
     report: BTreeMap<Name, Vec<SaUsage>>,
     reported: Vec<Reported>,
+    say_health: Vec<(Name, HealthNews)>,
+    heard_health: Vec<HeardHealth>,
     counters: PeerCounters,
 }
 
@@ -219,6 +231,8 @@ impl Peers {
             heard: BTreeMap::new(),
             report: BTreeMap::new(),
             reported: Vec::new(),
+            say_health: Vec::new(),
+            heard_health: Vec::new(),
             counters: PeerCounters::default(),
         };
         let shared = Arc::new(Shared {
@@ -376,7 +390,8 @@ async fn until(at: Option<Instant>) {
 
 fn say(socket: &UdpSocket, shared: &Shared) {
     let mut state = shared.lock();
-    let State { keys, store, applied, peers, gone, tell, ask, report, counters, .. } = &mut *state;
+    let State { keys, store, applied, peers, gone, tell, ask, report, say_health, counters, .. } =
+        &mut *state;
     let (incarnation, store) = (shared.incarnation, *store);
     let mut send = |name: &Name, said: Said| {
         let Some(peer) = peers.get(name).or_else(|| Some(&gone.get(name)?.0)) else { return };
@@ -384,6 +399,7 @@ fn say(socket: &UdpSocket, shared: &Shared) {
         let count = match (socket.try_send_to(&said.seal(keys), to), said) {
             (Err(_), _) => &mut counters.unsent,
             (Ok(_), Said::Report(_)) => &mut counters.reported,
+            (Ok(_), Said::Health(_)) => &mut counters.health_told,
             (Ok(_), Said::Revision(Datagram { kind: Kind::Applied, .. })) => &mut counters.told,
             (Ok(_), Said::Revision(Datagram { kind: Kind::Ask, .. })) => &mut counters.asked,
         };
@@ -404,6 +420,10 @@ fn say(socket: &UdpSocket, shared: &Shared) {
             send(&name, Said::Report(report));
         }
     }
+    for (name, news) in std::mem::take(say_health) {
+        let datagram = HealthDatagram { node: shared.node.clone(), incarnation, store, news };
+        send(&name, Said::Health(datagram));
+    }
 }
 
 fn receive(socket: &UdpSocket, shared: &Shared) {
@@ -423,8 +443,20 @@ fn receive(socket: &UdpSocket, shared: &Shared) {
 
 fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     let mut state = shared.lock();
-    let State { keys, store, peers, gone, sources, tell, heard, reported, counters, awaited, .. } =
-        &mut *state;
+    let State {
+        keys,
+        store,
+        peers,
+        gone,
+        sources,
+        tell,
+        heard,
+        reported,
+        heard_health,
+        counters,
+        awaited,
+        ..
+    } = &mut *state;
     if source.port() != shared.local.port() || !sources.contains(&source.ip()) {
         let is_gone = gone.values().any(|(peer, _)| peer.address == source.ip());
         *(if is_gone { &mut counters.gone } else { &mut counters.unknown_source }) += 1;
@@ -440,6 +472,7 @@ fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     let (node, incarnation, of_store) = match &said {
         Said::Revision(datagram) => (&datagram.node, datagram.incarnation, datagram.store),
         Said::Report(report) => (&report.node, report.incarnation, report.store),
+        Said::Health(datagram) => (&datagram.node, datagram.incarnation, datagram.store),
     };
     if peers.get(node).is_none_or(|peer| peer.address != source.ip() || peer.incarnation != incarnation) {
         counters.other_node += 1;
@@ -466,6 +499,14 @@ fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
             counters.reports += 1;
             if reported.len() < MOST_REPORTED {
                 reported.push(Reported { incarnation, sas });
+            }
+        }
+        Said::Health(HealthDatagram { node, news, .. }) => {
+            if heard_health.len() < health::WAITING {
+                counters.health_heard += 1;
+                heard_health.push(HeardHealth { node, incarnation, news });
+            } else {
+                counters.health_lost += 1;
             }
         }
     }

@@ -5,6 +5,7 @@
 //! and [`senders`] takes sender IDs. All else is a moment's work under the one lock.
 
 mod applied;
+mod health;
 mod membership;
 mod objects;
 mod rescue;
@@ -246,6 +247,11 @@ impl FleetState {
     pub(super) fn tell_path_mtu(&mut self, tenant: &Name, tunnel: &Name, mtu: u32) {
         self.path_mtus.push(PathMtu { tenant: tenant.clone(), tunnel: tunnel.clone(), mtu });
         self.signals.write.notify_one();
+    }
+
+    /// Whether this node is ready may have changed: its record says so to the others.
+    pub(super) fn tell_readiness(&self) {
+        self.signals.record.notify_one();
     }
 
     /// Why the tenants of the store cannot be applied; `None`: they are.

@@ -1,7 +1,7 @@
 //! `show fleet` and `ready`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{FleetState, State};
 use crate::api::{Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
@@ -12,6 +12,10 @@ impl State {
     /// Why this node should not be sent traffic.
     pub(in crate::runtime) fn not_ready(&self) -> Vec<String> {
         let mut reasons = self.fleet.as_ref().map(FleetState::not_ready).unwrap_or_default();
+        if let Some(at) = self.stops_at {
+            let seconds = at.saturating_duration_since(Instant::now()).as_secs();
+            reasons.push(format!("it was told to stop, and does so in {seconds} s"));
+        }
         if let Some(why) = &self.no_lease {
             reasons.push(format!("workers may not encrypt: {why}"));
         }
