@@ -229,6 +229,7 @@ impl<D: Driver> Pipeline<D> {
             fragmentation: cx.fragmentation,
             strangers: cx.strangers,
             punt: cx.punt,
+            probes: cx.probes,
             events: cx.events,
             icmp_budget: cx.icmp_budget,
             punt_budget: cx.punt_budget,

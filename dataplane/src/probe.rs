@@ -56,6 +56,13 @@ pub struct ProbeEnd<B> {
     answers: ProbeAnswers,
 }
 
+impl<B> ProbeEnd<B> {
+    /// Of a pipeline that nobody sends probes by.
+    pub(crate) fn nobodys() -> Self {
+        Self { orders: Arc::new(ArrayQueue::new(1)), answers: Arc::new(ArrayQueue::new(1)) }
+    }
+}
+
 /// A queue of answers.
 pub fn probe_answers() -> ProbeAnswers {
     Arc::new(ArrayQueue::new(ANSWERS))

@@ -13,6 +13,7 @@ use crate::handoff::peers;
 use crate::ids::PortId;
 use crate::ike::IkeGate;
 use crate::pipeline::{Parts, Pipeline};
+use crate::probe::ProbeEnd;
 use crate::punt::punt_queue;
 use crate::stats::WorkerStats;
 use crate::tables::Snapshot;
@@ -107,6 +108,7 @@ pub fn rehearse<D: Driver>(
         fragmentation: stage.fragmentation,
         strangers: stage.strangers,
         punt,
+        probes: ProbeEnd::nobodys(),
         ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(MOST)),
         stats: Arc::new(WorkerStats::new(ports, 0)),

@@ -153,7 +153,7 @@ impl<D: Driver> Ends<D> {
         pipeline.tick(begun.start);
         // Generation 0 are the empty tables of the start: frames wait in the queues until there are others.
         if self.tables.generation != 0 {
-            work += self.pipeline.send_probes(&self.tables);
+            work += pipeline.send_probes(&self.tables);
             for (port, queue) in &mut self.queues {
                 let received = pipeline.poll(queue, *port, &self.tables);
                 most = most.max(received);

@@ -19,11 +19,11 @@ use super::state::State;
 use super::why;
 use crate::api::{
     ApiError, ApplyReport, ApplyRequest, CaptureRequest, CharonState, CoreCount, CoreRow, Crypto,
-    DeleteRequest, DropRow, ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState, HopKind, HopRow, Ike,
-    IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page,
-    PathMtu, PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource,
-    RunningConfig, SaFilter, SaRow, Status, StopRequest, TenantObject, TraceRequest, Traffic, TunnelFilter,
-    TunnelRow, TunnelState, UpCount, Watching, WhyAnswer, WhyRequest,
+    DeleteRequest, DropRow, ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState, HopKind, HopRow,
+    Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState,
+    Page, PathMtu, PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow,
+    RouteSource, RunningConfig, SaFilter, SaRow, Status, StopRequest, TenantObject, TraceRequest, Traffic,
+    TunnelFilter, TunnelRow, TunnelState, UpCount, Watching, WhyAnswer, WhyRequest,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
