@@ -28,6 +28,10 @@ pub struct Worker<D: Driver> {
 }
 
 /// The data path.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each worker: no pointer to follow, and nothing to allocate while packets wait"
+)]
 enum Path<D: Driver> {
     Plain(Pipeline<D>),
     Watched(Pipeline<Watched<D>>),
