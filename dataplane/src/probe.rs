@@ -15,6 +15,7 @@ use crate::ids::{InterfaceId, TunnelId, VrfId};
 use crate::pipeline::{Context, Pipeline};
 use crate::punt::InjectError;
 use crate::tables::Snapshot;
+use crate::watch::{End, Origin, Watch};
 use crate::wire::probe::Probe;
 
 /// Probes that wait for one worker.
@@ -104,6 +105,9 @@ impl<D: Driver> Pipeline<D> {
         for _ in 0..PROBE_BURST {
             let Some(Order { tunnel: id, incarnation, packet }) = self.cx.probes.orders.pop() else { break };
             self.cx.stats.generated.add(1);
+            if let Some(watch) = self.cx.watch.recorder() {
+                watch.begin(sent, Origin::Probe, &packet, D::now());
+            }
             let tunnel = tables.tunnels.get(id.index());
             let tunnel = tunnel.filter(|tunnel| tunnel.live && tunnel.incarnation == incarnation);
             // Every slot is free.
@@ -128,8 +132,11 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn retire_answers(&mut self) {
         if !self.lanes.is_empty(Next::ProbeAnswer) {
-            self.each_taken(Next::ProbeAnswer, |this, _, packet| {
+            self.each_taken(Next::ProbeAnswer, |this, i, packet| {
                 this.cx.stats.probe_answers.add(1);
+                if let Some(watch) = this.cx.watch.recorder() {
+                    watch.end(i, End::ProbeAnswer, D::now());
+                }
                 this.retire(packet);
             });
         }

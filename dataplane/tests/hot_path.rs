@@ -196,7 +196,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// What is read goes back to the worker, so that there is always room, and never enough of it.
+    /// What is read goes back to the worker: there is room again, and not enough of it until the next time.
     fn read(&mut self) {
         while let Some(journey) = self.session.take(0) {
             self.caught += 1;
@@ -208,8 +208,8 @@ impl Watched {
 impl Control {
     /// From nobody who watches to one and back, every eighth step.
     fn watch(&mut self) {
-        self.watched.read();
         if self.rounds.is_multiple_of(8) {
+            self.watched.read();
             self.watched.on = !self.watched.on;
             self.watched.begun += u64::from(self.watched.on);
             let session = self.watched.on.then(|| Arc::clone(&self.watched.session));
@@ -338,7 +338,7 @@ fn run_worker() {
     tables.set_probe_keys(Some(Tokens { current: probe_key(), other: None }));
     publisher.publish(&tables);
     let spec =
-        WatchSpec { snaplen: 2048, outer: true, inner: true, tunnel: None, drops: Drops::Any, waiting: 256 };
+        WatchSpec { snaplen: 2048, outer: true, inner: true, tunnel: None, drops: Drops::Any, waiting: 32 };
     let watched = Watched { session: Session::new(1, spec, 1), on: false, caught: 0, begun: 0 };
     let mut control = Control { feed, publisher, tables, watched, restless: Vec::new(), rounds: 0 };
     let answers = probe_answers();

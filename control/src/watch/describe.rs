@@ -86,6 +86,7 @@ impl Describer<'_> {
                 None => "handed over by another core".to_owned(),
             },
             Origin::IcmpError => "an ICMP error, made here".to_owned(),
+            Origin::Probe => "a health probe, made here".to_owned(),
             Origin::Piece => "a piece of a packet that was cut here".to_owned(),
             Origin::Queued { port } => format!("waited for {}", self.port(port.index())),
             Origin::Fragment => "a fragment that waited for the rest of its packet".to_owned(),
@@ -174,6 +175,7 @@ impl Describer<'_> {
             End::Punted { interface } => ("punted", self.twin(interface)),
             End::Dropped(reason) => ("dropped", format!("{}: {}", reason.name(), reason.help())),
             End::Merged => ("merged", "waits for the rest of its packet".to_owned()),
+            End::ProbeAnswer => ("answer", "answers a health probe; control has been told".to_owned()),
             End::HandedOn { worker } => (
                 "handed_on",
                 match self.cores.get(usize::from(worker)) {

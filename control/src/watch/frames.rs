@@ -61,7 +61,9 @@ pub fn frames(journey: &Journey, names: &Names, core: u16) -> Vec<(u64, Caught)>
         Origin::Injected { port } | Origin::Queued { port } if is_dropped && journey.arrived.is_there() => {
             add(&journey.arrived, Place::Port(port), false, "outer", either);
         }
-        Origin::HandedIn { .. } | Origin::IcmpError | Origin::Piece if is_dropped && wants_frames => {
+        Origin::HandedIn { .. } | Origin::IcmpError | Origin::Piece | Origin::Probe
+            if is_dropped && wants_frames =>
+        {
             add(&journey.arrived, Place::Inside, false, "outer", either);
         }
         Origin::Fragment => {
@@ -108,6 +110,7 @@ fn comment(
         End::Punted { interface } => write!(text, " end=punted twin={}", names.interface(interface)),
         End::Dropped(reason) => write!(text, " end=dropped reason={}: {}", reason.name(), reason.help()),
         End::Merged => write!(text, " end=merged"),
+        End::ProbeAnswer => write!(text, " end=probe_answer"),
         End::HandedOn { .. } => write!(text, " end=handed_on"),
         End::Cut { pieces, mtu } => write!(text, " end=cut pieces={pieces} mtu={mtu}"),
     };

@@ -32,6 +32,8 @@ pub enum Origin {
     },
     /// An ICMP error that was made here.
     IcmpError,
+    /// A health probe, made here.
+    Probe,
     /// A piece of a packet that was cut here.
     #[default]
     Piece,
@@ -61,6 +63,8 @@ pub enum End {
     Dropped(DropReason),
     /// A fragment that waits, or has become part of another packet.
     Merged,
+    /// The answer to a health probe: control has been told.
+    ProbeAnswer,
     /// Handed to another worker.
     HandedOn {
         /// That worker.
