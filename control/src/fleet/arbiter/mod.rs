@@ -1,7 +1,8 @@
 //! Who is sent under where there are two: what this node has itself (`Sad`'s *wish*), or an SA of another node.
 //!
 //! The best is, by [`Rank`]. A choice of this node that the store does not know yet is the newest; with the store's answer
-//! it takes its place among the others. A wish that nobody chose, charon or peer, is sent under only where there is nothing
+//! it takes its place among the others. Neither comes before what the peer has negotiated with another node since, where dates
+//! tell that for sure. A wish that nobody chose, charon or peer, is sent under only where there is nothing
 //! better.
 //!
 //! `Sad` does not know of it: for it this is the workers. What it wants is written down, and done when its call is over

@@ -140,7 +140,7 @@ fn a_choice_that_is_told_late_does_not_come_before_what_the_peer_did_since() {
     assert_eq!(lab.sends(1), [Some(0x2004); 3]);
 }
 
-/// A clock that is ahead by an hour: what its node had does not come before what is negotiated after it for so long.
+/// A clock that is ahead by half an hour: what its node had does not come before what is negotiated after it for so long.
 #[test]
 fn a_clock_that_is_ahead_gives_no_precedence() {
     let mut lab = Lab::new(3);

@@ -233,9 +233,8 @@ impl FleetState {
         }
     }
 
-    /// Once a second: whether others have what this node lacks. Those that are called dead may live, and ask themselves.
+    /// Once a second: whether others have what this node lacks.
     fn note_lag(&mut self) {
-        self.acknowledgements.peers().remind_gone(self.applied);
         if self.acknowledgements.peers().awaited() > self.applied {
             self.lags_since.get_or_insert_with(Instant::now);
         } else {
@@ -293,6 +292,8 @@ impl State {
     pub(super) fn check_fleet(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
         fleet.note_lag();
+        // They ask themselves the same.
+        fleet.acknowledgements.peers().remind_gone(fleet.applied);
         fleet.retry_objects(Instant::now());
         if fleet.members.turn(Instant::now()) {
             self.members_changed();
