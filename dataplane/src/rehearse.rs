@@ -125,13 +125,13 @@ pub fn rehearse<D: Driver>(
         drops: Drops::Any,
         waiting: MOST,
     };
-    let session = Session::new(0, spec, 1);
-    let recorder = Recorder::new(0, &[Arc::clone(&session)]);
+    let (session, mut rings) = Session::new(0, spec, 1);
+    let recorder = Recorder::new(0, &[session]);
     let mut pipeline: Pipeline<Rehearsed<D>> = Pipeline::new(parts).watched_by(recorder);
     pipeline.adopt(tables.limits);
     pipeline.adopt_associations();
     pipeline.poll(&mut OneFrame(Some(packet)), port, tables);
-    Ok(std::iter::from_fn(|| session.take(0)).map(|journey| *journey).collect())
+    Ok(std::iter::from_fn(|| rings.take(0)).map(|journey| *journey).collect())
 }
 
 #[cfg(test)]

@@ -117,9 +117,9 @@ impl<D: Driver<Watch = NoWatch>> Path<D> {
                 Self::Watched(pipeline.watched_by(recorder))
             }
             (Self::Watched(pipeline), []) => Self::Plain(pipeline.watched_by(NoWatch)),
-            (Self::Watched(pipeline), sessions) => {
-                let recorder = Recorder::new(pipeline.number(), sessions);
-                Self::Watched(pipeline.watched_by(recorder))
+            (Self::Watched(mut pipeline), sessions) => {
+                pipeline.cx.watch.attach(sessions);
+                Self::Watched(pipeline)
             }
             (Self::Changing, _) => Self::Changing,
         };

@@ -24,13 +24,13 @@ use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::*;
 use penstock_dataplane::ike::{IkeGate, IkeLimits};
 use penstock_dataplane::pipeline::Parts;
-use penstock_dataplane::probe::{probe_answers, probe_queue};
+use penstock_dataplane::probe::probe_queues;
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
 use penstock_dataplane::tables::Snapshot;
 use penstock_dataplane::tables::fleet::{Token, Tokens};
-use penstock_dataplane::watch::{Drops, Session, WatchSpec};
+use penstock_dataplane::watch::{Drops, Session, SessionReader, WatchSpec};
 use penstock_dataplane::wire::probe::{MAX_LEN, Probe, Style};
 use penstock_dataplane::worker::Worker;
 use support::esp::*;
@@ -190,6 +190,7 @@ struct Control {
 /// A session that comes and goes, and whoever reads it.
 struct Watched {
     session: Arc<Session>,
+    rings: SessionReader,
     on: bool,
     caught: u64,
     begun: u64,
@@ -198,9 +199,9 @@ struct Watched {
 impl Watched {
     /// What is read goes back to the worker: there is room again, and not enough of it until the next time.
     fn read(&mut self) {
-        while let Some(journey) = self.session.take(0) {
+        while let Some(journey) = self.rings.take(0) {
             self.caught += 1;
-            self.session.give_back(journey);
+            self.rings.give_back(journey);
         }
     }
 }
@@ -339,10 +340,10 @@ fn run_worker() {
     publisher.publish(&tables);
     let spec =
         WatchSpec { snaplen: 2048, outer: true, inner: true, tunnel: None, drops: Drops::Any, waiting: 32 };
-    let watched = Watched { session: Session::new(1, spec, 1), on: false, caught: 0, begun: 0 };
+    let (session, rings) = Session::new(1, spec, 1);
+    let watched = Watched { session, rings, on: false, caught: 0, begun: 0 };
     let mut control = Control { feed, publisher, tables, watched, restless: Vec::new(), rounds: 0 };
-    let answers = probe_answers();
-    let (prober, probes) = probe_queue(pool.clone(), &answers);
+    let (mut prober, probes) = probe_queues(pool.clone());
     let probe = health_probe(Style::Request, "10.255.0.0");
     let (punt, mut punted) = punt_queue();
     let (_injector, injected) = inject_queue(pool.clone());
@@ -390,7 +391,7 @@ fn run_worker() {
         assert!(started.elapsed().as_secs() < 300, "the worker does not come to an end");
         punted.drain(4096, |_, _| {});
         let _ = prober.send(TUNNEL, 0, &probe);
-        while answers.pop().is_some() {}
+        while prober.answer().is_some() {}
         control.step(|| done.load(Ordering::Acquire) != u64::MAX);
     }
     for reason in [

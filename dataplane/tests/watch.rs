@@ -9,7 +9,7 @@ use penstock_dataplane::drop_reason::DropReason;
 use penstock_dataplane::ids::*;
 use penstock_dataplane::tables::*;
 use penstock_dataplane::watch::{
-    Drops, End, Journey, MAX_SESSIONS, MAX_STEPS, Origin, Session, Step, WatchSpec,
+    Drops, End, Journey, MAX_SESSIONS, MAX_STEPS, Origin, Session, SessionReader, Step, WatchSpec,
 };
 use support::esp::*;
 use support::*;
@@ -17,20 +17,33 @@ use support::*;
 const EVERYTHING: WatchSpec =
     WatchSpec { snaplen: 2048, outer: true, inner: true, tunnel: None, drops: Drops::Any, waiting: 256 };
 
-fn watch(lab: &mut Lab, spec: WatchSpec) -> Arc<Session> {
-    let session = Session::new(1, spec, 1);
-    lab.publisher.watch(vec![Arc::clone(&session)]);
+/// A session and what reads it.
+struct Watching {
+    session: Arc<Session>,
+    rings: SessionReader,
+}
+
+impl Watching {
+    fn new(id: u64, spec: WatchSpec, workers: usize) -> Self {
+        let (session, rings) = Session::new(id, spec, workers);
+        Self { session, rings }
+    }
+}
+
+fn watch(lab: &mut Lab, spec: WatchSpec) -> Watching {
+    let watching = Watching::new(1, spec, 1);
+    lab.publisher.watch(vec![Arc::clone(&watching.session)]);
     lab.change(|_| {});
     lab.worker.turn();
-    session
+    watching
 }
 
-fn caught(session: &Session) -> Vec<Journey> {
-    std::iter::from_fn(|| session.take(0).map(|journey| *journey)).collect()
+fn caught(watching: &mut Watching) -> Vec<Journey> {
+    std::iter::from_fn(|| watching.rings.take(0).map(|journey| *journey)).collect()
 }
 
-fn one(session: &Session) -> Journey {
-    let mut all = caught(session);
+fn one(watching: &mut Watching) -> Journey {
+    let mut all = caught(watching);
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
 }
@@ -45,10 +58,10 @@ fn syn(mss: u16) -> Vec<u8> {
 #[test]
 fn a_packet_on_its_way_into_a_gre_tunnel() {
     let mut lab = Lab::new();
-    let session = watch(&mut lab, EVERYTHING);
+    let mut watching = watch(&mut lab, EVERYTHING);
     let arrived = frame(&syn(1460));
     let outer = lab.leaves_by_core(&arrived);
-    let journey = one(&session);
+    let journey = one(&mut watching);
     assert_eq!(journey.origin, Origin::Received { port: PortId(0), queue: 0 });
     assert_eq!(journey.end, End::Sent { port: PortId(1) });
     assert_eq!((journey.tunnel_in, journey.tunnel_out), (None, Some(TUNNEL)));
@@ -79,12 +92,12 @@ fn a_packet_on_its_way_out_of_a_gre_tunnel() {
     // Once by the short way, once by the long one.
     for key in [None, Some(7u32)] {
         let mut lab = Lab::with(&TunnelSpec { encapsulation: gre_options(key, false), ..spec() });
-        let session = watch(&mut lab, EVERYTHING);
+        let mut watching = watch(&mut lab, EVERYTHING);
         let options = key.map(u32::to_be_bytes);
         let flags = if key.is_some() { 0x2000 } else { 0 };
         let gre = gre(flags, options.as_ref().map_or(&[], |key| &key[..]), &reply(100));
         let inner = lab.leaves_by_edge(&frame(&from_remote(&gre)));
-        let journey = one(&session);
+        let journey = one(&mut watching);
         assert_eq!((journey.tunnel_in, journey.tunnel_out), (Some(TUNNEL), None));
         assert!(journey.steps.contains(&Step::CameOut { tunnel: TUNNEL, len: 128 }), "{journey:?}");
         assert_eq!(journey.came_out.bytes(), reply(100));
@@ -98,11 +111,11 @@ fn a_packet_on_its_way_out_of_a_gre_tunnel() {
 fn esp_shows_its_association_both_ways_and_never_less_than_the_inner_packet() {
     for agreement in agreements() {
         let mut lab = mixed();
-        let session = watch(&mut lab, EVERYTHING);
+        let mut watching = watch(&mut lab, EVERYTHING);
         let tunnel = agreement.tunnel();
         let request = Ip4::default().build(CLIENT, &agreement.inside(), &udp(400));
         let outer = sealed(&mut lab, &request);
-        let journey = one(&session);
+        let journey = one(&mut watching);
         assert_eq!(journey.went_in.bytes(), one_hop_less(&request), "{}", agreement.suite);
         let sealed_under = journey.steps.iter().find_map(|step| match step {
             Step::Sealed { spi, sequence, len, .. } => Some((*spi, *sequence, usize::from(*len))),
@@ -113,7 +126,7 @@ fn esp_shows_its_association_both_ways_and_never_less_than_the_inner_packet() {
 
         let back = agreement.arriving(&Forger::of(&agreement).payload(5, &reply(300), 4));
         let edge = lab.leaves_by_edge(&back);
-        let journey = one(&session);
+        let journey = one(&mut watching);
         assert_eq!(journey.came_out.bytes(), reply(300));
         assert_eq!(journey.left.bytes()[14..], edge);
         let association = Step::Association { tunnel, spi: agreement.spi().0, sequence: 5 };
@@ -122,7 +135,7 @@ fn esp_shows_its_association_both_ways_and_never_less_than_the_inner_packet() {
         let mut forged = back.clone();
         *forged.last_mut().unwrap() ^= 1;
         lab.dies(&forged, DropReason::EspAuth);
-        let journey = one(&session);
+        let journey = one(&mut watching);
         assert_eq!((journey.end, journey.tunnel_in), (End::Dropped(DropReason::EspAuth), Some(tunnel)));
         assert!(!journey.came_out.is_there(), "what is not authentic is not shown as inner");
     }
@@ -131,9 +144,9 @@ fn esp_shows_its_association_both_ways_and_never_less_than_the_inner_packet() {
 #[test]
 fn what_is_dropped_shows_why_and_what_was_made_of_it() {
     let mut lab = Lab::new();
-    let session = watch(&mut lab, EVERYTHING);
+    let mut watching = watch(&mut lab, EVERYTHING);
     let (edge, _) = lab.feed(&frame(&request(1460)));
-    let all = caught(&session);
+    let all = caught(&mut watching);
     assert_eq!((edge.len(), all.len()), (1, 2));
     assert_eq!(all[0].end, End::Dropped(DropReason::TooBig));
     assert!(all[0].steps.contains(&Step::TooBig { mtu: 1476, into_tunnel: true }));
@@ -141,7 +154,7 @@ fn what_is_dropped_shows_why_and_what_was_made_of_it() {
     assert_eq!(all[1].left.bytes(), edge[0]);
 
     lab.dies(&[1, 2, 3], DropReason::FrameTruncated);
-    let journey = one(&session);
+    let journey = one(&mut watching);
     assert_eq!(journey.arrived.bytes(), [1, 2, 3]);
     assert!(journey.steps.is_empty());
 }
@@ -149,19 +162,19 @@ fn what_is_dropped_shows_why_and_what_was_made_of_it() {
 #[test]
 fn punted_and_injected_frames_and_pings_inside() {
     let mut lab = Lab::new();
-    let session = watch(&mut lab, EVERYTHING);
+    let mut watching = watch(&mut lab, EVERYTHING);
     lab.feed(&ethernet(0x0806, &[0; 28]));
-    assert_eq!(one(&session).end, End::Punted { interface: InterfaceId(0) });
+    assert_eq!(one(&mut watching).end, End::Punted { interface: InterfaceId(0) });
     lab.injector.inject(PortId(1), &[9; 60]).unwrap();
     lab.worker.turn();
-    let journey = one(&session);
+    let journey = one(&mut watching);
     assert_eq!(journey.origin, Origin::Injected { port: PortId(1) });
     assert_eq!(journey.left.bytes(), [9; 60]);
     lab.drain();
     let ping =
         Ip4 { protocol: 1, ..Ip4::default() }.build(INSIDE, "10.255.0.0", &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
     lab.leaves_by_core(&frame(&from_remote(&gre(0, &[], &ping))));
-    let journey = one(&session);
+    let journey = one(&mut watching);
     assert!(journey.steps.contains(&Step::PingAnswered), "{journey:?}");
     assert_eq!((journey.tunnel_in, journey.tunnel_out), (Some(TUNNEL), Some(TUNNEL)));
 }
@@ -169,22 +182,23 @@ fn punted_and_injected_frames_and_pings_inside() {
 #[test]
 fn only_what_is_wanted_is_caught() {
     let mut lab = Lab::new();
-    let of_tunnel = watch(&mut lab, WatchSpec { tunnel: Some(TUNNEL), ..EVERYTHING });
-    let all_drops = Session::new(2, WatchSpec { drops: Drops::All, ..EVERYTHING }, 1);
+    let mut of_tunnel = watch(&mut lab, WatchSpec { tunnel: Some(TUNNEL), ..EVERYTHING });
+    let mut all_drops = Watching::new(2, WatchSpec { drops: Drops::All, ..EVERYTHING }, 1);
     let ttl = Drops::Only(DropReason::TtlExpired);
-    let one_reason = Session::new(3, WatchSpec { drops: ttl, outer: false, ..EVERYTHING }, 1);
-    let sessions = [&of_tunnel, &all_drops, &one_reason].map(Arc::clone);
+    let mut one_reason = Watching::new(3, WatchSpec { drops: ttl, outer: false, ..EVERYTHING }, 1);
+    let sessions = [&of_tunnel, &all_drops, &one_reason].map(|watching| Arc::clone(&watching.session));
     lab.publisher.watch(sessions.to_vec());
     lab.change(|_| {});
     lab.feed(&frame(&request(10)));
     lab.feed(&frame(&Ip4::default().build(CLIENT, "1.2.3.4", &udp(30))));
     lab.feed(&frame(&Ip4::default().build(CLIENT, "100.64.1.1", &udp(30))));
     lab.feed(&frame(&Ip4 { ttl: 1, ..Ip4::default() }.build(CLIENT, INSIDE, &udp(9))));
-    let ends = |session: &Session| caught(session).iter().map(|journey| journey.end).collect::<Vec<_>>();
-    assert_eq!(ends(&of_tunnel), [End::Sent { port: PortId(1) }]);
+    let ends =
+        |watching: &mut Watching| caught(watching).iter().map(|journey| journey.end).collect::<Vec<_>>();
+    assert_eq!(ends(&mut of_tunnel), [End::Sent { port: PortId(1) }]);
     let dropped = [DropReason::Blackhole, DropReason::TtlExpired].map(End::Dropped);
-    assert_eq!(ends(&all_drops), dropped);
-    let journey = one(&one_reason);
+    assert_eq!(ends(&mut all_drops), dropped);
+    let journey = one(&mut one_reason);
     assert_eq!(journey.end, dropped[1]);
     assert!(!journey.arrived.is_there(), "frames were not asked for");
 }
@@ -192,19 +206,19 @@ fn only_what_is_wanted_is_caught() {
 #[test]
 fn a_full_ring_is_counted_and_holds_up_nothing() {
     let mut lab = Lab::new();
-    let session = watch(&mut lab, WatchSpec { waiting: 10, ..EVERYTHING });
+    let mut watching = watch(&mut lab, WatchSpec { waiting: 10, ..EVERYTHING });
     for _ in 0..1000 {
         lab.leaves_by_core(&frame(&request(10)));
     }
-    let read = caught(&session);
+    let read = caught(&mut watching);
     assert!(read.len() >= 10, "{}", read.len());
-    assert_eq!(read.len() as u64 + session.missed(), 1000);
-    assert_eq!(session.seen(), 1000);
+    assert_eq!(read.len() as u64 + watching.session.missed(), 1000);
+    assert_eq!(watching.session.seen(), 1000);
     // In order, and with room again once they were read.
     assert!(read.iter().map(|journey| journey.number).eq(1..=read.len() as u64));
-    read.into_iter().for_each(|journey| session.give_back(Box::new(journey)));
+    read.into_iter().for_each(|journey| watching.rings.give_back(Box::new(journey)));
     lab.leaves_by_core(&frame(&request(10)));
-    assert_eq!(one(&session).number, 1001);
+    assert_eq!(one(&mut watching).number, 1001);
     lab.assert_balanced();
 }
 
@@ -222,20 +236,20 @@ fn whoever_watches_changes_nothing_and_is_forgotten_afterwards() {
     let run = |lab: &mut Lab| frames.iter().map(|frame| lab.feed(frame)).collect::<Vec<_>>();
     let mut plain = Lab::new();
     let mut watched = Lab::new();
-    let session = watch(&mut watched, WatchSpec { waiting: 4096, ..EVERYTHING });
+    let mut watching = watch(&mut watched, WatchSpec { waiting: 4096, ..EVERYTHING });
     // Identifications are chosen by the clock, which stands still for both.
     assert_eq!(run(&mut plain), run(&mut watched));
     assert_eq!(plain.all_drops(), watched.all_drops());
-    assert_eq!(session.missed(), 0);
+    assert_eq!(watching.session.missed(), 0);
     // What control takes out of the tables is let go by the worker before control may free it.
     watched.publisher.watch(Vec::new());
     watched.change(|_| {});
     watched.worker.turn();
     watched.publisher.reap();
-    assert_eq!(Arc::strong_count(&session), 1);
-    let before = session.seen();
+    assert_eq!(Arc::strong_count(&watching.session), 1);
+    let before = watching.session.seen();
     watched.leaves_by_core(&frame(&request(10)));
-    assert_eq!(session.seen(), before);
+    assert_eq!(watching.session.seen(), before);
 }
 
 #[test]
@@ -243,9 +257,9 @@ fn what_one_worker_hands_to_another_is_noted_by_both() {
     // A pinned association: the other worker seals.
     let agreement = Agreement::default();
     let (mut first, mut second) = Lab::two(&agreement.spec());
-    let session = Session::new(1, EVERYTHING, 2);
+    let (session, mut rings) = Session::new(1, EVERYTHING, 2);
     for lab in [&mut first, &mut second] {
-        lab.publisher.watch(vec![Arc::clone(&session)]);
+        lab.publisher.watch(vec![Arc::clone(&mut watching)]);
         lab.change(|_| {});
     }
     let mut outbound = agreement.outbound();
@@ -257,9 +271,9 @@ fn what_one_worker_hands_to_another_is_noted_by_both() {
     second.worker.turn();
     first.feed(&frame(&request(10)));
     second.worker.turn();
-    let here = session.take(0).unwrap();
+    let here = rings.take(0).unwrap();
     assert_eq!(here.end, End::HandedOn { worker: 1 });
-    let there = session.take(1).unwrap();
+    let there = rings.take(1).unwrap();
     assert_eq!((there.origin, there.worker), (Origin::HandedIn { worker: 0 }, 1));
     assert!(matches!(there.end, End::Sent { .. }), "{there:?}");
 }
@@ -268,10 +282,28 @@ fn what_one_worker_hands_to_another_is_noted_by_both() {
 fn there_is_an_end_to_what_is_noted() {
     const { assert!(MAX_STEPS >= 16 && MAX_SESSIONS >= 2) };
     let mut lab = Lab::new();
-    let sessions: Vec<_> = (0..10).map(|id| Session::new(id, EVERYTHING, 1)).collect();
+    let sessions: Vec<_> = (0..10).map(|id| Session::new(id, EVERYTHING, 1).0).collect();
     lab.publisher.watch(sessions.clone());
     lab.change(|_| {});
     lab.leaves_by_core(&frame(&request(10)));
     let watching = sessions.iter().filter(|session| session.seen() > 0).count();
     assert_eq!(watching, MAX_SESSIONS);
+}
+
+#[test]
+fn who_comes_later_takes_nothing_from_who_was_there() {
+    let mut lab = Lab::new();
+    let mut first = watch(&mut lab, EVERYTHING);
+    lab.leaves_by_core(&frame(&request(10)));
+    let mut second = Watching::new(2, EVERYTHING, 1);
+    let mut number = 0;
+    // The second comes, and goes and comes again, while the first stays.
+    for sessions in [vec![&first, &second], vec![&first], vec![&second, &first]] {
+        lab.publisher.watch(sessions.iter().map(|watching| Arc::clone(&watching.session)).collect());
+        lab.change(|_| {});
+        lab.leaves_by_core(&frame(&request(10)));
+        number += 1;
+    }
+    assert_eq!((caught(&mut first).len(), first.session.missed()), (1 + number, 0));
+    assert_eq!((caught(&mut second).len(), second.session.missed()), (2, 0));
 }

@@ -22,7 +22,7 @@ const EVERYTHING: WatchSpec =
 pub fn pipeline(data: &[u8]) {
     let mut lab = mixed();
     let session = data.first().is_some_and(|flags| flags & 8 != 0).then(|| Session::new(1, EVERYTHING, 1));
-    if let Some(session) = &session {
+    if let Some((session, _)) = &session {
         lab.publisher.watch(vec![Arc::clone(session)]);
         lab.change(|_| {});
     }
@@ -53,8 +53,8 @@ pub fn pipeline(data: &[u8]) {
     }
     let _ = lab.punts();
     lab.assert_balanced();
-    if let Some(session) = session {
-        let caught = std::iter::from_fn(|| session.take(0)).count() as u64;
+    if let Some((session, mut rings)) = session {
+        let caught = std::iter::from_fn(|| rings.take(0)).count() as u64;
         assert_eq!(
             caught + session.missed(),
             session.seen(),

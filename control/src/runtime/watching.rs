@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use penstock_dataplane::drop_reason::DropReason;
 use penstock_dataplane::ids::TunnelId;
-use penstock_dataplane::watch::{Drops, Journey, MAX_SESSIONS, Session, WatchSpec};
+use penstock_dataplane::watch::{Drops, Journey, MAX_SESSIONS, Session, SessionReader, WatchSpec};
 use tokio::sync::mpsc;
 
 use super::state::State;
@@ -211,6 +211,7 @@ impl Around {
 /// Reads a session to its end.
 pub(super) struct Reader {
     pub(super) session: Arc<Session>,
+    pub(super) rings: SessionReader,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) pieces: mpsc::Sender<WatchPiece>,
     pub(super) calls: mpsc::Sender<Call>,
@@ -220,7 +221,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Reads until the end has come; on a thread of its own.
-    pub(super) fn run<S: Sink>(self, mut sink: S, mut around: Around) {
+    pub(super) fn run<S: Sink>(mut self, mut sink: S, mut around: Around) {
         let mut caught = Caught::default();
         // Whoever asked may have gone away: then it is over, too.
         let _gone = self.read(&mut sink, &mut around, &mut caught);
@@ -234,7 +235,7 @@ impl Reader {
     }
 
     fn read<S: Sink>(
-        &self,
+        &mut self,
         sink: &mut S,
         around: &mut Around,
         caught: &mut Caught,
@@ -277,15 +278,15 @@ impl Reader {
             || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    fn drain<S: Sink>(&self, sink: &mut S, around: &Around, merge: &mut Merge<S::Entry>) -> usize {
+    fn drain<S: Sink>(&mut self, sink: &mut S, around: &Around, merge: &mut Merge<S::Entry>) -> usize {
         let mut read = 0;
-        for worker in 0..self.session.workers() {
+        for worker in 0..self.rings.workers() {
             for _ in 0..AT_ONCE {
-                let Some(journey) = self.session.take(worker) else { break };
+                let Some(journey) = self.rings.take(worker) else { break };
                 for (at, entry) in sink.entries(&journey, around) {
                     merge.put(at, entry);
                 }
-                self.session.give_back(journey);
+                self.rings.give_back(journey);
                 read += 1;
             }
         }

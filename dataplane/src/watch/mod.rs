@@ -22,7 +22,7 @@ use crate::frame::{BURST, Driver};
 pub use journey::{End, Journey, MAX_STEPS, Origin, Piece, Step};
 pub(crate) use recorder::LookedUp;
 pub use recorder::Recorder;
-pub use session::{Drops, MAX_SESSIONS, Session, WatchSpec};
+pub use session::{Drops, MAX_SESSIONS, Session, SessionReader, WatchSpec};
 
 /// What a pipeline notes of its packets.
 pub trait Watch: Default {

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::Watch;
 use super::journey::{End, Journey, Origin, Step};
-use super::session::{MAX_SESSIONS, Session};
+use super::session::{MAX_SESSIONS, Session, WorkerEnd};
 use super::synopsis::syn_mss;
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
@@ -22,7 +22,38 @@ use crate::tables::{Hop, Tunnel};
 /// One session and the packets in hand that it looks at.
 struct Attached {
     session: Arc<Session>,
+    worker: usize,
+    /// There until this is dropped.
+    end: Option<Box<WorkerEnd>>,
     held: [Option<Box<Journey>>; BURST],
+}
+
+impl Attached {
+    fn to(session: &Arc<Session>, worker: usize) -> Option<Self> {
+        let end = session.take_end(worker)?;
+        let held = std::array::from_fn(|_| None);
+        Some(Self { session: Arc::clone(session), worker, end: Some(end), held })
+    }
+
+    fn open(&mut self) -> Option<(Box<Journey>, u64)> {
+        self.session.open(self.worker, self.end.as_mut()?)
+    }
+
+    fn close(&mut self, journey: Box<Journey>) {
+        if let Some(end) = &mut self.end {
+            self.session.close(self.worker, end, journey);
+        }
+    }
+}
+
+impl Drop for Attached {
+    /// Nothing is freed: control does that, with the session.
+    fn drop(&mut self) {
+        if let Some(mut end) = self.end.take() {
+            self.held.iter_mut().filter_map(Option::take).for_each(|journey| end.keep(journey));
+            self.session.put_end(self.worker, end);
+        }
+    }
 }
 
 /// What was true of a packet before a stage that may change it.
@@ -62,55 +93,60 @@ impl Watch for Recorder {
 impl Recorder {
     /// A recorder of one worker, between bursts. Sessions beyond [`MAX_SESSIONS`] are not attached.
     pub(crate) fn new(worker: usize, sessions: &[Arc<Session>]) -> Self {
-        let attach = |session: &Arc<Session>| Attached {
-            session: Arc::clone(session),
-            held: std::array::from_fn(|_| None),
-        };
-        let attached = sessions.iter().take(MAX_SESSIONS).map(attach).collect();
-        Self { worker, attached, before: Before::default() }
+        let mut recorder = Self { worker, ..Self::default() };
+        recorder.attach(sessions);
+        recorder
+    }
+
+    /// Attaches these sessions in place of those before, between bursts.
+    pub(crate) fn attach(&mut self, sessions: &[Arc<Session>]) {
+        // First those that stay must let go of their rings.
+        self.attached.clear();
+        let attach = |session| Attached::to(session, self.worker);
+        self.attached.extend(sessions.iter().filter_map(attach).take(MAX_SESSIONS));
     }
 
     /// A packet begins its way in slot `i`.
     pub(crate) fn begin<B: Buffer>(&mut self, i: usize, origin: Origin, packet: &B, now: u64) {
-        for Attached { session, held } in &mut self.attached {
-            if let Some((mut journey, number)) = session.open(self.worker) {
+        for attached in &mut self.attached {
+            if let Some((mut journey, number)) = attached.open() {
                 journey.begin(self.worker as u16, number, origin, now);
                 journey.arrived.take(packet, 0, now);
-                held[i % BURST] = Some(journey);
+                attached.held[i % BURST] = Some(journey);
             }
         }
     }
 
     /// The packet in slot `i` has come to its end.
     pub(crate) fn end(&mut self, i: usize, end: End, now: u64) {
-        for Attached { session, held } in &mut self.attached {
-            if let Some(mut journey) = held[i % BURST].take() {
+        for attached in &mut self.attached {
+            if let Some(mut journey) = attached.held[i % BURST].take() {
                 (journey.end, journey.ended) = (end, now);
-                session.close(self.worker, journey);
+                attached.close(journey);
             }
         }
     }
 
     /// A packet that is in no slot any more is dropped.
     pub(crate) fn lose<B: Buffer>(&mut self, packet: &B, origin: Origin, reason: DropReason, now: u64) {
-        for Attached { session, .. } in &mut self.attached {
-            if let Some((mut journey, number)) = session.open(self.worker) {
+        for attached in &mut self.attached {
+            if let Some((mut journey, number)) = attached.open() {
                 journey.begin(self.worker as u16, number, origin, now);
                 journey.arrived.take(packet, 0, now);
                 journey.end = End::Dropped(reason);
-                session.close(self.worker, journey);
+                attached.close(journey);
             }
         }
     }
 
     /// Fragments whose bytes are gone are dropped.
     pub(crate) fn lose_fragments(&mut self, count: u64, reason: DropReason, now: u64) {
-        for Attached { session, .. } in &mut self.attached {
+        for attached in &mut self.attached {
             for _ in 0..count {
-                let Some((mut journey, number)) = session.open(self.worker) else { break };
+                let Some((mut journey, number)) = attached.open() else { break };
                 journey.begin(self.worker as u16, number, Origin::Fragment, now);
                 journey.end = End::Dropped(reason);
-                session.close(self.worker, journey);
+                attached.close(journey);
             }
         }
     }

@@ -77,14 +77,15 @@ impl View {
             let filter = filter.map_err(|error| bad_request(error.to_string()))?;
             let around = Around::new(state, filter);
             let sink = sink(&around)?;
-            Ok::<_, ApiError>((Session::new(id, spec, workers), sink, around))
+            let (session, rings) = Session::new(id, spec, workers);
+            Ok::<_, ApiError>((session, rings, sink, around))
         });
         let failed = |_| ApiError::new(ErrorCode::Internal, "the capture could not be prepared");
-        let (session, sink, around) = prepared.await.map_err(failed)??;
+        let (session, rings, sink, around) = prepared.await.map_err(failed)??;
         let until = wanted.max_seconds.map(|s| Instant::now() + Duration::from_secs(u64::from(s)));
         let stop = self.call(|answer| Call::Watch(Arc::clone(&session), answer)).await?;
         let (to, pieces) = mpsc::channel(PIECES_WAITING);
-        let reader = Reader { session, stop, pieces: to, calls: self.calls.clone(), most, until };
+        let reader = Reader { session, rings, stop, pieces: to, calls: self.calls.clone(), most, until };
         tokio::task::spawn_blocking(move || reader.run(sink, around));
         Ok(Watching { id, media, pieces })
     }
