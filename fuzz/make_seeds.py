@@ -255,6 +255,7 @@ def main():
         every += entry
         (HERE / "pipeline" / name).write_bytes(entry)
     (HERE / "pipeline" / "everything").write_bytes(every)
+    (HERE / "pipeline" / "everything-watched").write_bytes(bytes([every[0] | 8]) + every[1:])
     (HERE / "headers" / "rescue").write_bytes(b"PSTK\x01\x01\0\0all nodes' token")
     (HERE / "headers" / "gre-alone").write_bytes(bytes(GRE(key_present=1, key=7) / Raw(bytes(8))))
 

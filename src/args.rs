@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
-use penstock_control::api::{DEFAULT_LIMIT, DEFAULT_PATH, TunnelState};
+use penstock_control::api::{
+    DEFAULT_COUNT, DEFAULT_LIMIT, DEFAULT_PATH, DEFAULT_SNAPLEN, PacketFilter, TunnelState, WhyProtocol,
+};
 
 use crate::logging::{self, LogFormat};
 
@@ -53,6 +55,15 @@ pub enum Command {
     Get(GetArgs),
     /// Remove a tenant, or a tunnel, from the fleet.
     Delete(DeleteArgs),
+    /// Write packets to a file that Wireshark opens: those at the ports and those in tunnels, with what became of them.
+    #[command(after_help = CAPTURE_EXAMPLE)]
+    Capture(CaptureArgs),
+    /// Show packets' ways through the stages, with what each decided.
+    #[command(after_help = TRACE_EXAMPLE)]
+    Trace(TraceArgs),
+    /// Say what would happen to a packet, and why: exit code 0 if it is forwarded or delivered, 1 if it is dropped.
+    #[command(after_help = WHY_EXAMPLE)]
+    Why(WhyArgs),
     /// Print a shell's completion script.
     #[command(after_help = "Example:\n  penstock completions bash > /etc/bash_completion.d/penstock")]
     Completions {
@@ -73,6 +84,22 @@ Example:
   $EDITOR acme.yaml
   penstock apply -f acme.yaml --dry-run
   penstock apply -f acme.yaml";
+
+const CAPTURE_EXAMPLE: &str = "\
+Examples:
+  penstock capture -w dc1.pcapng --tunnel acme/dc1 --max-seconds 10
+  penstock capture -w drops.pcapng --drops all
+  penstock capture -w - --filter 'icmp' | tshark -r -";
+
+const TRACE_EXAMPLE: &str = "\
+Examples:
+  penstock trace --tunnel acme/dc1 --count 3
+  penstock trace --drops source_filter --filter 'src net 10.0.0.0/8'";
+
+const WHY_EXAMPLE: &str = "\
+Examples:
+  penstock why --tenant acme 192.0.2.10 198.51.100.10 --proto tcp --dport 443
+  penstock why --tenant acme --from-tunnel dc1 198.51.100.10 192.0.2.10 --size 1500 --df";
 
 /// How to reach the running gateway.
 #[derive(Debug, ClapArgs)]
@@ -259,6 +286,125 @@ pub enum Deletable {
         /// The tunnel.
         name: String,
     },
+}
+
+/// Which packets.
+#[derive(Debug, ClapArgs)]
+pub struct PacketArgs {
+    /// Only packets that match, in tcpdump's language. Outside and inside of a tunnel are looked at apart.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
+    /// Only packets that have to do with this tunnel: acme/dc1, or dc1 where no other tenant has one.
+    #[arg(long, value_name = "TUNNEL")]
+    pub tunnel: Option<String>,
+    /// Only packets that are dropped for this reason of `show drops`; `all`: for any.
+    #[arg(long, value_name = "REASON")]
+    pub drops: Option<String>,
+    /// End after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_seconds: Option<u32>,
+}
+
+impl From<&PacketArgs> for PacketFilter {
+    fn from(args: &PacketArgs) -> Self {
+        Self {
+            filter: args.filter.clone(),
+            tunnel: args.tunnel.clone(),
+            drops: args.drops.clone(),
+            max_seconds: args.max_seconds,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct CaptureArgs {
+    /// The file, readable by its owner only; `-`: standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub write: PathBuf,
+    #[command(flatten)]
+    pub packets: PacketArgs,
+    /// Only frames at the ports.
+    #[arg(long, group = "layers")]
+    pub outer: bool,
+    /// Only packets as they come out of tunnels and go into them.
+    #[arg(long, group = "layers")]
+    pub inner: bool,
+    /// Both, which is what happens without either.
+    #[arg(long, group = "layers")]
+    pub both: bool,
+    /// End when so many are in the file.
+    #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_packets: Option<u64>,
+    /// Keep so many bytes of each.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN)]
+    pub snaplen: u32,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub packets: PacketArgs,
+    /// End after so many packets.
+    #[arg(long, value_name = "PACKETS", default_value_t = DEFAULT_COUNT, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// Print a line of JSON for each packet.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct WhyArgs {
+    /// Whose packet it is.
+    #[arg(long)]
+    pub tenant: String,
+    /// Its source address.
+    pub src: IpAddr,
+    /// Its destination address.
+    pub dst: IpAddr,
+    /// What is in it: a SYN, a datagram, or an echo request.
+    #[arg(long, default_value = "icmp")]
+    pub proto: Proto,
+    /// Source port.
+    #[arg(long)]
+    pub sport: Option<u16>,
+    /// Destination port.
+    #[arg(long)]
+    pub dport: Option<u16>,
+    /// Its length in bytes, from the IP header on.
+    #[arg(long, value_name = "BYTES")]
+    pub size: Option<u16>,
+    /// It must not be fragmented.
+    #[arg(long)]
+    pub df: bool,
+    /// It comes out of this tunnel of the tenant; without, it comes by a port.
+    #[arg(long, value_name = "TUNNEL")]
+    pub from_tunnel: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Proto {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+impl From<Proto> for WhyProtocol {
+    fn from(proto: Proto) -> Self {
+        match proto {
+            Proto::Tcp => Self::Tcp,
+            Proto::Udp => Self::Udp,
+            Proto::Icmp => Self::Icmp,
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use penstock_control::api::{Client, ClientError};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::args::SocketArgs;
 
@@ -10,9 +11,11 @@ pub fn ask<T>(
     socket: &SocketArgs,
     question: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
 ) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the client's event loop")?;
-    Ok(runtime.block_on(question(Client::new(&socket.socket)))?)
+    Ok(runtime()?.block_on(question(Client::new(&socket.socket)))?)
+}
+
+/// What runs an exchange.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().build().context("cannot start the client's event loop")
 }

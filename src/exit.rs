@@ -1,5 +1,6 @@
 //! How the command ends: what goes to standard error, and the exit code (documented in `penstock --help`).
 
+use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
@@ -10,12 +11,27 @@ const FAILED: u8 = 1;
 /// Nobody answers. 2 is clap's, for a command line that makes no sense.
 const NO_ANSWER: u8 = 3;
 
+/// Failed, and all there is to say about it has been printed.
+#[derive(Debug)]
+pub struct Said;
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("said before")
+    }
+}
+
+impl std::error::Error for Said {}
+
 /// Reports a failure and turns it into the exit code.
 pub fn code(done: anyhow::Result<()>) -> ExitCode {
     let Err(error) = done else { return ExitCode::SUCCESS };
     if is_broken_pipe(&error) {
         // The reader has seen enough: `penstock show routes | head`.
         return ExitCode::SUCCESS;
+    }
+    if error.is::<Said>() {
+        return ExitCode::from(FAILED);
     }
     eprintln!("penstock: {error:#}");
     match error.downcast_ref::<ClientError>() {

@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod capture;
 mod check;
 mod completions;
 mod doctor;
@@ -18,6 +19,8 @@ mod run;
 mod show;
 mod terminal;
 mod top;
+mod trace;
+mod why;
 
 use std::process::ExitCode;
 
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
         Command::Apply(options) => objects::apply(&options),
         Command::Get(options) => objects::get(&options),
         Command::Delete(options) => objects::delete(&options),
+        Command::Capture(options) => capture::capture(&options),
+        Command::Trace(options) => trace::trace(&options),
+        Command::Why(options) => why::why(&options),
         Command::Completions { shell } => completions::print(shell),
         Command::Man { directory } => man::write(&directory),
     };

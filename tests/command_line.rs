@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use penstock_control::api::*;
 use penstock_control::config::{diff, parse_str};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// The configuration that runs.
 const RUNNING: &str = "\
@@ -215,6 +215,41 @@ impl Gateway for Fake {
         RunningConfig { source: "/etc/penstock.yaml".into(), age_s: 61, yaml: "node: {name: fra1-a}".into() }
     }
 
+    fn capture(&self, request: CaptureRequest) -> BoxFuture<'_, Result<Watching, ApiError>> {
+        async move {
+            if request.packets.tunnel.is_some() {
+                return Err(ApiError::new(ErrorCode::BadRequest, "there is no such tunnel"));
+            }
+            Ok(watching("application/x-pcapng", format!("{:?}", request.layers)).await)
+        }
+        .boxed()
+    }
+
+    fn trace(&self, request: TraceRequest) -> BoxFuture<'_, Result<Watching, ApiError>> {
+        async move {
+            let row = TraceRow { summary: format!("{:?} packets", request.count), ..a_row() };
+            let line = serde_json::to_string(&row).unwrap() + "\n";
+            Ok(watching("application/x-ndjson", line).await)
+        }
+        .boxed()
+    }
+
+    fn why(&self, request: &WhyRequest) -> Result<WhyAnswer, ApiError> {
+        let is_dropped = request.size == Some(1500);
+        Ok(WhyAnswer {
+            outcome: if is_dropped { WhyOutcome::Dropped } else { WhyOutcome::Forwarded },
+            text: format!("{} to {}", request.src, request.dst),
+            reason: is_dropped.then(|| "too_big".into()),
+            fix: is_dropped.then(|| "send less".into()),
+            notes: Vec::new(),
+            packets: vec![a_row()],
+        })
+    }
+
+    fn stop_watching(&self, _: StopRequest) -> bool {
+        false
+    }
+
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         async move {
             let Some(ConfigText { source, yaml }) = request.config else {
@@ -228,6 +263,29 @@ impl Gateway for Fake {
             Ok(ReloadReport::new(request.dry_run, 10, difference, &source, &new))
         }
         .boxed()
+    }
+}
+
+/// A capture or a trace that is over at once.
+async fn watching(media: &'static str, text: String) -> Watching {
+    let (to, pieces) = mpsc::channel(2);
+    to.send(WatchPiece::Data(text.into())).await.unwrap();
+    to.send(WatchPiece::End(Caught { caught: 1, missed: 4, seen: 9 })).await.unwrap();
+    Watching { id: 1, media, pieces }
+}
+
+fn a_row() -> TraceRow {
+    let step = |stage: &str, text: &str| TraceStep { stage: stage.into(), text: text.into() };
+    TraceRow {
+        core: 2,
+        packet: 7,
+        time_ns: 0,
+        summary: "10.0.0.1 > 10.0.0.2 ICMP, 98 bytes".into(),
+        steps: vec![step("came", "received by edge0, queue 0"), step("sent", "by core0")],
+        end: "sent".into(),
+        reason: None,
+        tunnel_in: None,
+        tunnel_out: None,
     }
 }
 
@@ -634,6 +692,49 @@ fn check_looks_into_the_fleets_key_file() {
         penstock(Path::new("/nonexistent"), &["fleet", "new-key", keys.to_str().unwrap()]).status.success()
     );
     assert_eq!(stderr(&check(&[config])), "");
+}
+
+#[test]
+fn a_capture_goes_to_a_file_or_to_standard_output_and_nothing_else_does() {
+    let daemon = Daemon::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.pcapng");
+    let file = path.to_str().unwrap();
+    let output = penstock(&daemon.socket(), &["capture", "-w", file, "--inner"]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
+    assert_eq!(std::fs::read(&path).unwrap(), b"Inner");
+    assert!(stderr(&output).contains("1 caught; 4 packets were not caught"), "{}", stderr(&output));
+    assert_eq!(daemon.output(&["capture", "-w", "-"]), "Both");
+    // A request that is refused leaves the file as it was.
+    let output = penstock(&daemon.socket(), &["capture", "-w", file, "--tunnel", "x"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(std::fs::read(&path).unwrap(), b"Inner");
+    let both = penstock(&daemon.socket(), &["capture", "-w", file, "--inner", "--outer"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn a_trace_is_printed_in_words_or_as_json() {
+    let daemon = Daemon::start();
+    let text = daemon.output(&["trace", "--count", "3"]);
+    assert_eq!(
+        text,
+        "00:00:00.000000 UTC  core 2  packet 7  Some(3) packets\n  came        received by edge0, queue 0\n  \
+         sent        by core0\n"
+    );
+    let row: TraceRow = serde_json::from_str(&daemon.output(&["trace", "--json"])).unwrap();
+    assert_eq!((row.steps, row.end), (a_row().steps, "sent".into()));
+}
+
+#[test]
+fn why_says_by_its_exit_code_whether_the_packet_is_dropped() {
+    let daemon = Daemon::start();
+    let why = ["why", "--tenant", "acme", "10.0.0.1", "10.0.0.2"];
+    let text = daemon.output(&why);
+    assert!(text.starts_with("10.0.0.1 to 10.0.0.2\n\n10.0.0.1 > 10.0.0.2 ICMP"), "{text}");
+    let output = penstock(&daemon.socket(), &[&why[..], &["--size", "1500"]].concat());
+    assert_eq!((output.status.code(), &*stderr(&output)), (Some(1), ""));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("fix: send less\n"));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! [`config`] reads what the operator wants, [`kernel`] mirrors what the kernel of the twin namespace knows,
 //! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, [`api`] answers the operator,
-//! and [`metrics`] Prometheus; [`doctor`] looks whether the host is fit for it; [`static_sas`] reads keys by hand, for
-//! tests. Nothing here ever touches a packet on the fast path.
+//! and [`metrics`] Prometheus; [`doctor`] looks whether the host is fit for it; [`watch`] puts what workers note of packets
+//! into files and words; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
 
 pub mod api;
 pub mod compile;
@@ -19,3 +19,4 @@ pub mod metrics;
 pub mod runtime;
 pub mod secret;
 pub mod static_sas;
+pub mod watch;

@@ -9,6 +9,7 @@ use crate::frame::{BURST, Buffer, Driver};
 use crate::ids::{InterfaceId, PortId, VrfId};
 use crate::pipeline::Pipeline;
 use crate::tables::{Interfaces, Snapshot};
+use crate::watch::{Step, Watch};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, EthernetHeader, VlanTag};
 use crate::wire::ipv4::{Ipv4Error, Ipv4Header, PlainV4};
 use crate::wire::ipv6::{Ipv6Error, Ipv6Header};
@@ -73,6 +74,12 @@ impl<D: Driver> Pipeline<D> {
             }
         }
         self.lanes.add(Next::RouteV4, plain);
+        if let Some(watch) = self.cx.watch.recorder() {
+            for (i, _) in self.slots.iter().take(count).enumerate().filter(|(_, slot)| slot.is_some()) {
+                let (interface, vrf) = (InterfaceId(self.meta[i].interface), VrfId(self.meta[i].vrf));
+                watch.note(i, Step::Classified { interface, vrf });
+            }
+        }
     }
 }
 

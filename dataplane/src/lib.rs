@@ -29,6 +29,7 @@ mod prefetch;
 pub mod probe;
 pub mod publish;
 pub mod punt;
+pub mod rehearse;
 mod report;
 mod rescue;
 mod route;
@@ -36,6 +37,7 @@ mod spread;
 pub mod stats;
 pub mod tables;
 mod terminate;
+pub mod watch;
 pub mod wire;
 pub mod worker;
 

@@ -26,6 +26,7 @@ use crate::rescue::RescueBudget;
 use crate::spread::Spread;
 use crate::stats::WorkerStats;
 use crate::tables::{Adjacency, Limits, Snapshot};
+use crate::watch::{End, Origin, Watch};
 
 /// Rounds of route and decapsulate: outer look-up, inner look-up, and one to find a loop.
 const MAX_ROUNDS: usize = 3;
@@ -78,6 +79,8 @@ pub(crate) struct Context<D: Driver> {
     pub ike_budget: IkeBudget,
     pub rescue_budget: RescueBudget,
     pub pending: VecDeque<(D::Buffer, Meta, Next)>,
+    /// What is noted of packets.
+    pub watch: D::Watch,
     /// Identification of outer IPv4 packets that may be fragmented.
     pub next_ip_id: u16,
     pub now: u64,
@@ -86,13 +89,16 @@ pub(crate) struct Context<D: Driver> {
 }
 
 impl<D: Driver> Context<D> {
-    /// Queues a packet made here; false when the queue is full (the packet is freed, not counted).
-    pub fn defer(&mut self, packet: D::Buffer, meta: Meta, next: Next) -> bool {
-        let room = self.pending.len() < MAX_PENDING;
-        if room {
-            self.pending.push_back((packet, meta, next));
+    /// Queues a packet made here.
+    ///
+    /// # Errors
+    /// When the queue is full: the packet, which is not counted.
+    pub fn defer(&mut self, packet: D::Buffer, meta: Meta, next: Next) -> Result<(), D::Buffer> {
+        if self.pending.len() >= MAX_PENDING {
+            return Err(packet);
         }
-        room
+        self.pending.push_back((packet, meta, next));
+        Ok(())
     }
 }
 
@@ -105,17 +111,17 @@ pub(crate) enum Onward<A> {
 }
 
 /// Transmit queue of a port, and the frames on their way to it.
-struct Egress<D: Driver> {
-    queue: D::Tx,
-    frames: ArrayVec<D::Buffer, BURST>,
+struct Egress<T, B> {
+    queue: T,
+    frames: ArrayVec<B, BURST>,
     /// Their length in all.
     bytes: usize,
 }
 
-impl<D: Driver> Egress<D> {
+impl<T, B: Buffer> Egress<T, B> {
     /// Takes a frame; it comes back when there are as many as go at once.
     #[inline(always)]
-    fn push(&mut self, frame: D::Buffer) -> Result<(), D::Buffer> {
+    fn push(&mut self, frame: B) -> Result<(), B> {
         let bytes = frame.total_len();
         self.frames.try_push(frame).map_err(|full| full.element())?;
         self.bytes += bytes;
@@ -162,7 +168,7 @@ pub struct Pipeline<D: Driver> {
     pub(crate) esp: Esp,
     pub(crate) spread: Spread<D::Buffer>,
     dead: ArrayVec<D::Buffer, BURST>,
-    egress: Vec<Option<Egress<D>>>,
+    egress: Vec<Option<Egress<D::Tx, D::Buffer>>>,
 }
 
 impl<D: Driver> Pipeline<D> {
@@ -187,6 +193,7 @@ impl<D: Driver> Pipeline<D> {
                 ike_budget: IkeBudget::new(parts.ike, limits.ike, parts.hz),
                 rescue_budget: RescueBudget::new(&limits, parts.hz, now),
                 pending: VecDeque::with_capacity(MAX_PENDING),
+                watch: D::Watch::default(),
                 next_ip_id: now as u16,
                 now,
                 hz: parts.hz,
@@ -201,6 +208,45 @@ impl<D: Driver> Pipeline<D> {
                 .map(|queue| queue.map(|queue| Egress { queue, frames: ArrayVec::new(), bytes: 0 }))
                 .collect(),
         }
+    }
+
+    /// The same pipeline with another way to note what happens; between bursts.
+    pub(crate) fn watched_by<E>(self, watch: E::Watch) -> Pipeline<E>
+    where
+        E: Driver<
+                Buffer = D::Buffer,
+                Tx = D::Tx,
+                Rx = D::Rx,
+                Pool = D::Pool,
+                Fragmentation = D::Fragmentation,
+            >,
+    {
+        let Self { slots, meta, lanes, cx, esp, spread, dead, egress } = self;
+        let cx = Context {
+            watch,
+            stats: cx.stats,
+            pool: cx.pool,
+            fragmentation: cx.fragmentation,
+            strangers: cx.strangers,
+            punt: cx.punt,
+            probes: cx.probes,
+            events: cx.events,
+            icmp_budget: cx.icmp_budget,
+            punt_budget: cx.punt_budget,
+            ike_budget: cx.ike_budget,
+            rescue_budget: cx.rescue_budget,
+            pending: cx.pending,
+            next_ip_id: cx.next_ip_id,
+            now: cx.now,
+            hz: cx.hz,
+            limits: cx.limits,
+        };
+        Pipeline { slots, meta, lanes, cx, esp, spread, dead, egress }
+    }
+
+    /// This worker's number.
+    pub(crate) fn number(&self) -> usize {
+        self.spread.peers.me()
     }
 
     /// The counters.
@@ -251,6 +297,9 @@ impl<D: Driver> Pipeline<D> {
         let lost = self.cx.fragmentation.take_dropped() + self.cx.strangers.take_dropped();
         self.cx.stats.merged.sub(lost);
         self.cx.stats.drop_add(reason, lost);
+        if let Some(watch) = self.cx.watch.recorder() {
+            watch.lose_fragments(lost, reason, D::now());
+        }
     }
 
     /// Receives one burst and carries it all the way. Returns how many frames came.
@@ -267,6 +316,14 @@ impl<D: Driver> Pipeline<D> {
             counters.rx_packets.add(count as u64);
             counters.rx_bursts.add(1);
             counters.rx_full_bursts.add(u64::from(count == BURST));
+        }
+        if let Some(watch) = self.cx.watch.recorder() {
+            let (origin, now) = (Origin::Received { port, queue: queue.number() }, D::now());
+            for (i, frame) in self.slots.iter().take(count).enumerate() {
+                if let Some(frame) = frame {
+                    watch.begin(i, origin, frame, now);
+                }
+            }
         }
         self.classify(count, port, tables);
         self.finish(tables);
@@ -298,6 +355,9 @@ impl<D: Driver> Pipeline<D> {
         }
         // Every slot is free, but says what its last packet was.
         self.meta[0] = Meta::EMPTY;
+        if let Some(watch) = self.cx.watch.recorder() {
+            watch.begin(0, Origin::Injected { port }, &frame, D::now());
+        }
         self.transmit(0, frame, port);
         self.reap();
     }
@@ -334,14 +394,21 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn each(
         &mut self,
-        lane: Next,
+        from: Next,
         mut stage: impl FnMut(&mut D::Buffer, &mut Meta, &mut Context<D>) -> Result<Next, DropReason>,
     ) {
-        let lane = self.lanes.take(lane);
+        let lane = self.lanes.take(from);
         for i in lane {
             let Some(packet) = &mut self.slots[i] else { continue };
             match stage(packet, &mut self.meta[i], &mut self.cx) {
-                Ok(next) => self.lanes.push(next, i),
+                Ok(next) => {
+                    if let Some(watch) = self.cx.watch.recorder()
+                        && next != from
+                    {
+                        watch.turned(i, next, &self.meta[i]);
+                    }
+                    self.lanes.push(next, i);
+                }
                 Err(reason) => self.kill(i, reason),
             }
         }
@@ -351,7 +418,7 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn each_leaving<'a>(
         &mut self,
-        lane: Next,
+        from: Next,
         tables: &'a Snapshot,
         mut stage: impl FnMut(
             &mut D::Buffer,
@@ -359,12 +426,23 @@ impl<D: Driver> Pipeline<D> {
             &mut Context<D>,
         ) -> Result<Onward<&'a Adjacency>, DropReason>,
     ) {
-        let lane = self.lanes.take(lane);
+        let lane = self.lanes.take(from);
         for i in lane {
             let Some(mut packet) = self.slots[i].take() else { continue };
+            if let Some(watch) = self.cx.watch.recorder() {
+                watch.before(&packet, &self.meta[i]);
+            }
             match stage(&mut packet, &mut self.meta[i], &mut self.cx) {
-                Ok(Onward::Leave(adjacency)) => self.leave(i, packet, adjacency, tables),
+                Ok(Onward::Leave(adjacency)) => {
+                    if let Some(watch) = self.cx.watch.recorder() {
+                        watch.passed(i, from, None, &packet, &self.meta[i], D::now());
+                    }
+                    self.leave(i, packet, adjacency, tables);
+                }
                 Ok(Onward::Lane(next)) => {
+                    if let Some(watch) = self.cx.watch.recorder() {
+                        watch.passed(i, from, Some(next), &packet, &self.meta[i], D::now());
+                    }
                     self.put(i, packet);
                     self.lanes.push(next, i);
                 }
@@ -409,6 +487,9 @@ impl<D: Driver> Pipeline<D> {
         if let Some(counters) = self.meta[i % BURST].tunnel_in().and_then(|id| self.cx.stats.tunnel(id)) {
             counters.dropped.add(1);
         }
+        if let Some(watch) = self.cx.watch.recorder() {
+            watch.end(i, End::Dropped(reason), D::now());
+        }
         if let Some(packet) = self.slots[i % BURST].take() {
             // Never full: as many places as slots. The alternative to the check is a panic path.
             let _ = self.dead.try_push(packet);
@@ -435,8 +516,14 @@ impl<D: Driver> Pipeline<D> {
         let Some(Some(egress)) = self.egress.get_mut(port.index()) else {
             return self.kill_taken(i, packet, DropReason::TxPortMissing);
         };
+        if let Some(watch) = self.cx.watch.recorder() {
+            watch.leaving(i, &packet, D::now());
+        }
         if let Err(packet) = egress.push(packet) {
             self.transmit_next(i, packet, port);
+        }
+        if let Some(watch) = self.cx.watch.recorder() {
+            watch.end(i, End::Sent { port }, D::now());
         }
     }
 
@@ -457,6 +544,11 @@ impl<D: Driver> Pipeline<D> {
     fn load_pending(&mut self) {
         for i in 0..BURST {
             let Some((packet, meta, next)) = self.cx.pending.pop_front() else { break };
+            if let Some(watch) = self.cx.watch.recorder() {
+                let is_error = matches!(next, Next::RouteV4 | Next::RouteV6);
+                let origin = if is_error { Origin::IcmpError } else { Origin::Piece };
+                watch.begin(i, origin, &packet, D::now());
+            }
             self.slots[i] = Some(packet);
             self.meta[i] = meta;
             self.lanes.push(next, i);
@@ -489,6 +581,13 @@ impl<D: Driver> Pipeline<D> {
                 }
                 lost = egress.frames.iter().map(Buffer::total_len).sum();
                 self.cx.stats.drop_add(DropReason::TxQueueFull, egress.frames.len() as u64);
+                if let Some(watch) = self.cx.watch.recorder() {
+                    let (origin, reason) =
+                        (Origin::Queued { port: PortId(port as u16) }, DropReason::TxQueueFull);
+                    for frame in &egress.frames {
+                        watch.lose(frame, origin, reason, D::now());
+                    }
+                }
                 D::free(&mut egress.frames);
             }
             if let Some(counters) = self.cx.stats.port(PortId(port as u16)) {

@@ -4,9 +4,7 @@
 //! answer comes to our address inside the tunnel, or plain to an endpoint; it is known by its keyed hash, and goes to
 //! control by a queue that nothing else can fill.
 
-use std::sync::Arc;
-
-use crossbeam::queue::ArrayQueue;
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
@@ -15,11 +13,12 @@ use crate::ids::{InterfaceId, TunnelId, VrfId};
 use crate::pipeline::{Context, Pipeline};
 use crate::punt::InjectError;
 use crate::tables::Snapshot;
+use crate::watch::{End, Origin, Watch};
 use crate::wire::probe::Probe;
 
 /// Probes that wait for one worker.
 const QUEUE_LEN: usize = 1024;
-/// Answers of all workers that wait for control: of more than a hundred thousand tunnels in the time between its looks.
+/// Answers of one worker that wait for control: of more than a hundred thousand tunnels in the time between its looks.
 const ANSWERS: usize = 8192;
 /// Probes sent in one turn.
 const PROBE_BURST: usize = 16;
@@ -35,51 +34,61 @@ pub struct ProbeAnswer {
     pub at: u64,
 }
 
-/// Answers of all workers.
-pub type ProbeAnswers = Arc<ArrayQueue<ProbeAnswer>>;
-
 struct Order<B> {
     tunnel: TunnelId,
     incarnation: u32,
     packet: B,
 }
 
-/// Control's way to one worker.
-pub struct ProbeSender<B, P> {
-    orders: Arc<ArrayQueue<Order<B>>>,
+/// Control's way to one worker, and what comes back.
+pub struct ProbeLink<B, P> {
+    orders: Producer<Order<B>>,
+    answers: Consumer<ProbeAnswer>,
     pool: P,
 }
 
 /// A worker's end.
 pub struct ProbeEnd<B> {
-    orders: Arc<ArrayQueue<Order<B>>>,
-    answers: ProbeAnswers,
+    orders: Consumer<Order<B>>,
+    answers: Producer<ProbeAnswer>,
 }
 
-/// A queue of answers.
-pub fn probe_answers() -> ProbeAnswers {
-    Arc::new(ArrayQueue::new(ANSWERS))
+impl<B> ProbeEnd<B> {
+    /// Of a pipeline that nobody sends probes by.
+    pub(crate) fn nobodys() -> Self {
+        Self { orders: RingBuffer::new(1).1, answers: RingBuffer::new(1).0 }
+    }
 }
 
-/// A queue from control to one worker, whose answers go to `answers`; buffers come from `pool`.
-pub fn probe_queue<B, P: Pool<B>>(pool: P, answers: &ProbeAnswers) -> (ProbeSender<B, P>, ProbeEnd<B>) {
-    let orders = Arc::new(ArrayQueue::new(QUEUE_LEN));
-    let end = ProbeEnd { orders: Arc::clone(&orders), answers: Arc::clone(answers) };
-    (ProbeSender { orders, pool }, end)
+/// Queues from control to one worker and back; buffers come from `pool`.
+pub fn probe_queues<B, P: Pool<B>>(pool: P) -> (ProbeLink<B, P>, ProbeEnd<B>) {
+    let (orders, to_worker) = RingBuffer::new(QUEUE_LEN);
+    let (from_worker, answers) = RingBuffer::new(ANSWERS);
+    (ProbeLink { orders, answers, pool }, ProbeEnd { orders: to_worker, answers: from_worker })
 }
 
-impl<B, P: Pool<B>> ProbeSender<B, P> {
+impl<B, P: Pool<B>> ProbeLink<B, P> {
     /// Sends an inner packet, from its IP header on, into a tunnel: the one that has this incarnation, no other one that
     /// has its number meanwhile.
     ///
     /// # Errors
     /// When the queue is full or there is no buffer.
-    pub fn send(&self, tunnel: TunnelId, incarnation: u32, l3: &[u8]) -> Result<(), InjectError> {
+    pub fn send(&mut self, tunnel: TunnelId, incarnation: u32, l3: &[u8]) -> Result<(), InjectError> {
         if self.orders.is_full() {
             return Err(InjectError::QueueFull);
         }
         let packet = self.pool.copy_of(l3).ok_or(InjectError::NoBuffer(l3.len()))?;
         self.orders.push(Order { tunnel, incarnation, packet }).map_err(|_| InjectError::QueueFull)
+    }
+
+    /// How many answers wait.
+    pub fn waiting(&self) -> usize {
+        self.answers.slots()
+    }
+
+    /// The next answer that has come to the worker.
+    pub fn answer(&mut self) -> Option<ProbeAnswer> {
+        self.answers.pop().ok()
     }
 }
 
@@ -87,7 +96,6 @@ impl<D: Driver> Pipeline<D> {
     /// Sends what control wants to be sent; between bursts. Returns how many there were.
     #[inline(always)]
     pub(crate) fn send_probes(&mut self, tables: &Snapshot) -> usize {
-        // As for the kernel's frames: popping nothing costs a fence.
         if self.cx.probes.orders.is_empty() { 0 } else { self.send_waiting_probes(tables) }
     }
 
@@ -95,8 +103,11 @@ impl<D: Driver> Pipeline<D> {
     fn send_waiting_probes(&mut self, tables: &Snapshot) -> usize {
         let mut sent = 0;
         for _ in 0..PROBE_BURST {
-            let Some(Order { tunnel: id, incarnation, packet }) = self.cx.probes.orders.pop() else { break };
+            let Ok(Order { tunnel: id, incarnation, packet }) = self.cx.probes.orders.pop() else { break };
             self.cx.stats.generated.add(1);
+            if let Some(watch) = self.cx.watch.recorder() {
+                watch.begin(sent, Origin::Probe, &packet, D::now());
+            }
             let tunnel = tables.tunnels.get(id.index());
             let tunnel = tunnel.filter(|tunnel| tunnel.live && tunnel.incarnation == incarnation);
             // Every slot is free.
@@ -121,8 +132,11 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn retire_answers(&mut self) {
         if !self.lanes.is_empty(Next::ProbeAnswer) {
-            self.each_taken(Next::ProbeAnswer, |this, _, packet| {
+            self.each_taken(Next::ProbeAnswer, |this, i, packet| {
                 this.cx.stats.probe_answers.add(1);
+                if let Some(watch) = this.cx.watch.recorder() {
+                    watch.end(i, End::ProbeAnswer, D::now());
+                }
                 this.retire(packet);
             });
         }
@@ -134,7 +148,7 @@ impl<D: Driver> Pipeline<D> {
 pub(crate) fn note_answer<D: Driver>(
     packet: &D::Buffer,
     meta: &Meta,
-    cx: &Context<D>,
+    cx: &mut Context<D>,
     tables: &Snapshot,
 ) -> Option<Result<Next, DropReason>> {
     let probe = Probe::answered(packet.data(), meta.v6, tables.probe_keys.as_ref()?)?;

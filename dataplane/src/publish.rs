@@ -1,51 +1,73 @@
 //! Tables from control to the workers and back.
 //!
-//! Control pushes a whole snapshot into each worker's bounded queue; a worker takes the newest between
-//! bursts and hands the old one back, so memory is always freed on control's thread. A worker that
-//! lags finds only newer snapshots: the queue drops the oldest, never the newest.
+//! Control puts a whole snapshot into each worker's mailbox; a worker takes it between bursts and hands the
+//! old one back, so memory is always freed on control's thread. A mailbox holds one snapshot, the newest: what a
+//! worker that lags has not taken, it never sees. Neither ever waits for the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::queue::ArrayQueue;
+use crossbeam::atomic::AtomicCell;
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::stats::WorkerStats;
 use crate::tables::Snapshot;
+use crate::watch::Session;
 
-/// Snapshots on their way to a worker.
-const UPDATES: usize = 8;
 /// Snapshots on their way back. A worker takes no update while this is full.
 const RETIRED: usize = 64;
 
+#[derive(Default)]
 struct Mailbox {
-    updates: ArrayQueue<Arc<Snapshot>>,
-    retired: ArrayQueue<Arc<Snapshot>>,
+    /// The newest tables, until the worker takes them.
+    newest: AtomicCell<Option<Arc<Snapshot>>>,
+    /// Whether the worker shall look: set after tables have come, and taken back before they are taken.
+    news: AtomicBool,
+}
+
+// Tables are put in and taken out without a lock.
+const _: () = assert!(AtomicCell::<Option<Arc<Snapshot>>>::is_lock_free());
+
+impl Mailbox {
+    /// Puts tables in. Those that come back the worker has never taken.
+    fn put(&self, tables: Arc<Snapshot>) -> Option<Arc<Snapshot>> {
+        let untaken = self.newest.swap(Some(tables));
+        self.news.store(true, Ordering::Release);
+        untaken
+    }
+}
+
+struct ToWorker {
+    mailbox: Arc<Mailbox>,
+    retired: Consumer<Arc<Snapshot>>,
+    stats: Arc<WorkerStats>,
 }
 
 /// Control's end: publishes to all workers.
 pub struct Publisher {
-    workers: Vec<(Arc<Mailbox>, Arc<WorkerStats>)>,
+    workers: Vec<ToWorker>,
     generation: u64,
+    watched: Vec<Arc<Session>>,
+    latest: Arc<Snapshot>,
 }
 
 /// A worker's end.
 pub struct Subscriber {
     mailbox: Arc<Mailbox>,
+    retired: Producer<Arc<Snapshot>>,
 }
 
 impl Publisher {
     /// A publisher for workers with these counters, and each worker's end, in the same order.
     pub fn new(workers: impl IntoIterator<Item = Arc<WorkerStats>>) -> (Self, Vec<Subscriber>) {
-        let workers: Vec<_> = workers
-            .into_iter()
-            .map(|stats| {
-                let mailbox =
-                    Mailbox { updates: ArrayQueue::new(UPDATES), retired: ArrayQueue::new(RETIRED) };
-                (Arc::new(mailbox), stats)
-            })
-            .collect();
-        let subscribers =
-            workers.iter().map(|(mailbox, _)| Subscriber { mailbox: Arc::clone(mailbox) }).collect();
-        (Self { workers, generation: 0 }, subscribers)
+        let ends = |stats| {
+            let mailbox = Arc::new(Mailbox::default());
+            let (to_control, retired) = RingBuffer::new(RETIRED);
+            let subscriber = Subscriber { mailbox: Arc::clone(&mailbox), retired: to_control };
+            (ToWorker { mailbox, retired, stats }, subscriber)
+        };
+        let (workers, subscribers) = workers.into_iter().map(ends).unzip();
+        (Self { workers, generation: 0, watched: Vec::new(), latest: Arc::default() }, subscribers)
     }
 
     /// Gives a copy of the tables to every worker and returns its generation. Also frees what workers
@@ -54,18 +76,30 @@ impl Publisher {
         self.generation += 1;
         let mut tables = tables.clone();
         tables.generation = self.generation;
+        tables.watched.clone_from(&self.watched);
         let tables = Arc::new(tables);
-        for (mailbox, _) in &self.workers {
-            // The returned snapshot, if any, was never taken by the worker.
-            drop(mailbox.updates.force_push(Arc::clone(&tables)));
+        self.latest = Arc::clone(&tables);
+        for worker in &self.workers {
+            drop(worker.mailbox.put(Arc::clone(&tables)));
         }
         self.reap();
         self.generation
     }
 
+    /// What the workers watch from the next tables on: at most [`crate::watch::MAX_SESSIONS`].
+    pub fn watch(&mut self, sessions: Vec<Arc<Session>>) {
+        self.watched = sessions;
+    }
+
+    /// The tables that were published last.
+    pub fn latest(&self) -> &Arc<Snapshot> {
+        &self.latest
+    }
+
     /// Frees the tables that workers have retired; returns how many.
     pub fn reap(&mut self) -> usize {
-        self.workers.iter().map(|(m, _)| std::iter::from_fn(|| m.retired.pop()).map(drop).count()).sum()
+        let freed = |worker: &mut ToWorker| std::iter::from_fn(|| worker.retired.pop().ok()).count();
+        self.workers.iter_mut().map(freed).sum()
     }
 
     /// The generation that was published last.
@@ -75,7 +109,7 @@ impl Publisher {
 
     /// The generation that each worker uses.
     pub fn applied(&self) -> impl Iterator<Item = u64> {
-        self.workers.iter().map(|(_, stats)| stats.generation.get())
+        self.workers.iter().map(|worker| worker.stats.generation.get())
     }
 
     /// Whether all workers use the newest tables.
@@ -85,26 +119,27 @@ impl Publisher {
 }
 
 impl Subscriber {
-    /// Replaces `tables` by the newest snapshot, if there is one. True when it did.
+    /// Whether there is a newer snapshot.
     #[inline(always)]
-    pub(crate) fn take(&self, tables: &mut Arc<Snapshot>) -> bool {
-        if self.mailbox.updates.is_empty() {
-            return false;
-        }
-        self.take_newest(tables)
+    pub(crate) fn has_news(&self) -> bool {
+        self.mailbox.news.load(Ordering::Relaxed)
     }
 
+    /// Replaces `tables` by the newest snapshot, if there is one. True when it did. `adopt` sees the new ones before
+    /// the old ones, and what they hold, may be freed.
     #[inline(never)]
-    fn take_newest(&self, tables: &mut Arc<Snapshot>) -> bool {
-        let mut taken = false;
-        while !self.mailbox.retired.is_full() {
-            let Some(newer) = self.mailbox.updates.pop() else { break };
-            let old = std::mem::replace(tables, newer);
-            // This worker is the only one that pushes, and saw room.
-            let _ = self.mailbox.retired.push(old);
-            taken = true;
+    pub(crate) fn take(&mut self, tables: &mut Arc<Snapshot>, adopt: impl FnOnce(&Snapshot)) -> bool {
+        if self.retired.is_full() {
+            return false;
         }
-        taken
+        // In this order: tables that come after they were looked for are news.
+        self.mailbox.news.store(false, Ordering::Relaxed);
+        let Some(newer) = self.mailbox.newest.take() else { return false };
+        let old = std::mem::replace(tables, newer);
+        adopt(tables);
+        // This worker is the only one that pushes, and saw room.
+        let _ = self.retired.push(old);
+        true
     }
 }
 
@@ -119,34 +154,33 @@ mod tests {
 
     #[test]
     fn a_worker_gets_the_newest_and_control_frees_the_rest() {
-        let (mut publisher, subscriber) = one_worker();
+        let (mut publisher, mut subscriber) = one_worker();
         let first = Arc::new(Snapshot::default());
         let watch = Arc::downgrade(&first);
         let mut tables = first;
         for _ in 0..100 {
             publisher.publish(&Snapshot::default());
         }
-        assert!(subscriber.take(&mut tables));
+        assert!(subscriber.has_news() && subscriber.take(&mut tables, |_| {}));
         assert_eq!(tables.generation, 100);
-        assert!(!subscriber.take(&mut tables));
+        assert!(!subscriber.has_news() && !subscriber.take(&mut tables, |_| {}));
         assert!(watch.upgrade().is_some(), "the worker must not free tables");
-        assert_eq!(publisher.reap(), UPDATES);
+        assert_eq!(publisher.reap(), 1);
         assert!(watch.upgrade().is_none());
     }
 
     #[test]
     fn a_worker_never_frees_even_when_control_is_away() {
-        let (mut publisher, subscriber) = one_worker();
+        let (mut publisher, mut subscriber) = one_worker();
         let mut tables = Arc::new(Snapshot::default());
-        let mailbox = Arc::clone(&subscriber.mailbox);
         for generation in 0..1000 {
             let snapshot = Arc::new(Snapshot { generation, ..Snapshot::default() });
-            drop(mailbox.updates.force_push(snapshot));
-            subscriber.take(&mut tables);
+            drop(subscriber.mailbox.put(snapshot));
+            subscriber.take(&mut tables, |_| {});
         }
-        assert_eq!(mailbox.retired.len(), RETIRED);
-        publisher.reap();
-        assert!(subscriber.take(&mut tables));
+        assert!(subscriber.has_news(), "what it could not take is still to be taken");
+        assert_eq!(publisher.reap(), RETIRED);
+        assert!(subscriber.take(&mut tables, |_| {}));
         assert_eq!(tables.generation, 999);
     }
 }

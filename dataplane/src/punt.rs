@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::burst::Next;
 use crate::drop_reason::DropReason;
@@ -16,6 +17,7 @@ use crate::ids::{EndpointId, InterfaceId, PortId};
 use crate::ike::{self, Arrival, Standing};
 use crate::pipeline::Pipeline;
 use crate::tables::Snapshot;
+use crate::watch::{End, Watch};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// Frames that wait in each queue: two to the pump, one to each worker.
@@ -108,13 +110,13 @@ fn hand_over<B: Buffer>(
 
 /// The pump's way to one worker, which sends the frames out of a port.
 pub struct Injector<B, P> {
-    queue: Arc<ArrayQueue<(PortId, B)>>,
+    queue: Producer<(PortId, B)>,
     pool: P,
 }
 
 /// A worker's end of an injector.
 pub struct InjectReceiver<B> {
-    queue: Arc<ArrayQueue<(PortId, B)>>,
+    queue: Consumer<(PortId, B)>,
 }
 
 /// A frame of the kernel could not be handed to the worker.
@@ -130,8 +132,8 @@ pub enum InjectError {
 
 /// A queue from the pump to one worker; buffers come from `pool`.
 pub fn inject_queue<B, P: Pool<B>>(pool: P) -> (Injector<B, P>, InjectReceiver<B>) {
-    let queue = Arc::new(ArrayQueue::new(QUEUE_LEN));
-    (Injector { queue: Arc::clone(&queue), pool }, InjectReceiver { queue })
+    let (queue, to_worker) = RingBuffer::new(QUEUE_LEN);
+    (Injector { queue, pool }, InjectReceiver { queue: to_worker })
 }
 
 impl<B, P: Pool<B>> Injector<B, P> {
@@ -139,7 +141,7 @@ impl<B, P: Pool<B>> Injector<B, P> {
     ///
     /// # Errors
     /// When the queue is full or there is no buffer.
-    pub fn inject(&self, port: PortId, frame: &[u8]) -> Result<(), InjectError> {
+    pub fn inject(&mut self, port: PortId, frame: &[u8]) -> Result<(), InjectError> {
         if self.queue.is_full() {
             return Err(InjectError::QueueFull);
         }
@@ -150,9 +152,8 @@ impl<B, P: Pool<B>> Injector<B, P> {
 
 impl<B> InjectReceiver<B> {
     #[inline(always)]
-    pub(crate) fn pop(&self) -> Option<(PortId, B)> {
-        // Popping nothing costs a fence, and mostly there is nothing.
-        if self.queue.is_empty() { None } else { self.queue.pop() }
+    pub(crate) fn pop(&mut self) -> Option<(PortId, B)> {
+        self.queue.pop().ok()
     }
 }
 
@@ -265,6 +266,9 @@ impl<D: Driver> Pipeline<D> {
         let Some(frame) = self.take(i) else { return };
         match self.cx.punt.queues[matter as usize].push(Punted { interface, frame }) {
             Ok(()) => {
+                if let Some(watch) = self.cx.watch.recorder() {
+                    watch.end(i, End::Punted { interface }, D::now());
+                }
                 if let Some(counters) = port.and_then(|port| self.cx.stats.port(port)) {
                     counters.punted.add(1);
                 }

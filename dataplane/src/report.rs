@@ -12,6 +12,7 @@ use crate::ids::{InterfaceId, VrfId};
 use crate::pipeline::{Context, Pipeline};
 use crate::tables::Snapshot;
 use crate::tables::tunnel::MIN_PATH_MTU_V6;
+use crate::watch::{End, Origin, Watch};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 
@@ -63,7 +64,7 @@ impl<D: Driver> Pipeline<D> {
         self.each_taken(Next::TooBig, |this, i, packet| {
             let meta = this.meta[i];
             let next = if meta.into_tunnel { Next::Encap } else { Next::Forward };
-            this.cut(packet, usize::from(meta.limit), meta, next);
+            this.cut(i, packet, meta.limit, meta, next);
         });
     }
 
@@ -76,20 +77,33 @@ impl<D: Driver> Pipeline<D> {
         self.each_taken(Next::FragmentOuter, |this, i, packet| {
             let meta = this.meta[i];
             let link = tables.adjacencies.get(meta.slot as usize).map_or(meta.limit, |a| a.mtu);
-            this.cut(packet, usize::from(meta.limit.min(link)), meta, Next::Egress);
+            this.cut(i, packet, meta.limit.min(link), meta, Next::Egress);
         });
     }
 
-    fn cut(&mut self, packet: D::Buffer, mtu: usize, meta: Meta, next: Next) {
+    fn cut(&mut self, i: usize, packet: D::Buffer, mtu: u16, meta: Meta, next: Next) {
         let mut pieces = ArrayVec::<D::Buffer, MAX_FRAGMENTS>::new();
-        if !self.cx.fragmentation.fragment(packet, mtu, &mut pieces) || pieces.is_empty() {
+        let is_cut = self.cx.fragmentation.fragment(packet, usize::from(mtu), &mut pieces);
+        let is_cut = is_cut && !pieces.is_empty();
+        if let Some(watch) = self.cx.watch.recorder() {
+            let end = if is_cut {
+                End::Cut { pieces: pieces.len() as u8, mtu }
+            } else {
+                End::Dropped(DropReason::FragmentFailed)
+            };
+            watch.end(i, end, D::now());
+        }
+        if !is_cut {
             self.cx.stats.drop_add(DropReason::FragmentFailed, 1);
             return;
         }
         self.cx.stats.generated.add(pieces.len() as u64 - 1);
         for piece in pieces {
-            if !self.cx.defer(piece, meta, next) {
+            if let Err(piece) = self.cx.defer(piece, meta, next) {
                 self.cx.stats.drop_add(DropReason::FragmentFailed, 1);
+                if let Some(watch) = self.cx.watch.recorder() {
+                    watch.lose(&piece, Origin::Piece, DropReason::FragmentFailed, D::now());
+                }
             }
         }
     }
@@ -128,7 +142,7 @@ fn report<D: Driver>(
     back.v6 = meta.v6;
     back.dst_v4 = dst_v4;
     let next = if meta.v6 { Next::RouteV6 } else { Next::RouteV4 };
-    if cx.defer(message, back, next) {
+    if cx.defer(message, back, next).is_ok() {
         cx.stats.generated.add(1);
         cx.stats.icmp_sent.add(1);
     }

@@ -8,6 +8,7 @@ use crate::flow;
 use crate::frame::{Buffer, Driver};
 use crate::pipeline::Pipeline;
 use crate::tables::{Hop, HopKind, RouteTable, Snapshot};
+use crate::watch::{LookedUp, Watch};
 use crate::wire::ipv6::Ipv6Header;
 
 /// Most passes over the tables that one packet takes; each goes through two.
@@ -80,11 +81,13 @@ impl<D: Driver> Pipeline<D> {
         let mut again = Lane::EMPTY;
         for i in lane {
             let (packet, meta) = (&self.slots[i], &mut self.meta[i]);
-            let Some(routes) = current.get(tables, table_of(meta)) else {
+            let vrf = table_of(meta);
+            let Some(routes) = current.get(tables, vrf) else {
                 self.kill(i, DropReason::NoRoute);
                 continue;
             };
             let mut hop = Hop::from_bits(lookup(routes, meta, packet));
+            let via = (hop.kind() == HopKind::Vrf).then_some(hop.slot() as u16);
             if hop.kind() == HopKind::Vrf {
                 let Some(routes) = behind.get(tables, hop.slot() as u16) else {
                     self.kill(i, DropReason::NoRoute);
@@ -92,6 +95,7 @@ impl<D: Driver> Pipeline<D> {
                 };
                 hop = Hop::from_bits(lookup(routes, meta, packet));
             }
+            let of_group = hop.kind() == HopKind::Group;
             if hop.is_indirect() {
                 hop = match through_groups(hop, packet, tables, hash) {
                     Ok(hop) => hop,
@@ -101,16 +105,33 @@ impl<D: Driver> Pipeline<D> {
                     }
                 };
                 if hop.is_indirect() {
+                    if let Some(watch) = self.cx.watch.recorder() {
+                        let dst = destination(packet, meta);
+                        watch.looked_up(i, meta, &LookedUp { vrf, behind: via, dst, hop, of_group });
+                    }
                     meta.slot = hop.slot();
                     again.push(i);
                     continue;
                 }
+            }
+            if let Some(watch) = self.cx.watch.recorder() {
+                let dst = destination(packet, meta);
+                watch.looked_up(i, meta, &LookedUp { vrf, behind: via, dst, hop, of_group });
             }
             meta.slot = hop.slot();
             self.lanes.push_number(hop.lane(), i);
         }
         again
     }
+}
+
+/// Where a packet goes, for whoever watches.
+fn destination<B: Buffer>(packet: &Option<B>, meta: &Meta) -> u128 {
+    if !meta.v6 {
+        return u128::from(meta.dst_v4);
+    }
+    let header = packet.as_ref().and_then(|packet| Ipv6Header::view(packet.data()));
+    header.map_or(0, |header| header.dst.get())
 }
 
 /// Follows groups, by the packet's flow, to a hop that is none.

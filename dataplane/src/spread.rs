@@ -13,8 +13,9 @@ use crate::flow;
 use crate::frame::{BURST, Buffer, Driver};
 use crate::handoff::{BUSY, Handed, MOST_WAITING, Peers};
 use crate::ids::TunnelId;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Context, Pipeline};
 use crate::tables::Snapshot;
+use crate::watch::{End, Origin, Watch};
 
 /// Turns over which a worker judges how busy it is.
 const WINDOW: u32 = 256;
@@ -179,7 +180,12 @@ impl<D: Driver> Pipeline<D> {
         let mut meta = self.meta[i];
         meta.handed = true;
         match self.spread.peers.give(to, Handed { packet, meta, next }) {
-            Ok(()) => self.cx.stats.handed_out.add(1),
+            Ok(()) => {
+                self.cx.stats.handed_out.add(1);
+                if let Some(watch) = self.cx.watch.recorder() {
+                    watch.end(i, End::HandedOn { worker: to as u16 }, D::now());
+                }
+            }
             Err(back) => self.kill_taken(i, back.packet, DropReason::HandoffFull),
         }
     }
@@ -188,10 +194,14 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn flush_handed(&mut self) {
         if self.spread.peers.count() > 1 {
-            let stats = &self.cx.stats;
-            self.spread.peers.flush(|_lost| {
+            let Context { stats, watch, .. } = &mut self.cx;
+            let origin = Origin::HandedIn { worker: self.spread.peers.me() as u16 };
+            self.spread.peers.flush(|lost| {
                 stats.handed_out.sub(1);
                 stats.drop_add(DropReason::HandoffFull, 1);
+                if let Some(watch) = watch.recorder() {
+                    watch.lose(&lost.packet, origin, DropReason::HandoffFull, D::now());
+                }
             });
         }
     }
@@ -213,6 +223,9 @@ impl<D: Driver> Pipeline<D> {
             let count = bundle.packets.len();
             self.cx.stats.handed_in.add(count as u64);
             for (i, Handed { packet, meta, next }) in bundle.packets.into_iter().enumerate() {
+                if let Some(watch) = self.cx.watch.recorder() {
+                    watch.begin(i, Origin::HandedIn { worker: bundle.from }, &packet, D::now());
+                }
                 self.put(i, packet);
                 self.meta[i] = meta;
                 self.lanes.push(next, i);

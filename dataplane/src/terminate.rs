@@ -22,6 +22,7 @@ use crate::pipeline::{Context, Event, Pipeline};
 use crate::probe;
 use crate::rescue;
 use crate::tables::Snapshot;
+use crate::watch::{End, Step, Watch};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::protocol;
@@ -76,7 +77,12 @@ impl<D: Driver> Pipeline<D> {
         for i in lane {
             let (Some(packet), meta) = (&mut self.slots[i], &mut self.meta[i]) else { continue };
             match terminate(packet, meta, &mut self.cx, &self.esp.table, tables) {
-                Ok(next) => self.lanes.push(next, i),
+                Ok(next) => {
+                    if let Some(watch) = self.cx.watch.recorder() {
+                        watch.terminated(i, next, packet, meta, D::now());
+                    }
+                    self.lanes.push(next, i);
+                }
                 Err(reason) => self.kill(i, reason),
             }
         }
@@ -100,10 +106,18 @@ impl<D: Driver> Pipeline<D> {
             let table = if is_known { &mut cx.fragmentation } else { &mut cx.strangers };
             match table.reassemble(fragment, meta.v6, cx.now) {
                 Reassembled::Complete(datagram) => {
+                    if let Some(watch) = this.cx.watch.recorder() {
+                        watch.note(i, Step::Reassembled);
+                    }
                     this.put(i, datagram);
                     this.lanes.push(Next::Endpoint, i);
                 }
-                Reassembled::Taken => this.cx.stats.merged.add(1),
+                Reassembled::Taken => {
+                    this.cx.stats.merged.add(1);
+                    if let Some(watch) = this.cx.watch.recorder() {
+                        watch.end(i, End::Merged, D::now());
+                    }
+                }
             }
         });
         self.count_lost_fragments(DropReason::ReassemblyFailed);

@@ -1,6 +1,6 @@
 //! What a worker never does: allocate, or call the system. Over real DPDK devices, with every kind of
 //! packet: forwarded, encapsulated, decapsulated, sealed, opened, clamped, punted, answered, reported, dropped; while
-//! control changes keys. With each backend that encrypts.
+//! control changes keys, and begins and ends to watch. With each backend that encrypts.
 #![cfg(feature = "dpdk")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, which talks to its parent")]
 
@@ -24,11 +24,13 @@ use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::*;
 use penstock_dataplane::ike::{IkeGate, IkeLimits};
 use penstock_dataplane::pipeline::Parts;
-use penstock_dataplane::probe::{probe_answers, probe_queue};
+use penstock_dataplane::probe::probe_queues;
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
+use penstock_dataplane::tables::Snapshot;
 use penstock_dataplane::tables::fleet::{Token, Tokens};
+use penstock_dataplane::watch::{Drops, Session, SessionReader, WatchSpec};
 use penstock_dataplane::wire::probe::{MAX_LEN, Probe, Style};
 use penstock_dataplane::worker::Worker;
 use support::esp::*;
@@ -177,13 +179,49 @@ fn fleet_frames() -> Vec<Vec<u8>> {
 /// What control does while the worker runs: a rekey of one tunnel after the other, and new leases.
 struct Control {
     feed: SaFeed,
+    publisher: Publisher,
+    tables: Snapshot,
+    watched: Watched,
     /// What accepts the frames stays; beside it, what comes and goes.
     restless: Vec<SaHandle>,
     rounds: u32,
 }
 
+/// A session that comes and goes, and whoever reads it.
+struct Watched {
+    session: Arc<Session>,
+    rings: SessionReader,
+    on: bool,
+    caught: u64,
+    begun: u64,
+}
+
+impl Watched {
+    /// What is read goes back to the worker: there is room again, and not enough of it until the next time.
+    fn read(&mut self) {
+        while let Some(journey) = self.rings.take(0) {
+            self.caught += 1;
+            self.rings.give_back(journey);
+        }
+    }
+}
+
 impl Control {
+    /// From nobody who watches to one and back, every eighth step.
+    fn watch(&mut self) {
+        if self.rounds.is_multiple_of(8) {
+            self.watched.read();
+            self.watched.on = !self.watched.on;
+            self.watched.begun += u64::from(self.watched.on);
+            let session = self.watched.on.then(|| Arc::clone(&self.watched.session));
+            self.publisher.watch(session.into_iter().collect());
+            self.publisher.publish(&self.tables);
+        }
+        self.publisher.reap();
+    }
+
     fn step(&mut self, is_done: impl Fn() -> bool) {
+        self.watch();
         let agreements = agreements();
         let agreement = &agreements[self.rounds as usize % agreements.len()];
         self.rounds += 1;
@@ -292,7 +330,6 @@ fn run_worker() {
     let with_window = &agreements()[REPLAYED as usize - 1];
     feed.remove_inbound(&stay.remove(REPLAYED as usize - 1));
     feed.add_inbound(&Agreement { window: Some(64), ..with_window.clone() }.inbound()).unwrap();
-    let mut control = Control { feed, restless: Vec::new(), rounds: 0 };
     tables.limits.icmp_rate = 1_000_000_000;
     tables.limits.icmp_burst = 1_000_000;
     tables.limits.punt_rate = 1_000_000_000;
@@ -301,8 +338,12 @@ fn run_worker() {
     tables.limits.ike = IkeLimits { rate: 10_000, source_rate: 10 };
     tables.set_probe_keys(Some(Tokens { current: probe_key(), other: None }));
     publisher.publish(&tables);
-    let answers = probe_answers();
-    let (prober, probes) = probe_queue(pool.clone(), &answers);
+    let spec =
+        WatchSpec { snaplen: 2048, outer: true, inner: true, tunnel: None, drops: Drops::Any, waiting: 32 };
+    let (session, rings) = Session::new(1, spec, 1);
+    let watched = Watched { session, rings, on: false, caught: 0, begun: 0 };
+    let mut control = Control { feed, publisher, tables, watched, restless: Vec::new(), rounds: 0 };
+    let (mut prober, probes) = probe_queues(pool.clone());
     let probe = health_probe(Style::Request, "10.255.0.0");
     let (punt, mut punted) = punt_queue();
     let (_injector, injected) = inject_queue(pool.clone());
@@ -350,7 +391,7 @@ fn run_worker() {
         assert!(started.elapsed().as_secs() < 300, "the worker does not come to an end");
         punted.drain(4096, |_, _| {});
         let _ = prober.send(TUNNEL, 0, &probe);
-        while answers.pop().is_some() {}
+        while prober.answer().is_some() {}
         control.step(|| done.load(Ordering::Acquire) != u64::MAX);
     }
     for reason in [
@@ -394,6 +435,8 @@ fn run_worker() {
     let lost = stats.drops(DropReason::ReassemblyFailed) + stats.drops(DropReason::ReassemblyTimeout);
     assert!(stats.merged.get() + lost > 0);
     assert!(stats.port(PortId(0)).unwrap().punted.get() > 0);
+    let Watched { session, caught, begun, .. } = &control.watched;
+    assert!(*begun > 5 && *caught > 1000 && session.missed() > 0, "{begun} times, {caught} packets");
     assert_eq!(done.load(Ordering::Acquire), 0, "allocations");
     // The worker's thread cannot be joined any more: leave as a whole, successfully.
     println!("{PASSED}");

@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{Method, Request, header};
+use axum::http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
 use super::error::{ApiError, ErrorBody, MAX_BODY_BYTES};
 use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
+use super::stream;
 use super::types::{
-    ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike, NeighborRow, Page,
-    PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow, Status, TenantObject,
-    TunnelRow,
+    ApplyReport, ApplyRequest, CaptureRequest, Caught, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike,
+    NeighborRow, Page, PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow,
+    Status, StopRequest, TenantObject, TraceRequest, TunnelRow, WhyAnswer, WhyRequest,
 };
 
 /// A million routes as JSON take a few seconds.
@@ -80,6 +83,49 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+}
+
+/// A capture or a trace on its way. Dropping it ends it.
+#[derive(Debug)]
+pub struct Watched {
+    id: u64,
+    client: Client,
+    body: Incoming,
+    caught: Option<Caught>,
+    driver: JoinHandle<Result<(), hyper::Error>>,
+}
+
+impl Watched {
+    /// Its number, to stop it by.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| self.client.broken(error))?;
+            match frame.into_data() {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(frame) => self.caught = frame.trailers_ref().and_then(stream::caught_of),
+            }
+        }
+        Ok(None)
+    }
+
+    /// How it went; known when the end has come.
+    pub fn caught(&self) -> Option<Caught> {
+        self.caught
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl Client {
@@ -178,6 +224,41 @@ impl Client {
         self.post("/v1/fleet/delete", request).await
     }
 
+    /// Begins to capture packets: a pcapng file comes, piece by piece.
+    pub async fn capture(&self, request: &CaptureRequest) -> Result<Watched, ClientError> {
+        self.watch("/v1/capture", request).await
+    }
+
+    /// Begins to trace packets: a line of JSON for each comes, a [`super::TraceRow`].
+    pub async fn trace(&self, request: &TraceRequest) -> Result<Watched, ClientError> {
+        self.watch("/v1/trace", request).await
+    }
+
+    /// Ends a capture or a trace. What has been caught still comes.
+    pub async fn stop_watching(&self, id: u64) -> Result<StopRequest, ClientError> {
+        self.post("/v1/watch/stop", &StopRequest { id }).await
+    }
+
+    /// What would happen to a packet.
+    pub async fn why(&self, request: &WhyRequest) -> Result<WhyAnswer, ClientError> {
+        self.post("/v1/why", request).await
+    }
+
+    async fn watch(&self, path: &str, request: &impl Serialize) -> Result<Watched, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.protocol(error))?;
+        let send = self.send(Method::POST, path, body.into());
+        let (response, driver) = tokio::time::timeout(SHOW_TIMEOUT, send)
+            .await
+            .map_err(|_| ClientError::Timeout { seconds: SHOW_TIMEOUT.as_secs() })??;
+        if !response.status().is_success() {
+            let body = response.into_body().collect().await.map_err(|error| self.broken(error))?.to_bytes();
+            driver.abort();
+            return Err(self.refusal(&body));
+        }
+        let id = stream::id_of(response.headers()).ok_or_else(|| self.protocol("it has no number"))?;
+        Ok(Watched { id, client: self.clone(), body: response.into_body(), caught: None, driver })
+    }
+
     async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -216,6 +297,23 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        let (response, driver) = self.send(method, path, body).await?;
+        let success = response.status().is_success();
+        let body = response.into_body().collect().await.map_err(|error| self.broken(error))?.to_bytes();
+        driver.abort();
+        if success {
+            return serde_json::from_slice(&body).map_err(|error| self.protocol(error));
+        }
+        Err(self.refusal(&body))
+    }
+
+    /// Sends a request and waits for the head of the answer. The task drives the connection.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, JoinHandle<Result<(), hyper::Error>>), ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -226,17 +324,19 @@ impl Client {
             .uri(path)
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
+            // What is known only at the end of a capture.
+            .header(header::TE, "trailers")
             .body(Full::new(body))
             .map_err(|error| self.protocol(error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
-        let success = response.status().is_success();
-        let body = response.into_body().collect().await.map_err(|error| self.broken(error))?.to_bytes();
-        driver.abort();
-        if success {
-            return serde_json::from_slice(&body).map_err(|error| self.protocol(error));
+        Ok((response, driver))
+    }
+
+    fn refusal(&self, body: &[u8]) -> ClientError {
+        match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(refusal) => refusal.error.into(),
+            Err(error) => self.protocol(error),
         }
-        let refusal: ErrorBody = serde_json::from_slice(&body).map_err(|error| self.protocol(error))?;
-        Err(refusal.error.into())
     }
 
     fn unreachable(&self, error: &io::Error) -> ClientError {

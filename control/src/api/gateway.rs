@@ -4,10 +4,11 @@ use futures_util::future::BoxFuture;
 
 use super::error::ApiError;
 use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
+use super::stream::Watching;
 use super::types::{
-    ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike, NeighborRow, Page,
-    PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow, Status, TenantObject,
-    TunnelRow,
+    ApplyReport, ApplyRequest, CaptureRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike,
+    NeighborRow, Page, PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow,
+    Status, StopRequest, TenantObject, TraceRequest, TunnelRow, WhyAnswer, WhyRequest,
 };
 
 /// The running gateway, as the API sees it.
@@ -68,6 +69,18 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Takes a tenant or a tunnel out of the fleet's store.
     fn delete(&self, request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>>;
+
+    /// Begins to capture packets.
+    fn capture(&self, request: CaptureRequest) -> BoxFuture<'_, Result<Watching, ApiError>>;
+
+    /// Begins to trace packets.
+    fn trace(&self, request: TraceRequest) -> BoxFuture<'_, Result<Watching, ApiError>>;
+
+    /// Says what would happen to a packet. Called on a blocking thread.
+    fn why(&self, request: &WhyRequest) -> Result<WhyAnswer, ApiError>;
+
+    /// Ends a capture or a trace; false when there is none of this number.
+    fn stop_watching(&self, request: StopRequest) -> bool;
 
     /// Validates, compares and, unless it is a dry run, applies a configuration.
     ///

@@ -19,13 +19,15 @@ mod gateway;
 mod history;
 mod page;
 mod server;
+mod stream;
 mod types;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Watched};
 pub use error::{ApiError, ErrorCode, MAX_BODY_BYTES, Problem};
 pub use filter::{DEFAULT_LIMIT, IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 pub use gateway::Gateway;
 pub use server::serve;
+pub use stream::{WatchPiece, Watching};
 pub use types::*;
 
 use crate::local_socket::{self, BindError, LocalSocket};

@@ -25,7 +25,10 @@ use super::error::{ApiError, ErrorCode, MAX_BODY_BYTES};
 use super::gateway::Gateway;
 use super::history::Past;
 use super::page::{files, not_for_other_pages};
-use super::types::{ApplyReport, ApplyRequest, DeleteRequest, Page, ReloadReport, ReloadRequest, Status};
+use super::types::{
+    ApplyReport, ApplyRequest, CaptureRequest, DeleteRequest, Page, ReloadReport, ReloadRequest, Status,
+    StopRequest, TraceRequest, WhyAnswer, WhyRequest,
+};
 use crate::local_socket::{LocalSocket, is_trusted};
 use crate::metrics::{self, Scraper};
 
@@ -110,6 +113,10 @@ fn router(gateway: Arc<dyn Gateway>, past: Arc<Past>) -> Router {
         .route("/v1/fleet/delete", post(delete))
         .route("/v1/reload", post(reload))
         .route(metrics::PATH, get(scrape))
+        .route("/v1/capture", post(capture))
+        .route("/v1/trace", post(trace))
+        .route("/v1/watch/stop", post(stop_watching))
+        .route("/v1/why", post(why))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(not_for_other_pages))
@@ -190,6 +197,35 @@ async fn delete(State(api): State<Api>, body: Body) -> Result<Json<ApplyReport>,
     let request: DeleteRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a removal")?;
     let task = tokio::spawn(async move { api.gateway.delete(request).await });
     task.await.map_err(|failed| internal("the removal", &failed))?.map(Json)
+}
+
+async fn capture(State(api): State<Api>, body: Body) -> Result<Response, ApiError> {
+    let request: CaptureRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a capture")?;
+    // A client that goes away meanwhile leaves nothing half begun.
+    let task = tokio::spawn(async move { api.gateway.capture(request).await });
+    Ok(task.await.map_err(|failed| internal("the capture", &failed))??.into_response())
+}
+
+async fn trace(State(api): State<Api>, body: Body) -> Result<Response, ApiError> {
+    let request: TraceRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a trace")?;
+    // A client that goes away meanwhile leaves nothing half begun.
+    let task = tokio::spawn(async move { api.gateway.trace(request).await });
+    Ok(task.await.map_err(|failed| internal("the trace", &failed))??.into_response())
+}
+
+async fn why(State(api): State<Api>, body: Body) -> Result<Json<WhyAnswer>, ApiError> {
+    let request: WhyRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a packet")?;
+    let task = tokio::task::spawn_blocking(move || api.gateway.why(&request));
+    task.await.map_err(|failed| internal("the rehearsal", &failed))?.map(Json)
+}
+
+async fn stop_watching(State(api): State<Api>, body: Body) -> Result<Json<StopRequest>, ApiError> {
+    let request: StopRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "the number of a capture")?;
+    if api.gateway.stop_watching(request) {
+        return Ok(Json(request));
+    }
+    let message = format!("no capture or trace has the number {}; it has ended already", request.id);
+    Err(ApiError::new(ErrorCode::NotFound, message))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, ApiError> {

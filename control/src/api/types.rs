@@ -16,6 +16,8 @@ mod route;
 mod sa;
 mod status;
 mod tunnel;
+mod watch;
+mod why;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, IdlePolicy, PoolUse};
@@ -31,6 +33,11 @@ pub use status::{LastReload, Status, UpCount};
 pub use tunnel::{
     FleetHealth, Health, HealthState, Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState,
 };
+pub use watch::{
+    CaptureRequest, Caught, DEFAULT_COUNT, DEFAULT_SNAPLEN, Layers, PacketFilter, StopRequest, TraceRequest,
+    TraceRow, TraceStep,
+};
+pub use why::{WhyAnswer, WhyOutcome, WhyProtocol, WhyRequest};
 
 use serde::{Deserialize, Serialize};
 

@@ -17,6 +17,7 @@ mod filters;
 mod fleet;
 mod lengths;
 mod links;
+mod names;
 mod nexthops;
 mod slots;
 mod table;
@@ -41,6 +42,7 @@ use penstock_dataplane::tables::fleet::Tokens;
 pub use error::CompileError;
 pub use esp::{EspForm, Peer};
 pub use fleet::FleetSpec;
+pub use names::Names;
 pub use tunnels::PathMtu;
 pub use view::{RouteSource, RouteView, TunnelView, WayKind, WayView};
 

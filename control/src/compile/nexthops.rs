@@ -223,6 +223,11 @@ impl NextHops {
         self.adjacencies.get(&key).map_or(0, |entry| entry.uses)
     }
 
+    /// All adjacencies with their neighbours.
+    pub(super) fn adjacencies(&self) -> impl Iterator<Item = (AdjacencyId, AdjacencyKey)> {
+        self.adjacencies.iter().map(|(key, entry)| (entry.id, *key))
+    }
+
     pub(super) fn published(&mut self, generation: u64) {
         self.adjacency_slots.published(generation);
         self.group_slots.published(generation);
@@ -249,7 +254,7 @@ pub(super) fn identity(parts: &[&[u8]]) -> u64 {
 impl NextHops {
     /// The neighbour of an adjacency.
     pub(super) fn key_of(&self, id: AdjacencyId) -> Option<AdjacencyKey> {
-        self.adjacencies.iter().find(|(_, entry)| entry.id == id).map(|(key, _)| *key)
+        self.adjacencies().find(|(of, _)| *of == id).map(|(_, key)| key)
     }
 
     /// How many adjacencies and groups there are.

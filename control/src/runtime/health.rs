@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use penstock_dataplane::ids::TunnelId;
+use penstock_dataplane::probe::ProbeAnswer;
 use penstock_dataplane::tables::fleet::{Token, Tokens};
 use penstock_dataplane::wire::probe::{MAX_LEN, Probe, Style};
 use penstock_fleet::peer::{HealthNews, TunnelTag};
@@ -139,9 +140,7 @@ impl State {
         }
         let (now, cycles) = (Instant::now(), dpdk::cycles::rdtsc());
         let cycles_per_second = dpdk::cycles::tsc_hz().max(1);
-        // As many as there are now: workers may bring more meanwhile.
-        for _ in 0..self.dataplane.probe_answers.len() {
-            let Some(seen) = self.dataplane.probe_answers.pop() else { break };
+        for seen in self.waiting_answers() {
             if seen.probe.node != self.health.node {
                 self.hand_answer_on(&seen);
                 continue;
@@ -165,13 +164,22 @@ impl State {
                 "the health of more tunnels has changed: see penstock show tunnels"
             );
         }
-        let (workers, key) = (&self.dataplane.workers, &keys.current);
+        let (workers, key) = (&mut self.dataplane.workers, &keys.current);
         let changes = prober.turn(now, |order| send(workers, *node, key, order));
         let mut is_changed = false;
         for change in changes {
             is_changed |= self.follow(&change);
         }
         is_changed
+    }
+
+    /// As many as there are now: workers may bring more meanwhile.
+    fn waiting_answers(&mut self) -> Vec<ProbeAnswer> {
+        let of_worker = |worker: &mut RunningWorker| {
+            let waiting = worker.probes.waiting();
+            std::iter::from_fn(|| worker.probes.answer()).take(waiting).collect::<Vec<_>>()
+        };
+        self.dataplane.workers.iter_mut().flat_map(of_worker).collect()
     }
 
     fn follow(&mut self, change: &Change) -> bool {
@@ -205,7 +213,7 @@ impl State {
     }
 }
 
-fn send(workers: &[RunningWorker], node: u16, key: &Token, order: &Order) -> Sent {
+fn send(workers: &mut [RunningWorker], node: u16, key: &Token, order: &Order) -> Sent {
     let probe = Probe { node, tunnel: order.tunnel.0, serial: order.serial };
     let ends = order.settings.ends;
     let mut bytes = [0; MAX_LEN];
@@ -216,7 +224,10 @@ fn send(workers: &[RunningWorker], node: u16, key: &Token, order: &Order) -> Sen
     // Each in turn: a core that cannot send shows.
     let turn = (order.serial % workers.len().max(1) as u64) as usize;
     let packet = bytes.get(..len).unwrap_or_default();
-    match workers.get(turn).map(|worker| worker.probes.send(order.tunnel, order.incarnation as u32, packet)) {
+    match workers
+        .get_mut(turn)
+        .map(|worker| worker.probes.send(order.tunnel, order.incarnation as u32, packet))
+    {
         Some(Ok(())) => Sent::Yes,
         Some(Err(_)) | None => Sent::Full,
     }

@@ -44,7 +44,7 @@ impl FrameLink for WorkersLink {
         let port = interfaces.get(interface).ok_or(Full)?.port;
         // One worker for each interface keeps the kernel's frames in order.
         let worker = interface.index() % self.injectors.len().max(1);
-        let injector = self.injectors.get(worker).ok_or(Full)?;
+        let injector = self.injectors.get_mut(worker).ok_or(Full)?;
         injector.inject(port, frame).map_err(|_| Full)
     }
 }

@@ -21,6 +21,8 @@ mod senders;
 mod service_manager;
 mod state;
 mod view;
+mod watching;
+mod why;
 mod workers;
 
 use std::path::Path;
@@ -372,6 +374,8 @@ impl Running {
             }
             Call::Apply(request, answer) => drop(answer.send(self.apply_objects(request).await)),
             Call::Delete(request, answer) => drop(answer.send(self.delete_objects(request).await)),
+            Call::Watch(session, answer) => drop(answer.send(self.lock().watch(session))),
+            Call::Unwatch(id) => self.lock().unwatch(id),
         }
     }
 

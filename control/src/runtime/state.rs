@@ -14,6 +14,7 @@ use super::fleet::FleetState;
 use super::health::HealthProbes;
 use super::keepalive::Keepalives;
 use super::negotiated::{Gear, Negotiated};
+use super::watching::Watches;
 use super::workers::DataPlane;
 use crate::compile::{Compiler, Peer};
 use crate::config::ValidConfig;
@@ -91,6 +92,8 @@ pub(super) struct State {
     pub(super) no_renewal: Option<String>,
     pub(super) source: Source,
     pub(super) last_reload: Option<LastReload>,
+    /// Captures and traces.
+    pub(super) watches: Watches,
     pub(super) started: Instant,
     /// When it stops, once it was told to.
     pub(super) stops_at: Option<Instant>,
@@ -132,6 +135,7 @@ impl State {
             no_renewal: None,
             source,
             last_reload: None,
+            watches: Watches::default(),
             started: Instant::now(),
             stops_at: None,
             started_cycles: dpdk::cycles::rdtsc(),

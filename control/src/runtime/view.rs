@@ -2,24 +2,28 @@
 
 mod cores;
 mod sas;
+mod watch;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use penstock_dataplane::drop_reason::DropReason;
 use penstock_dataplane::ids::TunnelId;
+use penstock_dataplane::watch::Session;
 use tokio::sync::{mpsc, oneshot};
 
 use super::keepalive::Verdict;
 use super::state::State;
+use super::why;
 use crate::api::{
-    ApiError, ApplyReport, ApplyRequest, CharonState, CoreCount, CoreRow, Crypto, DeleteRequest, DropRow,
-    ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState, HopKind, HopRow, Ike, IkeFilter, Keepalive,
-    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
-    PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource,
-    RunningConfig, SaFilter, SaRow, Status, TenantObject, Traffic, TunnelFilter, TunnelRow, TunnelState,
-    UpCount,
+    ApiError, ApplyReport, ApplyRequest, CaptureRequest, CharonState, CoreCount, CoreRow, Crypto,
+    DeleteRequest, DropRow, ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState, HopKind, HopRow,
+    Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState,
+    Page, PathMtu, PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow,
+    RouteSource, RunningConfig, SaFilter, SaRow, Status, StopRequest, TenantObject, TraceRequest, Traffic,
+    TunnelFilter, TunnelRow, TunnelState, UpCount, Watching, WhyAnswer, WhyRequest,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
@@ -32,6 +36,10 @@ pub(super) enum Call {
     Reload(ReloadRequest, Answer<ReloadReport>),
     Apply(ApplyRequest, Answer<ApplyReport>),
     Delete(DeleteRequest, Answer<ApplyReport>),
+    /// Begin to watch packets; the flag says when to end.
+    Watch(Arc<Session>, Answer<Arc<AtomicBool>>),
+    /// Nobody watches this any more.
+    Unwatch(u64),
 }
 
 /// Whoever asked may have gone away.
@@ -272,6 +280,22 @@ impl Gateway for View {
         }
     }
 
+    fn capture(&self, request: CaptureRequest) -> BoxFuture<'_, Result<Watching, ApiError>> {
+        Box::pin(self.begin_capture(request))
+    }
+
+    fn trace(&self, request: TraceRequest) -> BoxFuture<'_, Result<Watching, ApiError>> {
+        Box::pin(self.begin_trace(request))
+    }
+
+    fn why(&self, request: &WhyRequest) -> Result<WhyAnswer, ApiError> {
+        why::why(&self.state, request)
+    }
+
+    fn stop_watching(&self, request: StopRequest) -> bool {
+        self.state().watches.stop(request.id)
+    }
+
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         Box::pin(self.call(|answer| Call::Reload(request, answer)))
     }
@@ -281,6 +305,19 @@ const INTERNET: &str = "internet";
 
 fn up_count(up: usize, total: usize) -> UpCount {
     UpCount { up: up as u64, total: total as u64 }
+}
+
+/// Why what goes into a tunnel may not arrive.
+pub(super) fn tunnel_problem(state: &State, id: TunnelId) -> Option<String> {
+    let tunnel = state.compiler.tunnels().find(|tunnel| tunnel.id == id)?;
+    let (state, reason) = judge(state, &tunnel);
+    let state = match state {
+        TunnelState::Up => return None,
+        TunnelState::Unresolved => "unresolved",
+        TunnelState::Down => "down",
+    };
+    let reason = reason.unwrap_or_default();
+    Some(format!("tunnel {}/{} is {state}: {reason}", tunnel.tenant, tunnel.name))
 }
 
 /// A tunnel's state, and in words why it is not up.

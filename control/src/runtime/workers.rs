@@ -18,7 +18,7 @@ use penstock_dataplane::handoff::{self, Peers};
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::{Event, Parts};
-use penstock_dataplane::probe::{ProbeAnswers, ProbeEnd, ProbeSender, probe_answers, probe_queue};
+use penstock_dataplane::probe::{ProbeEnd, ProbeLink, probe_queues};
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{InjectReceiver, PuntSender, inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
@@ -63,8 +63,8 @@ pub(super) struct RunningWorker {
     pub(super) queues: Vec<PortQueue>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) pool: Mempool,
-    /// Its health probes go here.
-    pub(super) probes: ProbeSender<Mbuf, Mempool>,
+    /// Its health probes go here, and the answers come from here.
+    pub(super) probes: ProbeLink<Mbuf, Mempool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,8 +77,6 @@ pub(super) struct DataPlane {
     /// What encrypts.
     pub(super) backends: Backends,
     pub(super) events: Arc<ArrayQueue<Event>>,
-    /// Answers to health probes.
-    pub(super) probe_answers: ProbeAnswers,
     pub(super) interfaces: SharedInterfaces,
     pub(super) dpdk_version: String,
     stop: Arc<AtomicBool>,
@@ -128,7 +126,6 @@ impl DataPlane {
         let (punt, punts) = punt_queue::<Mbuf>();
         let ike = IkeGate::new();
         let events = Arc::new(ArrayQueue::new(EVENTS));
-        let probe_answers = probe_answers();
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         let mut injectors = Vec::new();
@@ -139,7 +136,7 @@ impl DataPlane {
             let pool = pools.of_node(numa.map(u32::from));
             let (injector, injected) = inject_queue(pool.clone());
             injectors.push(injector);
-            let (probes, probe_end) = probe_queue(pool.clone(), &probe_answers);
+            let (probes, probe_end) = probe_queues(pool.clone());
             let queues = placed.get(core).cloned().unwrap_or_default();
             let mut polled = Vec::new();
             for queue in &queues {
@@ -179,7 +176,6 @@ impl DataPlane {
                 feed,
                 backends,
                 events,
-                probe_answers,
                 interfaces,
                 dpdk_version,
                 stop,

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crossbeam::queue::ArrayQueue;
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use super::iv::{Lease, Sender};
 use super::key_memory::Slot;
@@ -42,20 +42,17 @@ enum Retired {
     Sender { _used_up: Sender },
 }
 
-struct Mailbox {
-    changes: ArrayQueue<(u64, Change)>,
-    retired: ArrayQueue<Retired>,
-}
-
 struct ToWorker {
-    mailbox: Arc<Mailbox>,
+    changes: Producer<(u64, Change)>,
+    retired: Consumer<Retired>,
     stats: Arc<WorkerStats>,
     backlog: VecDeque<(u64, Change)>,
 }
 
 /// A worker's end.
 pub struct SaReceiver {
-    mailbox: Arc<Mailbox>,
+    changes: Consumer<(u64, Change)>,
+    retired: Producer<Retired>,
 }
 
 /// An installed association, for control: its counters on each worker.
@@ -138,16 +135,13 @@ impl SaFeed {
         workers: impl IntoIterator<Item = Arc<WorkerStats>>,
         capacity: usize,
     ) -> (Self, Vec<SaReceiver>) {
-        let workers: Vec<_> = workers
-            .into_iter()
-            .map(|stats| {
-                let mailbox =
-                    Mailbox { changes: ArrayQueue::new(CHANGES), retired: ArrayQueue::new(RETIRED) };
-                ToWorker { mailbox: Arc::new(mailbox), stats, backlog: VecDeque::new() }
-            })
-            .collect();
-        let receivers =
-            workers.iter().map(|worker| SaReceiver { mailbox: Arc::clone(&worker.mailbox) }).collect();
+        let ends = |stats| {
+            let (changes, to_worker) = RingBuffer::new(CHANGES);
+            let (from_worker, retired) = RingBuffer::new(RETIRED);
+            let receiver = SaReceiver { changes: to_worker, retired: from_worker };
+            (ToWorker { changes, retired, stats, backlog: VecDeque::new() }, receiver)
+        };
+        let (workers, receivers) = workers.into_iter().map(ends).unzip();
         let (free, slots, emptied) = (Vec::new(), Vec::new(), VecDeque::new());
         let feed = Self { workers, generation: 0, capacity, free, slots, emptied };
         (feed, receivers)
@@ -245,12 +239,12 @@ impl SaFeed {
     pub fn turn(&mut self) {
         for worker in &mut self.workers {
             while let Some(change) = worker.backlog.pop_front() {
-                if let Err(change) = worker.mailbox.changes.push(change) {
+                if let Err(PushError::Full(change)) = worker.changes.push(change) {
                     worker.backlog.push_front(change);
                     break;
                 }
             }
-            while worker.mailbox.retired.pop().is_some() {}
+            while worker.retired.pop().is_ok() {}
         }
     }
 
@@ -286,22 +280,27 @@ impl SaFeed {
 impl SaReceiver {
     /// Nothing ever comes.
     pub(crate) fn unconnected() -> Self {
-        Self { mailbox: Arc::new(Mailbox { changes: ArrayQueue::new(1), retired: ArrayQueue::new(1) }) }
+        Self { changes: RingBuffer::new(1).1, retired: RingBuffer::new(1).0 }
     }
 
     /// Takes a few changes. True when there was one.
     #[inline(always)]
-    pub(crate) fn take(&self, table: &mut SaTable, sender: &mut Option<Sender>, stats: &WorkerStats) -> bool {
-        !self.mailbox.changes.is_empty() && self.take_some(table, sender, stats)
+    pub(crate) fn take(
+        &mut self,
+        table: &mut SaTable,
+        sender: &mut Option<Sender>,
+        stats: &WorkerStats,
+    ) -> bool {
+        !self.changes.is_empty() && self.take_some(table, sender, stats)
     }
 
     #[inline(never)]
-    fn take_some(&self, table: &mut SaTable, sender: &mut Option<Sender>, stats: &WorkerStats) -> bool {
+    fn take_some(&mut self, table: &mut SaTable, sender: &mut Option<Sender>, stats: &WorkerStats) -> bool {
         for _ in 0..CHANGES_A_TURN {
-            if self.mailbox.retired.is_full() {
+            if self.retired.is_full() {
                 break;
             }
-            let Some((generation, change)) = self.mailbox.changes.pop() else { break };
+            let Ok((generation, change)) = self.changes.pop() else { break };
             let retired = match change {
                 Change::SetInbound(slot, sa) => {
                     table.set_inbound(slot, sa).map(|_sa| Retired::Inbound { _sa })
@@ -317,7 +316,7 @@ impl SaReceiver {
             };
             if let Some(retired) = retired {
                 // This worker is the only one that pushes, and saw room.
-                let _ = self.mailbox.retired.push(retired);
+                let _ = self.retired.push(retired);
             }
             stats.sa_generation.set(generation);
         }

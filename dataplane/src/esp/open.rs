@@ -22,6 +22,7 @@ use crate::ids::TunnelId;
 use crate::inner::{admit_v4, admit_v6};
 use crate::pipeline::{Context, Event, Pipeline};
 use crate::tables::{Snapshot, Tunnel};
+use crate::watch::Watch;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::protocol;
@@ -35,6 +36,7 @@ impl<D: Driver> Pipeline<D> {
     #[inline(always)]
     pub(crate) fn open(&mut self, lane: Lane, tables: &Snapshot) {
         self.fetch_inbound(lane, tables);
+        self.watch_opening(lane);
         let Decrypted { mut authentic, windowed, failed } = self.decrypt(lane);
         for (i, reason) in failed {
             self.refuse_inbound(usize::from(i), reason);
@@ -143,8 +145,27 @@ impl<D: Driver> Pipeline<D> {
         run.end(&self.cx);
         self.lanes.add(Next::RouteV4, v4);
         self.lanes.add(Next::RouteV6, v6);
+        if let Some(watch) = self.cx.watch.recorder() {
+            for i in v4.chain(v6) {
+                if let Some(packet) = &self.slots[i] {
+                    watch.came_out(i, packet, &self.meta[i], D::now());
+                }
+            }
+        }
         for (i, reason) in failed {
             self.refuse_inbound(usize::from(i), reason);
+        }
+    }
+
+    /// Whoever watches wants to know the association of packets that die of it, too.
+    #[inline(always)]
+    fn watch_opening(&mut self, lane: Lane) {
+        let Some(watch) = self.cx.watch.recorder() else { return };
+        for i in lane {
+            let (Some(packet), meta) = (&self.slots[i], &self.meta[i]) else { continue };
+            if let Some(sa) = self.esp.table.inbound(meta.found) {
+                watch.opening(i, packet, meta, TunnelId(sa.tunnel));
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use crate::pipeline::{Context, Event, Pipeline};
 use crate::route::underlay;
 use crate::tables::tunnel::MSS_OFF;
 use crate::tables::{Adjacency, HopKind, Snapshot, Tunnel};
+use crate::watch::Watch;
 use crate::wire::protocol;
 
 /// What becomes of a packet in the loop over the burst.
@@ -67,6 +68,15 @@ impl<D: Driver> Pipeline<D> {
         let lane = self.lanes.take(Next::Seal);
         let lane = self.spread_outbound(lane);
         self.fetch_outbound(lane, tables);
+        if let Some(watch) = self.cx.watch.recorder() {
+            for i in lane {
+                if let Some(packet) = &self.slots[i] {
+                    let meta = &self.meta[i];
+                    let tunnel = tables.tunnels.get(meta.slot as usize);
+                    watch.sealing(i, packet, meta, tunnel, D::now());
+                }
+            }
+        }
         self.announce(lane);
         let (sealed, failed) = self.encrypt(lane, tables);
         if !failed.is_empty() {
@@ -133,7 +143,12 @@ impl<D: Driver> Pipeline<D> {
                     jobs.push(job);
                     sealed.push(i);
                 }
-                Ok(Outcome::Lane(next)) => self.lanes.push(next, i),
+                Ok(Outcome::Lane(next)) => {
+                    if let Some(watch) = self.cx.watch.recorder() {
+                        watch.turned(i, next, meta);
+                    }
+                    self.lanes.push(next, i);
+                }
                 Err(reason) => failed.push((i as u8, reason)),
             }
         }
@@ -166,6 +181,9 @@ impl<D: Driver> Pipeline<D> {
         for i in sealed {
             let Some(packet) = self.take(i) else { continue };
             let meta = &self.meta[i];
+            if let Some(watch) = self.cx.watch.recorder() {
+                watch.sealed(i, &packet, meta, tables.tunnels.get(meta.found as usize));
+            }
             let Some(adjacency) = tables.adjacencies.get(meta.slot as usize) else {
                 self.kill_taken(i, packet, DropReason::NoRoute);
                 continue;

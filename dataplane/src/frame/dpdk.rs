@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 use dpdk::{Mbuf, Mempool};
 
 use super::{BURST, Buffer, Driver, Fragmentation, MAX_FRAGMENTS, Pool, Reassembled, RxQueue, TxQueue};
+use crate::watch::NoWatch;
 
 impl Buffer for Mbuf {
     #[inline(always)]
@@ -73,6 +74,10 @@ impl RxQueue<Mbuf> for dpdk::RxQueue {
 
     fn waiting(&self) -> Option<u32> {
         dpdk::RxQueue::waiting(self)
+    }
+
+    fn number(&self) -> u16 {
+        self.queue_id()
     }
 }
 
@@ -146,6 +151,7 @@ impl Driver for Dpdk {
     type Tx = dpdk::TxQueue;
     type Pool = Mempool;
     type Fragmentation = IpFrag;
+    type Watch = NoWatch;
 
     #[inline(always)]
     fn now() -> u64 {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use arrayvec::ArrayVec;
 
 use super::{BURST, Buffer, Driver, Fragmentation, MAX_FRAGMENTS, Pool, Reassembled, RxQueue, TxQueue};
+use crate::watch::NoWatch;
 
 /// Bytes in front of the data of a new buffer, as in an mbuf.
 const HEADROOM: usize = 128;
@@ -135,6 +136,10 @@ impl RxQueue<HeapBuffer> for HeapQueue {
     fn waiting(&self) -> Option<u32> {
         u32::try_from(self.frames.borrow().len()).ok()
     }
+
+    fn number(&self) -> u16 {
+        0
+    }
 }
 
 impl TxQueue<HeapBuffer> for HeapQueue {
@@ -206,6 +211,7 @@ impl Driver for Heap {
     type Tx = HeapQueue;
     type Pool = HeapPool;
     type Fragmentation = NoFragmentation;
+    type Watch = NoWatch;
 
     fn now() -> u64 {
         CLOCK.get()

@@ -9,6 +9,8 @@ pub mod heap;
 
 use arrayvec::ArrayVec;
 
+use crate::watch::Watch;
+
 /// Packets a worker takes from a queue at once.
 pub const BURST: usize = 64;
 /// Most pieces one packet may be cut into: 9000 bytes into 576-byte pieces are 17, of 1280 bytes 8.
@@ -73,6 +75,9 @@ pub trait RxQueue<B> {
     fn receive(&mut self, slots: &mut [Option<B>; BURST]) -> usize;
     /// Frames that wait in the queue; `None` where it cannot tell. Not for the hot path.
     fn waiting(&self) -> Option<u32>;
+
+    /// Its number at its port.
+    fn number(&self) -> u16;
 }
 
 /// Where frames go.
@@ -100,6 +105,8 @@ pub trait Driver {
     type Pool: Pool<Self::Buffer>;
     /// Reassembly and fragmentation.
     type Fragmentation: Fragmentation<Self::Buffer>;
+    /// What is noted of packets.
+    type Watch: Watch;
 
     /// The clock, in cycles.
     fn now() -> u64;

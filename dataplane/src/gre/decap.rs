@@ -16,6 +16,7 @@ use crate::pipeline::{Context, Pipeline};
 use crate::route::underlay;
 use crate::tables::tunnel::FETCH_FROM;
 use crate::tables::{Snapshot, Tunnel};
+use crate::watch::Watch;
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::wire::gre::{self, Gre, GreError, GreHeader};
 use crate::wire::ipv4::{Ipv4Header, PlainV4};
@@ -102,6 +103,13 @@ impl<D: Driver> Pipeline<D> {
             }
         }
         self.lanes.add(Next::RouteV4, stripped);
+        if let Some(watch) = self.cx.watch.recorder() {
+            for i in stripped {
+                if let Some(packet) = &self.slots[i] {
+                    watch.came_out(i, packet, &self.meta[i], D::now());
+                }
+            }
+        }
         stripped
     }
 }

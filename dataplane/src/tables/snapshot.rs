@@ -14,6 +14,7 @@ use super::tunnel::Tunnel;
 use super::tunnel_index::TunnelIndex;
 use crate::ids::{AdjacencyId, EndpointId, FilterId, GroupId, TunnelId, VrfId};
 use crate::ike::IkeLimits;
+use crate::watch::Session;
 
 /// Routes of both families. As a VRF the values are [`super::Hop`] bits; as a source filter any
 /// value but 0 means "accepted".
@@ -75,6 +76,8 @@ pub struct Snapshot {
     pub(crate) tunnel_index: TunnelIndex,
     pub(crate) fleet: Option<Arc<Fleet>>,
     pub(crate) probe_keys: Option<Tokens>,
+    /// What is watched; set by the publisher.
+    pub(crate) watched: Vec<Arc<Session>>,
 }
 
 impl Snapshot {

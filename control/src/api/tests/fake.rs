@@ -1,11 +1,12 @@
 //! A gateway that is made up: two ports, three tunnels, and a reload that only remembers.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, mpsc};
 
 use crate::api::*;
 use crate::config::{diff, parse_str};
@@ -29,6 +30,7 @@ pub(crate) struct Fake {
     pub(crate) reload_takes: Duration,
     pub(crate) reloading_now: AtomicUsize,
     pub(crate) most_at_once: AtomicUsize,
+    pub(crate) listener_gone: Arc<Notify>,
 }
 
 pub(crate) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
@@ -303,6 +305,52 @@ impl Gateway for Fake {
 
     fn config(&self) -> RunningConfig {
         RunningConfig { source: "/etc/penstock.yaml".into(), age_s: 1, yaml: "node: {name: fra1-a}\n".into() }
+    }
+
+    /// Two pieces, as many packets as are asked for, and then the end.
+    fn capture(&self, request: CaptureRequest) -> BoxFuture<'_, Result<Watching, ApiError>> {
+        async move {
+            if let Some(filter) = request.packets.filter {
+                return Err(ApiError::new(ErrorCode::BadRequest, format!("{filter} is no filter")));
+            }
+            let (to, pieces) = mpsc::channel(4);
+            let caught = Caught { caught: request.max_packets.unwrap_or(0), missed: 3, seen: 99 };
+            for piece in ["one", "two"].map(|text| WatchPiece::Data(text.into())) {
+                to.send(piece).await.unwrap();
+            }
+            to.send(WatchPiece::End(caught)).await.unwrap();
+            Ok(Watching { id: 7, media: "application/x-pcapng", pieces })
+        }
+        .boxed()
+    }
+
+    /// Goes on until nobody listens.
+    fn trace(&self, _: TraceRequest) -> BoxFuture<'_, Result<Watching, ApiError>> {
+        async move {
+            let (to, pieces) = mpsc::channel(1);
+            let gone = Arc::clone(&self.listener_gone);
+            tokio::spawn(async move {
+                while to.send(WatchPiece::Data("row\n".into())).await.is_ok() {}
+                gone.notify_one();
+            });
+            Ok(Watching { id: 8, media: "application/x-ndjson", pieces })
+        }
+        .boxed()
+    }
+
+    fn why(&self, request: &WhyRequest) -> Result<WhyAnswer, ApiError> {
+        Ok(WhyAnswer {
+            outcome: WhyOutcome::Dropped,
+            text: format!("{} to {}", request.src, request.dst),
+            reason: None,
+            fix: None,
+            notes: Vec::new(),
+            packets: Vec::new(),
+        })
+    }
+
+    fn stop_watching(&self, request: StopRequest) -> bool {
+        request.id == 7
     }
 
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {

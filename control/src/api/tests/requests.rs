@@ -286,3 +286,39 @@ async fn tenants_of_the_store_are_shown_changed_and_removed() {
     };
     assert_eq!(refused.code, ErrorCode::NotFound);
 }
+
+#[tokio::test]
+async fn a_capture_comes_in_pieces_and_says_at_the_end_how_it_went() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let client = Client::new(running.socket());
+    let request = CaptureRequest { max_packets: Some(2), ..CaptureRequest::default() };
+    let mut watched = client.capture(&request).await.unwrap();
+    assert_eq!((watched.id(), watched.caught()), (7, None));
+    let mut all = Vec::new();
+    while let Some(piece) = watched.next().await.unwrap() {
+        all.extend_from_slice(&piece);
+    }
+    assert_eq!(all, b"onetwo");
+    assert_eq!(watched.caught(), Some(Caught { caught: 2, missed: 3, seen: 99 }));
+    assert_eq!(client.stop_watching(7).await.unwrap(), StopRequest { id: 7 });
+    let ClientError::Refused(refusal) = client.stop_watching(6).await.unwrap_err() else { unreachable!() };
+    assert_eq!(refusal.code, ErrorCode::NotFound);
+    let packets = PacketFilter { filter: Some("nonsense".into()), ..PacketFilter::default() };
+    let request = CaptureRequest { packets, ..CaptureRequest::default() };
+    let ClientError::Refused(refusal) = client.capture(&request).await.unwrap_err() else { unreachable!() };
+    assert_eq!((refusal.code, &*refusal.message), (ErrorCode::BadRequest, "nonsense is no filter"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_trace_ends_when_its_reader_goes_away() {
+    let fake = Arc::new(Fake::default());
+    let gone = Arc::clone(&fake.listener_gone);
+    let running = Running::start(fake);
+    let client = Client::new(running.socket());
+    let mut watched = client.trace(&TraceRequest::default()).await.unwrap();
+    assert!(watched.next().await.unwrap().unwrap().starts_with(b"row\n"));
+    drop(watched);
+    tokio::time::timeout(Duration::from_secs(10), gone.notified()).await.unwrap();
+    running.stop().await;
+}

@@ -10,6 +10,7 @@ mod sequences;
 mod sharing;
 mod sizes;
 mod underlay;
+mod ways;
 
 use lab::{Lab, SMALL};
 

@@ -16,7 +16,7 @@ fn a_lease_that_is_used_up_seals_nothing_and_a_new_one_goes_on() {
         let sender = Sender::almost_used_up(lease(id), left);
         near.feed.generation += 1;
         let change = (near.feed.generation, Change::Send(sender));
-        assert!(near.feed.workers[0].mailbox.changes.push(change).is_ok());
+        assert!(near.feed.workers[0].changes.push(change).is_ok());
     };
     let burst = |near: &mut Lab| {
         (0..10).for_each(|_| near.rx.push(&frame(&request(8))));
@@ -73,7 +73,7 @@ fn control_frees_what_workers_let_go_of() {
     lab.worker.turn();
     lab.worker.turn();
     assert!(lab.feed.is_applied(lab.feed.generation()));
-    let retired = lab.feed.workers[0].mailbox.retired.len();
+    let retired = lab.feed.workers[0].retired.slots();
     assert_eq!(retired, 3, "the key, the association, the sender");
     assert!(watch_out.upgrade().is_some() && watch_in.upgrade().is_some(), "a worker must not free them");
     lab.feed.turn();
@@ -120,24 +120,24 @@ fn a_worker_takes_no_change_that_it_could_not_give_back() {
     near.worker.turn();
     let (spec, watch) = watched(&agreement);
     // Control makes changes and frees nothing: what only a test can do.
-    let mailbox = Arc::clone(&near.feed.workers[0].mailbox);
     let mut generation = near.feed.generation();
     for _ in 0..RETIRED * 2 {
         let sa = Slot::allocate(Outbound::new(&spec));
         generation += 1;
-        if mailbox.changes.push((generation, Change::SetOutbound(sa))).is_err() {
+        if near.feed.workers[0].changes.push((generation, Change::SetOutbound(sa))).is_err() {
             generation -= 1;
         }
         near.worker.turn();
     }
-    assert_eq!(mailbox.retired.len(), RETIRED);
-    assert!(!mailbox.changes.is_empty() && near.stats.sa_generation.get() < generation);
+    assert_eq!(near.feed.workers[0].retired.slots(), RETIRED);
+    let waiting = CHANGES - near.feed.workers[0].changes.slots();
+    assert!(waiting > 0 && near.stats.sa_generation.get() < generation);
     // Traffic goes on under the last one that was taken.
     near.rx.push(&frame(&request(1)));
     near.worker.turn();
     assert_eq!(near.drain().1.len(), 1);
     near.feed.turn();
-    (0..mailbox.changes.len()).for_each(|_| {
+    (0..waiting).for_each(|_| {
         near.worker.turn();
     });
     assert_eq!(near.stats.sa_generation.get(), generation);
@@ -149,7 +149,7 @@ fn a_worker_takes_no_change_that_it_could_not_give_back() {
 #[test]
 fn a_slot_is_used_again_only_when_every_worker_has_emptied_it() {
     let stats = [Arc::new(WorkerStats::new(1, 1)), Arc::new(WorkerStats::new(1, 1))];
-    let (mut feed, receivers) = SaFeed::new(stats.clone(), 2);
+    let (mut feed, mut receivers) = SaFeed::new(stats.clone(), 2);
     let mut tables: Vec<_> = (0..2).map(|_| (SaTable::new(2, 1), None)).collect();
     let mut take = |worker: usize| {
         let (table, sender) = &mut tables[worker];
