@@ -55,6 +55,8 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Print the description of the API, as OpenAPI.
+    ApiSchema,
 }
 
 const APPLY_EXAMPLE: &str = "\

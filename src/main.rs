@@ -2,6 +2,7 @@
 //!
 //! Thin on purpose. What the gateway does is in `penstock-control`; here is what an operator types and reads.
 
+mod api_schema;
 mod args;
 mod ask;
 mod check;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Get(options) => objects::get(&options),
         Command::Delete(options) => objects::delete(&options),
         Command::Completions { shell } => completions::print(shell),
+        Command::ApiSchema => api_schema::print(),
     };
     exit::code(done)
 }

@@ -15,6 +15,8 @@ pub const NUMBERS: &str = "numbers/";
 pub const SAS: &str = "sas/";
 /// What the names of all tenants begin with.
 pub const TENANTS: &str = "tenants/";
+/// What the names of all pre-shared keys begin with.
+pub const PSKS: &str = "psks/";
 /// What the names of all path MTUs begin with.
 pub const PATH_MTUS: &str = "pmtu/";
 
@@ -140,6 +142,8 @@ pub enum KeyName {
     Sa(SaName),
     /// `tenants/NAME`: a tenant's part of the configuration.
     Tenant(Name),
+    /// `psks/TENANT/TUNNEL`: a tunnel's pre-shared key, sealed.
+    Psk(TunnelName),
     /// `pmtu/TENANT/TUNNEL`: what is known of the path to the tunnel's other end.
     PathMtu(TunnelName),
 }
@@ -153,6 +157,7 @@ impl fmt::Display for KeyName {
             Self::Senders => f.write_str("senders"),
             Self::Sa(sa) => sa.fmt(f),
             Self::Tenant(name) => write!(f, "{TENANTS}{name}"),
+            Self::Psk(tunnel) => write!(f, "{PSKS}{tunnel}"),
             Self::PathMtu(tunnel) => write!(f, "{PATH_MTUS}{tunnel}"),
         }
     }
@@ -183,6 +188,7 @@ fn parse(text: &str) -> Option<KeyName> {
         ("nodes", (Some(name), None, ..)) => KeyName::Node(Name::new(name)?),
         ("numbers", (Some(number), None, ..)) => KeyName::Number(parse_number(number)?),
         ("tenants", (Some(name), None, ..)) => KeyName::Tenant(Name::new(name)?),
+        ("psks", (Some(tenant), Some(tunnel), None, ..)) => KeyName::Psk(TunnelName::parse(tenant, tunnel)?),
         ("pmtu", (Some(tenant), Some(tunnel), None, ..)) => {
             KeyName::PathMtu(TunnelName::parse(tenant, tunnel)?)
         }
@@ -232,6 +238,7 @@ mod tests {
             number().prop_map(KeyName::Number),
             name().prop_map(KeyName::Tenant),
             tunnel().prop_map(KeyName::PathMtu),
+            tunnel().prop_map(KeyName::Psk),
             (number(), tunnel(), direction, any::<u32>())
                 .prop_map(|(owner, tunnel, direction, spi)| SaName { owner, tunnel, direction, spi })
                 .prop_map(KeyName::Sa),
@@ -254,6 +261,7 @@ mod tests {
             (KeyName::Sa(SaName { direction: Direction::Outbound, ..sa }), "sas/7/acme/dc1/o-0040abcd"),
             (KeyName::Tenant(name("acme")), "tenants/acme"),
             (KeyName::PathMtu(tunnel()), "pmtu/acme/dc1"),
+            (KeyName::Psk(tunnel()), "psks/acme/dc1"),
         ] {
             assert_eq!(key.to_string(), text);
             assert_eq!(text.parse(), Ok(key));

@@ -5,9 +5,9 @@ use futures_util::future::BoxFuture;
 use super::error::ApiError;
 use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::types::{
-    ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike, NeighborRow, Page,
-    PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow, Status, TenantObject,
-    TunnelRow,
+    Account, AccountChange, ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike,
+    NeighborRow, Page, PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow,
+    Status, TenantObject, TunnelRow,
 };
 
 /// The running gateway, as the API sees it.
@@ -63,6 +63,15 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Takes a tenant or a tunnel out of the fleet's store.
     fn delete(&self, request: DeleteRequest) -> BoxFuture<'_, Result<ApplyReport, ApiError>>;
+
+    /// What the fleet's store has of a tenant, which may be nothing.
+    ///
+    /// # Errors
+    /// When there is no fleet.
+    fn account(&self, tenant: &str) -> Result<Account, ApiError>;
+
+    /// Writes a tenant, checked as [`apply`](Self::apply) does. Returns when this node works with it.
+    fn write_account(&self, change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>>;
 
     /// Validates, compares and, unless it is a dry run, applies a configuration.
     ///

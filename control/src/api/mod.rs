@@ -1,20 +1,25 @@
-//! The operator's interface: HTTP/JSON on a unix socket that only the owner can open.
+//! The operator's interface: HTTP/JSON on a unix socket that only the owner can open, and over TCP by mutual TLS.
 //!
 //! `penstock show` and `penstock reload` are clients of it, and so is anything an operator writes:
 //! `curl --unix-socket /run/penstock/api.sock http://localhost/v1/show/ports`.
 //!
 //! - [`Gateway`] is what the running gateway answers; this module never reads a table or a counter itself.
 //! - [`bind`] takes the socket (and with it the right to be the only daemon on it), [`serve`] answers on it.
+//! - `remote` answers over TCP, for certificates that the configuration lists, when it has `api`.
 //! - [`Client`] asks.
 //!
-//! Deliberately absent: TCP, TLS, passwords. Who may open the socket may do everything; the file mode and the
-//! peer's user id decide who that is. Remote access is SSH's business.
+//! Deliberately absent: passwords and tokens. Who may open the socket may do everything; the file mode and the peer's
+//! user id decide who that is. Over TCP the certificate decides.
 
 mod attention;
 mod client;
 mod error;
 mod filter;
 mod gateway;
+mod magic;
+pub(crate) mod remote;
+mod requests;
+mod schema;
 mod server;
 mod types;
 
@@ -22,6 +27,8 @@ pub use client::{Client, ClientError};
 pub use error::{ApiError, ErrorCode, MAX_BODY_BYTES, Problem};
 pub use filter::{DEFAULT_LIMIT, IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 pub use gateway::Gateway;
+pub use remote::tls::{Findings, check as check_files};
+pub use schema::openapi_json;
 pub use server::serve;
 pub use types::*;
 

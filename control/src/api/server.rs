@@ -1,43 +1,41 @@
-//! The server: paths, bounds and who may ask.
+//! The server: what both listeners have in common, and the one on the unix socket.
 //!
-//! Every answer is JSON, every error the same envelope. Reads run on a blocking thread. A reload runs in a task of
-//! its own: a client that goes away cannot leave half of it undone, and a second one waits for the first.
+//! Every answer is JSON. Requests are in `requests` and `magic`; here are their bounds, who may ask over the unix socket,
+//! and what is said where there is no such request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::Request;
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{Query, Request, State};
 use axum::http::Uri;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use axum::{Json, Router};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::sync::Mutex;
+use utoipa_axum::router::OpenApiRouter;
 
-use super::attention::attention;
-use super::error::{ApiError, ErrorCode, MAX_BODY_BYTES};
+use super::error::{ApiError, ErrorCode};
 use super::gateway::Gateway;
-use super::types::{ApplyReport, ApplyRequest, DeleteRequest, Page, ReloadReport, ReloadRequest, Status};
+use super::magic::{self, Failure};
+use super::remote::access::SCHEMA;
+use super::requests;
 use crate::local_socket::{LocalSocket, is_trusted};
 
-/// A local client has its body ready; one that does not send it is stuck.
+/// A client has its body ready; one that does not send it is stuck.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-struct Api {
-    gateway: Arc<dyn Gateway>,
-    reloading: Arc<Mutex<()>>,
-}
-
-impl Clone for Api {
-    fn clone(&self) -> Self {
-        Self { gateway: Arc::clone(&self.gateway), reloading: Arc::clone(&self.reloading) }
-    }
+/// What requests work with.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) gateway: Arc<dyn Gateway>,
+    /// Reloads run one at a time,
+    pub(super) reloading: Arc<Mutex<()>>,
+    /// and so do changes of accounts: those of this node do not get in each other's way.
+    pub(super) changing: Arc<Mutex<()>>,
 }
 
 /// Who is at the other end of a connection; `None` when the kernel does not say.
@@ -62,125 +60,51 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let listener = socket.listen()?;
-    let app = router(gateway).into_make_service_with_connect_info::<Peer>();
+    let app = router(gateway).layer(middleware::from_fn(owner_only));
+    let app = app.into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, app).with_graceful_shutdown(shutdown).await
 }
 
-fn router(gateway: Arc<dyn Gateway>) -> Router {
-    Router::new()
-        .route("/v1/show/status", get(show_status))
-        .route("/v1/show/ports", get(|api| show(api, |gateway| Page::all(gateway.ports()))))
-        .route("/v1/show/cores", get(|api| show(api, |gateway| Page::all(gateway.cores()))))
-        .route("/v1/show/drops", get(|api| show(api, |gateway| Page::all(gateway.drops()))))
-        .route("/v1/show/crypto", get(|api| show(api, |gateway| gateway.crypto())))
-        .route("/v1/show/ready", get(|api| show(api, |gateway| gateway.ready())))
-        .route("/v1/show/fleet", get(|api| show(api, |gateway| gateway.fleet())))
-        .route("/v1/show/sas", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.sas(filter))))
-        .route("/v1/show/ike", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.ike(filter))))
-        .route("/v1/show/config", get(|api| show(api, |gateway| gateway.config())))
-        .route(
-            "/v1/show/tunnels",
-            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.tunnels(filter))),
-        )
-        .route(
-            "/v1/show/routes",
-            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.routes(filter))),
-        )
-        .route(
-            "/v1/show/neighbors",
-            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.neighbors(filter))),
-        )
-        .route("/v1/fleet/tenants", get(|api| show(api, |gateway| Page::all(gateway.tenants()))))
-        .route("/v1/fleet/apply", post(apply))
-        .route("/v1/fleet/delete", post(delete))
-        .route("/v1/reload", post(reload))
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(owner_only))
-        .with_state(Api { gateway, reloading: Arc::default() })
+/// All requests, and how they are described.
+pub(super) fn described() -> OpenApiRouter<Api> {
+    requests::router().nest(magic::NESTED, magic::router())
+}
+
+/// All requests, for whoever gets here.
+pub(super) fn router(gateway: Arc<dyn Gateway>) -> Router {
+    let api = Api { gateway, reloading: Arc::default(), changing: Arc::default() };
+    let (described, _) = described().split_for_parts();
+    // Also without the prefix, which is of another's addresses.
+    let (accounts, _) = magic::router().split_for_parts();
+    described.merge(accounts).fallback(no_such_path).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 
 async fn owner_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     if peer.uid.is_some_and(is_trusted) {
         return next.run(request).await;
     }
-    tracing::warn!(uid = peer.uid, path = request.uri().path(), "API request of another user refused");
-    ApiError::new(ErrorCode::Forbidden, "only root and the user that penstock runs as may use this socket")
-        .into_response()
+    let path = request.uri().path();
+    tracing::warn!(uid = peer.uid, path, "API request of another user refused");
+    let message = "only root and the user that penstock runs as may use this socket";
+    refusal(path, ApiError::new(ErrorCode::Forbidden, message))
 }
 
-async fn show_status(State(api): State<Api>) -> Result<Response, ApiError> {
-    read(api, |gateway| {
-        let status = gateway.status();
-        let attention = attention(&status, &gateway.ports(), &gateway.cores());
-        Status { attention, ..status }
-    })
-    .await
+/// An error in the form that the clients of a path expect.
+pub(super) fn refusal(path: &str, error: ApiError) -> Response {
+    let below = path.strip_prefix(magic::NESTED).unwrap_or(path);
+    if below.starts_with("/accounts") { Failure::from(error).into_response() } else { error.into_response() }
 }
 
-async fn show<T: Serialize>(
-    State(api): State<Api>,
-    rows: impl FnOnce(&dyn Gateway) -> T + Send + 'static,
-) -> Result<Response, ApiError> {
-    read(api, rows).await
+/// What is said when nobody looked who asks.
+pub(super) fn no_caller() -> ApiError {
+    ApiError::new(ErrorCode::Forbidden, "the connection has shown no certificate")
 }
 
-async fn show_filtered<F, T>(
-    State(api): State<Api>,
-    uri: Uri,
-    rows: impl FnOnce(&dyn Gateway, &F) -> T + Send + 'static,
-) -> Result<Response, ApiError>
-where
-    F: DeserializeOwned + Send + 'static,
-    T: Serialize,
-{
-    let Query(filter) = Query::<F>::try_from_uri(&uri)
-        .map_err(|rejection| ApiError::new(ErrorCode::BadRequest, rejection.body_text()))?;
-    read(api, move |gateway| rows(gateway, &filter)).await
-}
-
-/// Makes rows and their JSON on a blocking thread.
-async fn read<T: Serialize>(
-    api: Api,
-    rows: impl FnOnce(&dyn Gateway) -> T + Send + 'static,
-) -> Result<Response, ApiError> {
-    tokio::task::spawn_blocking(move || Json(rows(&*api.gateway)).into_response())
-        .await
-        .map_err(|failed| internal("reading the tables", &failed))
-}
-
-async fn apply(State(api): State<Api>, body: Body) -> Result<Json<ApplyReport>, ApiError> {
-    let request: ApplyRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a change of tenants")?;
-    let task = tokio::spawn(async move { api.gateway.apply(request).await });
-    task.await.map_err(|failed| internal("the change", &failed))?.map(Json)
-}
-
-async fn delete(State(api): State<Api>, body: Body) -> Result<Json<ApplyReport>, ApiError> {
-    let request: DeleteRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a removal")?;
-    let task = tokio::spawn(async move { api.gateway.delete(request).await });
-    task.await.map_err(|failed| internal("the removal", &failed))?.map(Json)
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(ErrorCode::BadRequest, format!("the request is not {what}: {error}")))
-}
-
-async fn reload(State(api): State<Api>, body: Body) -> Result<Json<ReloadReport>, ApiError> {
-    let body = receive(body, MAX_BODY_BYTES).await?;
-    let request: ReloadRequest =
-        if body.is_empty() { ReloadRequest::default() } else { parse(&body, "a reload")? };
-    let task = tokio::spawn(async move {
-        let _alone = api.reloading.lock().await;
-        api.gateway.reload(request).await
-    });
-    task.await.map_err(|failed| internal("the reload", &failed))?.map(Json)
-}
-
-async fn receive(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// The body of a request, up to so many bytes.
+pub(super) async fn receive(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     // What announces itself as too large is refused at once, what turns out so while it is read.
     if body.size_hint().lower() > limit as u64 {
-        return Err(ApiError::too_large());
+        return Err(ApiError::too_large(limit));
     }
     let whole = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await.map_err(|_| {
         let seconds = BODY_TIMEOUT.as_secs();
@@ -188,7 +112,7 @@ async fn receive(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     })?;
     whole.map_err(|error| {
         if is_too_large(&error) {
-            ApiError::too_large()
+            ApiError::too_large(limit)
         } else {
             ApiError::new(ErrorCode::BadRequest, format!("the request's body broke off: {error}"))
         }
@@ -199,23 +123,21 @@ fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-fn internal(what: &str, failed: &tokio::task::JoinError) -> ApiError {
+/// Something of ours failed.
+pub(super) fn internal(what: &str, failed: &tokio::task::JoinError) -> ApiError {
     tracing::error!(%failed, "{what} failed");
     ApiError::new(ErrorCode::Internal, format!("{what} failed inside the daemon; its log has the details"))
 }
 
-async fn no_such_path(uri: Uri) -> ApiError {
-    ApiError::new(
-        ErrorCode::NotFound,
-        format!("{} does not exist; try /v1/show/status or see docs/cli.md", uri.path()),
-    )
+async fn no_such_path(uri: Uri) -> Response {
+    let message = format!("{} does not exist; try {SCHEMA} or see docs/api.md", uri.path());
+    refusal(uri.path(), ApiError::new(ErrorCode::NotFound, message))
 }
 
-async fn wrong_method(request: Request) -> ApiError {
-    ApiError::new(
-        ErrorCode::MethodNotAllowed,
-        format!("{} does not answer {}", request.uri().path(), request.method()),
-    )
+async fn wrong_method(request: Request) -> Response {
+    let path = request.uri().path();
+    let message = format!("{path} does not answer {}", request.method());
+    refusal(path, ApiError::new(ErrorCode::MethodNotAllowed, message))
 }
 
 #[cfg(test)]

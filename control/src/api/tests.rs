@@ -1,6 +1,10 @@
 //! Server and client over a real socket, in front of a gateway that is made up.
 
+mod accounts;
 mod fake;
+mod http;
+mod openapi;
+mod remote;
 mod requests;
 mod socket;
 

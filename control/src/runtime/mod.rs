@@ -12,6 +12,7 @@ mod fleet;
 mod install;
 mod keepalive;
 mod link;
+mod listen;
 mod negotiate;
 mod negotiated;
 mod reload;
@@ -30,7 +31,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 pub use error::RuntimeError;
 
-use crate::api::{self, ReloadRequest};
+use crate::api::{self, Gateway, ReloadRequest};
 use crate::config::{self, Problem, ValidConfig};
 use crate::ike::Ike;
 use crate::ike::connections::Credentials;
@@ -41,6 +42,7 @@ use crate::static_sas::{self, StaticSas};
 use clock::Now;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
+use listen::Tls;
 use negotiate::Served;
 use senders::Senders;
 use state::{Files, State};
@@ -86,6 +88,7 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
     let yaml = std::fs::read_to_string(file)
         .map_err(|source| RuntimeError::System { action: "read the configuration again", source })?;
     let credentials = charon::read_credentials(&config).map_err(|problems| invalid(file, problems))?;
+    let tls = api::remote::tls::read(&config).map_err(|problems| invalid(file, problems))?;
     let socket = api::bind(&config.node.socket)?;
     let (dataplane, link) = DataPlane::start(&config)?;
     // Only now: workers and DPDK's own threads choose their cores themselves.
@@ -97,7 +100,18 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
         .build()
         .map_err(|source| RuntimeError::System { action: "start the control runtime", source })?;
     let files = Files { config: file.to_owned(), static_sas: options.static_sas.map(Path::to_owned) };
-    runtime.block_on(control(files, config, yaml, sas, credentials, socket, dataplane, link, options.version))
+    runtime.block_on(control(
+        files,
+        config,
+        yaml,
+        sas,
+        credentials,
+        tls,
+        socket,
+        dataplane,
+        link,
+        options.version,
+    ))
 }
 
 /// Reads security associations. From then on nobody gets at our memory: no core dump, no debugger of our user.
@@ -125,6 +139,7 @@ async fn control(
     yaml: String,
     sas: StaticSas,
     credentials: Credentials,
+    tls: Option<Tls>,
     socket: LocalSocket,
     dataplane: DataPlane,
     link: WorkersLink,
@@ -141,14 +156,19 @@ async fn control(
     state.open_negotiated()?;
     let senders = Senders::new(state.compiler.config().node.state.clone(), state.dataplane.workers.len());
     let (to_call, mut calls) = mpsc::channel(CALLS);
+    let state = Arc::new(Mutex::new(state));
+    let view = View { state: Arc::clone(&state), calls: to_call.clone(), version: version.to_owned() };
+    let view = Arc::new(view);
     let mut gateway = Running {
-        state: Arc::new(Mutex::new(state)),
+        state,
         kernel,
         pump,
         senders,
         charon: None,
         ike: None,
         fleet: None,
+        remote: None,
+        view,
         unreachable_ports: Vec::new(),
     };
     // The pump needs the interfaces as soon as there are twins.
@@ -167,12 +187,12 @@ async fn control(
     drop(credentials);
     gateway.check_links();
 
-    let view =
-        View { state: Arc::clone(&gateway.state), calls: to_call.clone(), version: version.to_owned() };
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(api::serve(socket, Arc::new(view), async {
+    let server = tokio::spawn(api::serve(socket, Arc::clone(&gateway.view) as Arc<dyn Gateway>, async {
         let _ = stopped.await;
     }));
+    let config = gateway.lock().compiler.config().clone();
+    gateway.listen(&config, tls).await.map_err(|reason| RuntimeError::Api { reason })?;
     let mut signals =
         Signals::new().map_err(|source| RuntimeError::System { action: "listen for signals", source })?;
     let mut notices = every(NOTICES);
@@ -205,6 +225,7 @@ async fn control(
     };
     tracing::info!("the gateway stops");
     let _ = stop.send(());
+    gateway.remote = None;
     drop(calls);
     // Requests under way get a moment to end.
     let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
@@ -276,6 +297,10 @@ struct Running {
     ike: Option<Ike>,
     /// What the other nodes have to do with, in a fleet.
     fleet: Option<fleet::Tasks>,
+    /// The API over TCP.
+    remote: Option<api::remote::Remote>,
+    /// What the API asks.
+    view: Arc<View>,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
 }
@@ -305,6 +330,7 @@ impl Running {
             Call::Reload(request, answer) => drop(answer.send(self.reload(request).await)),
             Call::Apply(request, answer) => drop(answer.send(self.apply_objects(request).await)),
             Call::Delete(request, answer) => drop(answer.send(self.delete_objects(request).await)),
+            Call::Account(change, answer) => drop(answer.send(self.write_account(change).await)),
         }
     }
 

@@ -4,7 +4,7 @@ mod cores;
 mod sas;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use penstock_dataplane::drop_reason::DropReason;
@@ -13,22 +13,29 @@ use tokio::sync::{mpsc, oneshot};
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
-    ApiError, ApplyReport, ApplyRequest, CharonState, CoreCount, CoreRow, Crypto, DeleteRequest, DropRow,
-    ErrorCode, Fleet, Gateway, HopKind, HopRow, Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link,
-    NeighborFilter, NeighborRow, NeighborState, Page, PathMtu, PortCounters, PortRow, Readiness,
-    ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig, SaFilter, SaRow, Status,
-    TenantObject, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
+    Account, AccountChange, ApiError, ApplyReport, ApplyRequest, CharonState, CoreCount, CoreRow, Crypto,
+    DeleteRequest, DropRow, ErrorCode, Fleet, Gateway, HopKind, HopRow, Ike, IkeFilter, Keepalive,
+    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
+    PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource,
+    RunningConfig, SaFilter, SaRow, Status, TenantObject, Traffic, TunnelFilter, TunnelRow, TunnelState,
+    UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
 use crate::ike::IkeView;
 use crate::kernel::state::NeighbourState;
 
+/// How long an answer waits for what was written to come back from the store, onto the workers.
+const TAKE_LIMIT: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const TAKE_STEP: Duration = Duration::from_millis(2);
+
 /// What somebody asks of the control thread, one thing at a time.
 pub(super) enum Call {
     Reload(ReloadRequest, Answer<ReloadReport>),
     Apply(ApplyRequest, Answer<ApplyReport>),
     Delete(DeleteRequest, Answer<ApplyReport>),
+    Account(AccountChange, Answer<Option<u64>>),
 }
 
 /// Whoever asked may have gone away.
@@ -261,6 +268,26 @@ impl Gateway for View {
             age_s: state.source.since.elapsed().as_secs(),
             yaml: state.source.yaml.clone(),
         }
+    }
+
+    fn account(&self, tenant: &str) -> Result<Account, ApiError> {
+        self.state().account(tenant)
+    }
+
+    fn write_account(&self, change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>> {
+        Box::pin(async move {
+            let revision = self.call(|answer| Call::Account(change, answer)).await?;
+            let Some(revision) = revision else { return Ok(()) };
+            let began = Instant::now();
+            while !self.state().has_objects_of(revision) {
+                if began.elapsed() > TAKE_LIMIT {
+                    tracing::warn!(revision, "what was written is not on this node's workers yet");
+                    break;
+                }
+                tokio::time::sleep(TAKE_STEP).await;
+            }
+            Ok(())
+        })
     }
 
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One core that Penstock uses.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CoreRow {
     /// CPU number as in the configuration and in `lscpu`.
     pub core: u32,
@@ -57,7 +57,7 @@ pub struct CoreRow {
 }
 
 /// What a core does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CoreRole {
     /// Configuration, kernel mirror, API.
@@ -68,7 +68,7 @@ pub enum CoreRole {
 }
 
 /// Packet buffers of one pool. Cores of one NUMA node share a pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PoolUse {
     /// Name of the pool.
     pub name: String,
@@ -79,7 +79,7 @@ pub struct PoolUse {
 }
 
 /// One reason why packets went nowhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DropRow {
     /// Stable name.
     pub reason: String,
@@ -92,7 +92,7 @@ pub struct DropRow {
 }
 
 /// A core's share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CoreCount {
     /// CPU number.
     pub core: u32,

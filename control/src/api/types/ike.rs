@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::UpCount;
 
 /// The IKE daemon, and the tunnels that it negotiates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Ike {
     /// charon; absent: no `ike` is configured.
     pub charon: Option<Charon>,
@@ -16,7 +16,7 @@ pub struct Ike {
 }
 
 /// strongSwan's daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Charon {
     /// Whether penstock starts and watches it (`ike: managed`).
     pub managed: bool,
@@ -49,7 +49,7 @@ pub struct Charon {
 }
 
 /// Negotiation at a glance, for `show status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeStatus {
     /// How charon is.
     pub state: CharonState,
@@ -64,7 +64,7 @@ pub struct IkeStatus {
 }
 
 /// How charon is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CharonState {
     /// Not needed: no tunnel is negotiated.
@@ -79,7 +79,7 @@ pub enum CharonState {
 }
 
 /// A tunnel that is negotiated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeRow {
     /// Owner of the tunnel.
     pub tenant: String,
@@ -116,7 +116,7 @@ pub struct IkeRow {
 }
 
 /// How far a tunnel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IkeState {
     /// Negotiated: there are security associations.
@@ -130,7 +130,7 @@ pub enum IkeState {
 }
 
 /// A pair of security associations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeChild {
     /// charon's word for how it is, `installed`, `rekeyed`.
     pub state: String,
@@ -153,7 +153,7 @@ pub struct IkeChild {
 }
 
 /// A negotiation that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeFailure {
     /// Why, and what to do.
     pub reason: String,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 /// One tunnel. A configured tunnel is always listed, up or down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TunnelRow {
     /// Owner.
     pub tenant: String,
@@ -17,8 +17,10 @@ pub struct TunnelRow {
     /// Name of our endpoint.
     pub endpoint: String,
     /// Address of our endpoint.
+    #[schema(value_type = String)]
     pub local: IpAddr,
     /// The customer's router; absent: wherever it negotiates from.
+    #[schema(value_type = Option<String>)]
     pub remote: Option<IpAddr>,
     /// GRE key.
     pub key: Option<u32>,
@@ -27,9 +29,11 @@ pub struct TunnelRow {
     pub ciphers: Vec<String>,
     /// Ports of ESP in UDP, ours and the peer's.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<u16>>)]
     pub udp_ports: Option<(u16, u16)>,
     /// Where the peer was found, when that is not `remote`: a NAT has moved it, or it may be anywhere.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub moved_to: Option<IpAddr>,
     /// Whether packets can leave through it.
     pub state: TunnelState,
@@ -60,7 +64,7 @@ pub struct TunnelRow {
 }
 
 /// Whether packets can leave through a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TunnelState {
     /// The way to the remote is known down to the hardware address.
@@ -72,7 +76,7 @@ pub enum TunnelState {
 }
 
 /// A path MTU learned from an ICMP error about one of our outer packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PathMtu {
     /// Largest outer packet, as the ICMP error said.
     pub outer: u16,
@@ -83,7 +87,7 @@ pub struct PathMtu {
 }
 
 /// Packets and bytes in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
@@ -92,7 +96,7 @@ pub struct Traffic {
 }
 
 /// Our own keepalives of one tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Keepalive {
     /// What they say about the peer.
     pub state: KeepaliveState,
@@ -105,7 +109,7 @@ pub struct Keepalive {
 }
 
 /// What our keepalives say about the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeepaliveState {
     /// None has come back yet, and retries are left.
