@@ -185,7 +185,6 @@ def fleet_records():
                                            ("retiring", 2, 10**12, (0, 0), GCM), ("pending", 0, 0, (0, 0), add_sa(ID6, 0, 28, bytes(36)))]:
         yield name, (b"penSAfl\1" + struct.pack("!HQ", 3, 0xABCD) + counted(b"acme") + counted(b"dc1")
                      + struct.pack("!BQQQIQQ", state, since, *choice, 0x12345678, 10**12, 10**12 + 3_960_000) + sa)
-    yield "name", b"3/acme/dc1/c0000001-in"
 
 
 def peer_datagrams():
@@ -195,6 +194,7 @@ def peer_datagrams():
     token = hmac.digest(b"\1" * 32, b"penstock fleet token\0control", "sha256")
     yield "applied", said(2)
     yield "ask", said(3, b"x" * 63, 2**64 - 1)
+    yield "report", said(4, revision=0) + struct.pack("!IBQQIBQQ", 0x00C00101, 1, 2**63, 9, 0x00C00102, 2, 0, 2**32)
     yield "rescued", said(1)
     yield "signed", said(2) + hmac.digest(token, said(2), "sha256")
 

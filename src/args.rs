@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use penstock_control::api::{DEFAULT_LIMIT, DEFAULT_PATH, TunnelState};
 
-use crate::run::log_filter;
+use crate::logging::{self, LogFormat};
 
 /// Version of the package and the commit it was built from; `build.rs` stamps it.
 pub const VERSION: &str = env!("PENSTOCK_VERSION");
@@ -30,10 +30,12 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start the gateway. It stays in the foreground; SIGHUP reloads, SIGTERM stops.
+    /// Start the gateway. It stays in the foreground; SIGHUP reloads, SIGTERM drains and stops, a second one stops at once.
     Run(RunArgs),
     /// Check a configuration. Needs neither root nor a network card nor a running gateway.
     Check(CheckArgs),
+    /// Look whether this host is fit to run the gateway, and say what mends it. Changes nothing.
+    Doctor(DoctorArgs),
     /// Apply a changed configuration to the running gateway, without losing packets.
     Reload(ReloadArgs),
     /// Show what the running gateway does.
@@ -57,6 +59,12 @@ pub enum Command {
     },
     /// Print the description of the API, as OpenAPI.
     ApiSchema,
+    /// Write the manual pages.
+    #[command(after_help = "Example:\n  penstock man /usr/local/share/man/man1")]
+    Man {
+        /// A directory.
+        directory: PathBuf,
+    },
 }
 
 const APPLY_EXAMPLE: &str = "\
@@ -83,8 +91,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub static_sas: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,penstock_control::kernel=debug`.
-    #[arg(long, env = "PENSTOCK_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
+    #[arg(long, env = "PENSTOCK_LOG", default_value = "info", value_name = "FILTER", value_parser = logging::filter)]
     pub log: String,
+    /// The form of the log.
+    #[arg(long, env = "PENSTOCK_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
+    pub log_format: LogFormat,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -98,6 +109,19 @@ pub struct CheckArgs {
     /// Print JSON: `valid`, `problems`, `warnings`.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DoctorArgs {
+    /// The configuration whose needs are looked at. Without it, and without /etc/penstock/penstock.yaml: those of all.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON: a list of `check`, `verdict`, `says`, `mend`.
+    #[arg(long)]
+    pub json: bool,
+    /// Look below this directory instead: for tests.
+    #[arg(long, hide = true, default_value = "/", value_name = "DIRECTORY")]
+    pub root: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -7,8 +7,11 @@ mod args;
 mod ask;
 mod check;
 mod completions;
+mod doctor;
 mod exit;
 mod fleet;
+mod logging;
+mod man;
 mod objects;
 mod ready;
 mod reload;
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
         Command::Reload(options) => reload::reload(&options),
+        Command::Doctor(options) => doctor::doctor(&options),
         Command::Show(options) => show::show(&options),
         Command::Fleet(options) => fleet::fleet(&options),
         Command::Ready(options) => ready::ready(&options),
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         Command::Delete(options) => objects::delete(&options),
         Command::Completions { shell } => completions::print(shell),
         Command::ApiSchema => api_schema::print(),
+        Command::Man { directory } => man::write(&directory),
     };
     exit::code(done)
 }

@@ -29,6 +29,10 @@ tenants:
 
 struct Fake;
 
+fn no_store() -> ApiError {
+    ApiError::new(ErrorCode::NoStore, "the command has no use for accounts")
+}
+
 fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
     TunnelRow {
         tenant: "acme".into(),
@@ -54,6 +58,7 @@ fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
         clamped_syns: 3,
         keepalives_answered: 0,
         keepalive: None,
+        health: None,
     }
 }
 
@@ -167,6 +172,14 @@ impl Gateway for Fake {
         async move { Err(refused) }.boxed()
     }
 
+    fn account(&self, _tenant: &str) -> Result<Account, ApiError> {
+        Err(no_store())
+    }
+
+    fn write_account(&self, _change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>> {
+        async { Err(no_store()) }.boxed()
+    }
+
     fn crypto(&self) -> Crypto {
         Crypto { static_sas: 1, warning: Some("by hand".into()), ..Crypto::default() }
     }
@@ -180,6 +193,7 @@ impl Gateway for Fake {
                 kind: HopKind::Tunnel,
                 via: "dc1".into(),
                 priority: 100,
+                penalty: 0,
                 weight: 1,
                 active: true,
                 reason: None,
@@ -246,7 +260,7 @@ impl Daemon {
             let stopped = async move {
                 let _ = stopped.await;
             };
-            runtime.block_on(serve(socket, Arc::new(Fake), stopped)).unwrap();
+            runtime.block_on(serve(socket, Api::new(Arc::new(Fake)), stopped)).unwrap();
         });
         Self { directory, stop: Some(stop), thread: Some(thread) }
     }
@@ -402,6 +416,9 @@ fn check_passes_the_examples_of_the_documentation() {
     let mut count = 0;
     for example in std::fs::read_dir(examples).unwrap() {
         let example = example.unwrap().path();
+        if example.extension().is_none_or(|extension| extension != "yaml") {
+            continue; // of the programs beside it
+        }
         let output = check(&[example.to_str().unwrap()]);
         // Keys and certificates are elsewhere.
         let said = stderr(&output);
@@ -563,6 +580,9 @@ fn version_and_completions_need_no_daemon() {
         assert!(script.contains(sign), "{shell}");
         assert!(script.contains("neighbors") && script.contains("dry-run"), "{shell}");
     }
+    let schema = penstock(nowhere, &["api-schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
+    assert!(schema["paths"]["/v1/show/status"]["get"].is_object(), "{schema}");
 }
 
 #[test]
@@ -629,4 +649,53 @@ fn check_looks_into_the_fleets_key_file() {
         penstock(Path::new("/nonexistent"), &["fleet", "new-key", keys.to_str().unwrap()]).status.success()
     );
     assert_eq!(stderr(&check(&[config])), "");
+}
+
+#[test]
+fn the_doctor_names_what_is_bad_and_what_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, root) = (directory.path().join("penstock.yaml"), directory.path().join("root"));
+    std::fs::write(&config, RUNNING).unwrap();
+    let doctor = |more: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_penstock"));
+        program.args(["doctor", "-c", config.to_str().unwrap(), "--root", root.to_str().unwrap()]);
+        program.args(more).output().unwrap()
+    };
+    let text = doctor(&[]);
+    assert_eq!(text.status.code(), Some(1));
+    let printed = String::from_utf8(text.stdout).unwrap();
+    for expected in ["bad         kernel.tun ", "-> modprobe tun;", "not needed  strongswan ", " bad\n"] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert!(String::from_utf8(text.stderr).unwrap().contains("keep the gateway from running here"));
+
+    let json = doctor(&["--json"]);
+    assert_eq!(json.status.code(), Some(1));
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&json.stdout).unwrap();
+    let tun = findings.iter().find(|one| one["check"] == "kernel.tun").unwrap();
+    assert_eq!(tun["verdict"], "bad");
+    assert!(tun["mend"].as_str().unwrap().starts_with("modprobe tun"));
+
+    std::fs::write(&config, "cores: {}").unwrap();
+    let wrong = doctor(&[]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("cores.workers: is missing"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn manual_pages_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let man = |to: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_penstock")).args(["man", to.to_str().unwrap()]).output().unwrap()
+    };
+    assert_eq!(man(directory.path()).status.code(), Some(0));
+    for (page, expected) in
+        [("penstock.1", "doctor"), ("penstock-run.1", "log\\-format"), ("penstock-show-cores.1", "json")]
+    {
+        let text = std::fs::read_to_string(directory.path().join(page)).unwrap();
+        assert!(text.starts_with(".ie") && text.contains(expected), "{page}: {text}");
+    }
+    let nowhere = man(&directory.path().join("nowhere"));
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(stderr(&nowhere).contains("is it a directory?"));
 }

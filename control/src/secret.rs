@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
-    pub(crate) fn new(bytes: Zeroizing<Box<[u8]>>) -> Self {
+    /// These bytes.
+    pub fn new(bytes: Zeroizing<Box<[u8]>>) -> Self {
         Self(bytes)
     }
 

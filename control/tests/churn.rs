@@ -30,6 +30,7 @@ use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::Parts;
+use penstock_dataplane::probe::{probe_answers, probe_queue};
 use penstock_dataplane::publish::{Publisher, Subscriber};
 use penstock_dataplane::punt::{inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
@@ -178,6 +179,7 @@ fn worker(
         fragmentation: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
         strangers: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
         punt,
+        probes: probe_queue(pool.clone(), &probe_answers()).1,
         ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(stats),

@@ -1,12 +1,14 @@
 //! Our own address inside a tunnel answers ping (RFC 792, 4443), so that a customer can tell that the
-//! tunnel works. Nothing else is served there. The reply is made in place and routed in the tenant's
-//! table.
+//! tunnel works, and answers to our health probes end there. Nothing else is served. The reply is made in place
+//! and routed in the tenant's table.
 
 use crate::burst::{Meta, Next};
 use crate::drop_reason::DropReason;
 use crate::forward::ORIGIN_TTL;
 use crate::frame::{Buffer, Driver};
 use crate::pipeline::Pipeline;
+use crate::probe;
+use crate::tables::Snapshot;
 use crate::wire::icmp::{self, IcmpHeader};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
@@ -15,17 +17,21 @@ use crate::wire::{checksum, protocol};
 impl<D: Driver> Pipeline<D> {
     /// Empties the tunnel address lane into the route lanes.
     #[inline(always)]
-    pub(crate) fn answer_ping(&mut self) {
+    pub(crate) fn answer_ping(&mut self, tables: &Snapshot) {
         if !self.lanes.is_empty(Next::TunnelAddress) {
-            self.each(Next::TunnelAddress, |packet, meta, _| answer(packet, meta));
+            self.each(Next::TunnelAddress, |packet, meta, cx| match answer(packet, meta) {
+                Some(next) => Ok(next),
+                None => {
+                    probe::note_answer(packet, meta, cx, tables).unwrap_or(Err(DropReason::TunnelAddress))
+                }
+            });
         }
     }
 }
 
 #[inline(never)]
-fn answer<B: Buffer>(packet: &mut B, meta: &mut Meta) -> Result<Next, DropReason> {
-    let reply = if meta.v6 { answer_v6(packet.data_mut()) } else { answer_v4(packet.data_mut(), meta) };
-    reply.ok_or(DropReason::TunnelAddress)
+fn answer<B: Buffer>(packet: &mut B, meta: &mut Meta) -> Option<Next> {
+    if meta.v6 { answer_v6(packet.data_mut()) } else { answer_v4(packet.data_mut(), meta) }
 }
 
 fn answer_v4(l3: &mut [u8], meta: &mut Meta) -> Option<Next> {

@@ -118,6 +118,8 @@ pub(crate) enum Next {
     Ike = 18,
     /// ESP or IKE that belongs to another node of the fleet.
     Rescue = 19,
+    /// The answer to a health probe, which control has been told of.
+    ProbeAnswer = 20,
 }
 
 /// Slots that share what comes next: one bit each. Taking it apart gives them in the order they came in.

@@ -96,6 +96,7 @@ drop_reasons! {
     RescueToken, "rescue_token", "A packet from a node's address without the fleet's token: forged, or the nodes have different fleet keys.";
     RescueMalformed, "rescue_malformed", "A packet from a node's address that is not what nodes send each other: forged, or the nodes' versions differ.";
     RescueEndpoint, "rescue_endpoint", "A node handed over a packet to an address that is no endpoint here: the nodes' configurations differ.";
+    ProbeQueueFull, "probe_queue_full", "The answer to a health probe, and the queue to control is full: the control core is busy. The probe counts as lost.";
     TooBigNotice, "too_big_notice", "ICMP fragmentation needed or packet too big about one of our outer packets: control was told, and lowers the tunnel's MTU where it is smaller.";
 }
 

@@ -1,7 +1,7 @@
 //! The packet pipeline: packets in, packets out.
 //!
 //! The listing of this directory is the data path: `classify` → `route` → `terminate` (`gre/decap`)
-//! → `route` → `forward` or `gre/encap` → `adjacency`; beside it `report`, `answer_ping` and `punt`.
+//! → `route` → `forward` or `gre/encap` → `adjacency`; beside it `report`, `answer_ping`, `probe` and `punt`.
 //! [`pipeline::Pipeline`] runs the stages in that order over a burst, [`worker::Worker`] is the loop
 //! of a core. Packets that belong to another node of the fleet take the way of `rescue`. Knows nothing of configuration, sockets or threads.
 #![deny(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod mss;
 mod outer;
 pub mod pipeline;
 mod prefetch;
+pub mod probe;
 pub mod publish;
 pub mod punt;
 mod report;

@@ -20,6 +20,7 @@ use crate::frame::{BURST, Buffer, Driver, Fragmentation, RxQueue, TxQueue};
 use crate::handoff::Peers;
 use crate::ids::{PortId, TunnelId};
 use crate::ike::{IkeBudget, IkeGate};
+use crate::probe::ProbeEnd;
 use crate::punt::PuntSender;
 use crate::rescue::RescueBudget;
 use crate::spread::Spread;
@@ -70,6 +71,7 @@ pub(crate) struct Context<D: Driver> {
     pub fragmentation: D::Fragmentation,
     pub strangers: D::Fragmentation,
     pub punt: PuntSender<D::Buffer>,
+    pub probes: ProbeEnd<D::Buffer>,
     pub events: Arc<crossbeam::queue::ArrayQueue<Event>>,
     pub icmp_budget: Budget,
     pub punt_budget: Budget,
@@ -133,6 +135,8 @@ pub struct Parts<D: Driver> {
     pub strangers: D::Fragmentation,
     /// The queues to the kernel twins.
     pub punt: PuntSender<D::Buffer>,
+    /// Health probes to send, and where their answers go.
+    pub probes: ProbeEnd<D::Buffer>,
     /// What all workers together let pass of IKE.
     pub ike: IkeGate,
     /// What this worker learns.
@@ -176,6 +180,7 @@ impl<D: Driver> Pipeline<D> {
                 fragmentation: parts.fragmentation,
                 strangers: parts.strangers,
                 punt: parts.punt,
+                probes: parts.probes,
                 events: parts.events,
                 icmp_budget: Budget::new(limits.icmp_rate, limits.icmp_burst, parts.hz, now),
                 punt_budget: Budget::new(limits.punt_rate, limits.punt_burst, parts.hz, now),
@@ -303,7 +308,7 @@ impl<D: Driver> Pipeline<D> {
                 break;
             }
             self.terminate(tables);
-            self.answer_ping();
+            self.answer_ping(tables);
         }
         for lane in [Next::RouteV4, Next::RouteV6, Next::Endpoint, Next::TunnelAddress] {
             self.each(lane, |_, _, _| Err(DropReason::RouteLoop));
@@ -317,6 +322,7 @@ impl<D: Driver> Pipeline<D> {
         self.fragment_outer(tables);
         self.send(tables);
         self.punt_local(tables);
+        self.retire_answers();
         self.reap();
     }
 
@@ -404,6 +410,13 @@ impl<D: Driver> Pipeline<D> {
             // Never full: as many places as slots. The alternative to the check is a panic path.
             let _ = self.dead.try_push(packet);
         }
+    }
+
+    /// Frees a packet, which was taken out of its slot, whose end is counted elsewhere.
+    #[inline(always)]
+    pub(crate) fn retire(&mut self, packet: D::Buffer) {
+        // As in `kill`.
+        let _ = self.dead.try_push(packet);
     }
 
     /// As `kill`, for a packet that was taken out of its slot.

@@ -98,7 +98,7 @@ pub struct NodeCounters {
 
 /// Everything one worker counts.
 ///
-/// Conservation, at rest: received + injected + generated + handed in = sent + punted + merged + handed out + Σ drops.
+/// Conservation, at rest: received + injected + generated + handed in = sent + punted + merged + probe answers + handed out + Σ drops.
 #[derive(Debug)]
 pub struct WorkerStats {
     /// Per port.
@@ -106,10 +106,12 @@ pub struct WorkerStats {
     drops: [Counter; DropReason::COUNT],
     tunnels: Box<[TunnelCounters]>,
     nodes: Box<[NodeCounters]>,
-    /// Packets made here: ICMP errors, and the pieces of fragmented packets beyond the first.
+    /// Packets made here: ICMP errors, health probes, and the pieces of fragmented packets beyond the first.
     pub generated: Counter,
     /// Fragments that became part of another packet, or wait for the rest of theirs.
     pub merged: Counter,
+    /// Answers to health probes that control was told of.
+    pub probe_answers: Counter,
     /// Packets that other workers handed to this one.
     pub handed_in: Counter,
     /// Packets that this worker handed to others.
@@ -146,6 +148,7 @@ impl WorkerStats {
             nodes: (0..NUMBERS).map(|_| NodeCounters::default()).collect(),
             generated: Counter::default(),
             merged: Counter::default(),
+            probe_answers: Counter::default(),
             handed_in: Counter::default(),
             handed_out: Counter::default(),
             icmp_suppressed: Counter::default(),
@@ -210,6 +213,6 @@ impl WorkerStats {
         let came =
             sum(|p| &p.rx_packets) + sum(|p| &p.injected) + self.generated.get() + self.handed_in.get();
         let went = sum(|p| &p.tx_packets) + sum(|p| &p.punted) + self.merged.get() + self.handed_out.get();
-        (came, went + self.drops_total())
+        (came, went + self.probe_answers.get() + self.drops_total())
     }
 }

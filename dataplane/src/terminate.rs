@@ -1,5 +1,5 @@
-//! Packets to one of our endpoints: GRE is decapsulated, ESP opened, ICMP about our outer packets is taken note
-//! of, fragments are reassembled first, all else (ping, IKE, BGP) is the kernel's.
+//! Packets to one of our endpoints: GRE is decapsulated, ESP opened, ICMP about our outer packets and answers to our
+//! health probes are taken note of, fragments are reassembled first, all else (ping, IKE, BGP) is the kernel's.
 //!
 //! Packets to our data address in a fleet, which the underlay's table shows as one more endpoint, begin with `rescue`:
 //! what another node handed over then ends at its own endpoint.
@@ -19,6 +19,7 @@ use crate::icmp::too_big::{Quoted, TooBig};
 use crate::ids::EndpointId;
 use crate::ike::{self, Arrival};
 use crate::pipeline::{Context, Event, Pipeline};
+use crate::probe;
 use crate::rescue;
 use crate::tables::Snapshot;
 use crate::wire::ipv4::Ipv4Header;
@@ -148,7 +149,7 @@ fn terminate<D: Driver>(
             let at = header.header_len();
             locate::from_udp(packet, meta, associations, tables.fleet(), at)
         }
-        protocol::ICMP => note_too_big(packet, cx, associations, tables, endpoint),
+        protocol::ICMP => note_icmp(packet, meta, cx, associations, tables, endpoint),
         _ => Ok(Next::Local),
     }
 }
@@ -170,7 +171,7 @@ fn terminate_v6<D: Driver>(
         protocol::GRE => decap::from_v6(packet, meta, cx, tables, endpoint, transport.offset),
         protocol::ESP => locate::from_esp(packet, meta, associations, tables.fleet(), transport.offset),
         protocol::UDP => locate::from_udp(packet, meta, associations, tables.fleet(), transport.offset),
-        protocol::ICMPV6 => note_too_big(packet, cx, associations, tables, endpoint),
+        protocol::ICMPV6 => note_icmp(packet, meta, cx, associations, tables, endpoint),
         _ => Ok(Next::Local),
     }
 }
@@ -185,16 +186,20 @@ pub(crate) fn is_from_remote(l3: &[u8], v6: bool, endpoint: EndpointId, tables: 
     source.is_some_and(|source| tables.is_remote(endpoint, source))
 }
 
-/// ICMP "too big" that quotes a packet of one of our tunnels is for control; other ICMP is the kernel's.
+/// ICMP "too big" that quotes a packet of one of our tunnels is for control, as the answer to a health probe is; other
+/// ICMP is the kernel's.
 #[inline(never)]
-fn note_too_big<D: Driver>(
+fn note_icmp<D: Driver>(
     packet: &D::Buffer,
+    meta: &Meta,
     cx: &mut Context<D>,
     associations: &SaTable,
     tables: &Snapshot,
     endpoint: EndpointId,
 ) -> Result<Next, DropReason> {
-    let Some(notice) = TooBig::parse(packet.data()) else { return Ok(Next::Local) };
+    let Some(notice) = TooBig::parse(packet.data()) else {
+        return probe::note_answer(packet, meta, cx, tables).unwrap_or(Ok(Next::Local));
+    };
     let id = match (notice.quoted, notice.outer_dst) {
         (Quoted::Gre { key, .. }, IpAddr::V4(dst)) => tables.tunnel_index.find_v4(endpoint, dst.into(), key),
         (Quoted::Gre { key, .. }, IpAddr::V6(dst)) => tables.tunnel_index.find_v6(endpoint, dst.into(), key),

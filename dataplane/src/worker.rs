@@ -66,6 +66,7 @@ impl<D: Driver> Worker<D> {
         self.pipeline.tick(start);
         // Generation 0 are the empty tables of the start: frames wait in the queues until there are others.
         if self.tables.generation != 0 {
+            work += self.pipeline.send_probes(&self.tables);
             for (port, queue) in &mut self.queues {
                 let received = self.pipeline.poll(queue, *port, &self.tables);
                 most = most.max(received);

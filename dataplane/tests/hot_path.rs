@@ -24,9 +24,12 @@ use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ids::*;
 use penstock_dataplane::ike::{IkeGate, IkeLimits};
 use penstock_dataplane::pipeline::Parts;
+use penstock_dataplane::probe::{probe_answers, probe_queue};
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
+use penstock_dataplane::tables::fleet::{Token, Tokens};
+use penstock_dataplane::wire::probe::{MAX_LEN, Probe, Style};
 use penstock_dataplane::worker::Worker;
 use support::esp::*;
 use support::fleet::{OTHER, OWNER, Site, TOKEN, rescue};
@@ -89,8 +92,29 @@ fn mixed_frames() -> Vec<Vec<u8>> {
         frame(&Ip4::default().build(REMOTE, ENDPOINT, &ike(4500))),
         frame(&Ip4::default().build(CLIENT, "192.0.2.1", &ike(500))),
         frame(&Ip4 { flags: 0x2000, ..Ip4::default() }.build(CLIENT, ENDPOINT, &ike(500))),
+        // Answers to health probes: plain, and out of a tunnel.
+        frame(&health_answer(ENDPOINT)),
+        frame(&from_remote(&gre(0, &[], &health_answer("10.255.0.0")))),
         vec![1, 2, 3],
     ]
+}
+
+const PROBE: Probe = Probe { node: 0, tunnel: 0, serial: 1 };
+
+fn probe_key() -> Token {
+    Token::new([7; 16])
+}
+
+/// A probe that is sent home as it is.
+fn health_answer(ours: &str) -> Vec<u8> {
+    health_probe(Style::Reply, ours)
+}
+
+fn health_probe(style: Style, ours: &str) -> Vec<u8> {
+    let mut out = [0; MAX_LEN];
+    let (ours, target) = (ours.parse().unwrap(), "10.255.0.1".parse().unwrap());
+    let len = PROBE.write(&mut out, style, ours, target, &probe_key()).unwrap();
+    out[..len].to_vec()
 }
 
 fn ike(port: u16) -> Vec<u8> {
@@ -275,7 +299,11 @@ fn run_worker() {
     tables.limits.punt_burst = 1_000_000;
     // Some of it is refused.
     tables.limits.ike = IkeLimits { rate: 10_000, source_rate: 10 };
+    tables.set_probe_keys(Some(Tokens { current: probe_key(), other: None }));
     publisher.publish(&tables);
+    let answers = probe_answers();
+    let (prober, probes) = probe_queue(pool.clone(), &answers);
+    let probe = health_probe(Style::Request, "10.255.0.0");
     let (punt, mut punted) = punt_queue();
     let (_injector, injected) = inject_queue(pool.clone());
     let hz = dpdk::cycles::tsc_hz();
@@ -286,6 +314,7 @@ fn run_worker() {
         fragmentation: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
         strangers: IpFrag::new(Reassembler::new(limits).unwrap(), pool.clone()),
         punt,
+        probes,
         ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(16)),
         stats: Arc::clone(&stats),
@@ -320,6 +349,8 @@ fn run_worker() {
     while done.load(Ordering::Acquire) == u64::MAX {
         assert!(started.elapsed().as_secs() < 300, "the worker does not come to an end");
         punted.drain(4096, |_, _| {});
+        let _ = prober.send(TUNNEL, 0, &probe);
+        while answers.pop().is_some() {}
         control.step(|| done.load(Ordering::Acquire) != u64::MAX);
     }
     for reason in [
@@ -345,6 +376,7 @@ fn run_worker() {
     for counter in [&tunnel.encap_packets, &tunnel.decap_packets, &tunnel.clamped, &stats.icmp_sent] {
         assert!(counter.get() > 0);
     }
+    assert!(stats.probe_answers.get() > 100);
     assert!(stats.rescued_out() > 100 && stats.rescued_in() > 100);
     for agreement in agreements() {
         let tunnel = stats.tunnel(agreement.tunnel()).unwrap();

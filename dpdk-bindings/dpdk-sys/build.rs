@@ -149,6 +149,8 @@ fn bind(cflags: &[String], out: &std::path::Path, measure: bool) -> Result<(), S
 fn compile_shim(cflags: &[String], measure: bool) -> Result<(), String> {
     let mut compiler = cc::Build::new();
     compiler.file("shim.c").opt_level(3).warnings(true).extra_warnings(true);
+    // For rte_power_pause.
+    compiler.define("ALLOW_EXPERIMENTAL_API", None);
     if measure {
         compiler.file("measure.c");
     }

@@ -5,6 +5,7 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_power_intrinsics.h>
 
 uint16_t penstock_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count)
 {
@@ -49,4 +50,9 @@ unsigned int penstock_pool_size(const struct rte_mempool *pool)
 unsigned int penstock_pool_socket(const struct rte_mempool *pool)
 {
 	return pool->socket_id;
+}
+
+int penstock_pause_until(uint64_t cycles)
+{
+	return rte_power_pause(cycles);
 }

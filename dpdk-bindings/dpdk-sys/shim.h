@@ -17,3 +17,6 @@ int penstock_errno(void);
 unsigned int penstock_lcore_id(void);
 unsigned int penstock_pool_size(const struct rte_mempool *pool);
 unsigned int penstock_pool_socket(const struct rte_mempool *pool);
+
+/* Negative where the processor cannot wait. An experimental function in DPDK 22.11. */
+int penstock_pause_until(uint64_t cycles);

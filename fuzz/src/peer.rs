@@ -1,6 +1,6 @@
 //! Any bytes as a datagram from another node of the fleet.
 
-use penstock_fleet::peer::{Datagram, PeerKeys};
+use penstock_fleet::peer::{PeerKeys, Said};
 use penstock_fleet::seal::{FleetKey, TokenKind};
 
 /// As they are; and signed, as a node of another version, or one that was broken into, could send them. What is taken has no
@@ -14,8 +14,8 @@ pub fn peer(data: &[u8]) {
 }
 
 fn check(bytes: &[u8], keys: &PeerKeys) {
-    match Datagram::open(bytes, keys) {
-        Ok(datagram) => assert_eq!(&*datagram.seal(keys), bytes),
+    match Said::open(bytes, keys) {
+        Ok(said) => assert_eq!(&*said.seal(keys), bytes),
         Err(refused) => assert!(!refused.to_string().is_empty()),
     }
 }

@@ -12,6 +12,7 @@ use penstock_dataplane::frame::dpdk::{Dpdk, IpFrag};
 use penstock_dataplane::handoff::peers;
 use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::Parts;
+use penstock_dataplane::probe::{probe_answers, probe_queue};
 use penstock_dataplane::publish::{Publisher, Subscriber};
 use penstock_dataplane::punt::{inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
@@ -103,6 +104,7 @@ fn worker(
         fragmentation: fragmentation()?,
         strangers: fragmentation()?,
         punt,
+        probes: probe_queue(pool.clone(), &probe_answers()).1,
         ike: IkeGate::new(),
         events: Arc::new(ArrayQueue::new(EVENTS)),
         stats,

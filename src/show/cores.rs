@@ -1,6 +1,6 @@
 //! `show cores`.
 
-use penstock_control::api::{CoreRole, CoreRow, Page};
+use penstock_control::api::{CoreRole, CoreRow, IdlePolicy, Page};
 
 use super::footer;
 use crate::terminal::Column::{Number, Text};
@@ -25,7 +25,7 @@ pub fn text(page: &Page<CoreRow>, width: Option<u16>) -> String {
     for core in &page.rows {
         table.row(vec![
             core.core.to_string(),
-            role(core.role).to_owned(),
+            role(core).to_owned(),
             generation(core),
             count(core.rx_packets),
             count(core.tx_packets),
@@ -46,10 +46,13 @@ pub fn text(page: &Page<CoreRow>, width: Option<u16>) -> String {
     table.text(width) + &footer(page, "cores")
 }
 
-fn role(role: CoreRole) -> &'static str {
-    match role {
-        CoreRole::Control => "control",
-        CoreRole::Worker => "worker",
+/// A worker that rests while nothing comes says how.
+fn role(core: &CoreRow) -> &'static str {
+    match (core.role, core.idle_policy) {
+        (CoreRole::Control, _) => "control",
+        (CoreRole::Worker, Some(IdlePolicy::Pause)) => "worker/pause",
+        (CoreRole::Worker, Some(IdlePolicy::Sleep)) => "worker/sleep",
+        (CoreRole::Worker, Some(IdlePolicy::Poll) | None) => "worker",
     }
 }
 
@@ -81,5 +84,14 @@ mod tests {
         let text = text(&Page::all(vec![core(2, 0, 2_500_000), core(3, 2_500_000, 0), core(4, 0, 0)]), None);
         let column: Vec<_> = text.lines().take(4).filter_map(|line| line.split_whitespace().nth(5)).collect();
         assert_eq!(column, ["HANDED", "0/2.50M", "2.50M/0", "-"]);
+    }
+
+    #[test]
+    fn a_worker_says_how_it_rests() {
+        let core = |idle_policy| CoreRow { role: CoreRole::Worker, idle_policy, ..CoreRow::default() };
+        let rows = [None, Some(IdlePolicy::Poll), Some(IdlePolicy::Pause), Some(IdlePolicy::Sleep)];
+        let text = text(&Page::all(rows.map(core).to_vec()), None);
+        let column: Vec<_> = text.lines().take(5).filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(column, ["ROLE", "worker", "worker", "worker/pause", "worker/sleep"]);
     }
 }

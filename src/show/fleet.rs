@@ -1,6 +1,6 @@
 //! `show fleet`: the store, the nodes, and how far each has come.
 
-use penstock_control::api::Fleet;
+use penstock_control::api::{Fleet, FleetNode};
 
 use crate::terminal::Column::{Number, Text};
 use crate::terminal::{Table, duration, maybe};
@@ -16,6 +16,7 @@ pub fn text(fleet: &Fleet, width: Option<u16>) -> String {
     }
     text.push_str(&store(fleet));
     text.push_str(&associations(fleet));
+    text.push_str(&clocks(fleet));
     text.push('\n');
     text + &nodes(fleet).text(width)
 }
@@ -73,6 +74,21 @@ fn associations(fleet: &Fleet) -> String {
     text
 }
 
+/// Who has another time than most.
+fn clocks(fleet: &Fleet) -> String {
+    let off = fleet.nodes.iter().filter_map(|node| Some((node, node.clock_off_ms?)));
+    let line = |(node, millis): (&FleetNode, i64)| {
+        let seconds = millis.unsigned_abs() as f64 / 1000.0;
+        let direction = if millis > 0 { "AHEAD OF" } else { "BEHIND" };
+        format!(
+            "the clock of node {} is {seconds:.1} s {direction} most: set it, or stop that node; no node gets new sender IDs \
+             meanwhile\n",
+            node.name
+        )
+    };
+    off.map(line).collect()
+}
+
 fn nodes(fleet: &Fleet) -> Table {
     let mut table = Table::new(&[
         Text("NODE"),
@@ -106,13 +122,23 @@ fn nodes(fleet: &Fleet) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use penstock_control::api::{FleetNode, FleetStore};
+    use penstock_control::api::FleetStore;
 
     use super::*;
 
     #[test]
     fn a_node_alone_says_so() {
         assert!(text(&Fleet::default(), None).contains("alone"));
+    }
+
+    #[test]
+    fn a_wrong_clock_is_named() {
+        let node =
+            |name: &str, clock_off_ms| FleetNode { name: name.into(), clock_off_ms, ..FleetNode::default() };
+        let nodes = vec![node("gw1", None), node("gw2", Some(-2540))];
+        let fleet = Fleet { name: Some("edge".into()), nodes, ..Fleet::default() };
+        let text = text(&fleet, None);
+        assert!(text.contains("node gw2 is 2.5 s BEHIND most") && !text.contains("node gw1 is"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `show routes`: one line for each way to a prefix, so that grep finds whole rows.
 
-use penstock_control::api::{HopKind, Page, RouteRow, RouteSource};
+use penstock_control::api::{HopKind, HopRow, Page, RouteRow, RouteSource};
 
 use super::footer;
 use crate::terminal::Column::{Number, Text};
@@ -25,7 +25,7 @@ pub fn text(page: &Page<RouteRow>, width: Option<u16>) -> String {
                 route.prefix.to_string(),
                 kind(hop.kind).to_owned(),
                 hop.via.clone(),
-                hop.priority.to_string(),
+                priority(hop),
                 hop.weight.to_string(),
                 if hop.active { "yes" } else { "no" }.to_owned(),
                 source(route.source).to_owned(),
@@ -48,6 +48,14 @@ pub fn text(page: &Page<RouteRow>, width: Option<u16>) -> String {
         }
     }
     table.text(width) + &footer(page, "routes")
+}
+
+/// As configured, and what is added to it.
+fn priority(hop: &HopRow) -> String {
+    match hop.penalty {
+        0 => hop.priority.to_string(),
+        penalty => format!("{}+{penalty}", hop.priority),
+    }
 }
 
 fn kind(kind: HopKind) -> &'static str {

@@ -1,6 +1,9 @@
 //! `show tunnels`.
 
-use penstock_control::api::{Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow, TunnelState};
+use penstock_control::api::{
+    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow,
+    TunnelState,
+};
 
 use super::footer;
 use crate::terminal::Column::{Number, Text};
@@ -12,6 +15,7 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
         Text("TUNNEL"),
         Text("TYPE"),
         Text("STATE"),
+        Text("HEALTH"),
         Text("REMOTE"),
         Number("MTU"),
         Text("MSS"),
@@ -30,6 +34,7 @@ pub fn text(page: &Page<TunnelRow>, width: Option<u16>) -> String {
             tunnel.name.clone(),
             tunnel.kind.clone(),
             state(tunnel.state).to_owned(),
+            maybe(tunnel.health.as_ref().map(health)),
             remote(tunnel),
             tunnel.mtu.to_string(),
             mss(tunnel),
@@ -70,6 +75,9 @@ fn one(tunnel: &TunnelRow) -> String {
         ("decapsulated", traffic(tunnel.decap)),
         ("dropped", tunnel.drops.to_string()),
         ("clamped SYNs", tunnel.clamped_syns.to_string()),
+        ("health", maybe(tunnel.health.as_ref().map(health_in_full))),
+        ("fleet's health", maybe(tunnel.health.as_ref().and_then(|health| health.fleet).map(fleet_health))),
+        ("probes", maybe(tunnel.health.as_ref().map(probes))),
         ("keepalives", maybe(tunnel.keepalive.map(keepalive))),
         ("peer's keepalives", format!("{} answered", tunnel.keepalives_answered)),
     ])
@@ -102,8 +110,10 @@ fn cipher(tunnel: &TunnelRow) -> String {
 /// What is unusual about a tunnel, in a few words.
 fn note(tunnel: &TunnelRow) -> String {
     let keepalives_lost = tunnel.keepalive.is_some_and(|keepalive| keepalive.state == KeepaliveState::Down);
+    let degraded = tunnel.health.as_ref().filter(|health| health.state == HealthState::Degraded);
     [
         tunnel.reason.clone(),
+        degraded.map(|health| health.reason.clone()),
         tunnel.moved_to.map(|address| match tunnel.remote {
             Some(_) => format!("moved to {address}"),
             None => format!("at {address}"),
@@ -115,6 +125,59 @@ fn note(tunnel: &TunnelRow) -> String {
     .flatten()
     .collect::<Vec<_>>()
     .join("; ")
+}
+
+fn health_state(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Unknown => "unknown",
+        HealthState::Healthy => "healthy",
+        HealthState::Degraded => "degraded",
+        HealthState::Down => "down",
+    }
+}
+
+/// With the loss of the last five minutes, if there is any.
+fn health(health: &Health) -> String {
+    let own = match loss(health) {
+        Some(loss) => format!("{} {loss}", health_state(health.state)),
+        None => health_state(health.state).to_owned(),
+    };
+    // Where others see it otherwise it is not the tunnel, or not only.
+    match health.fleet.filter(|fleet| fleet.state != health.state) {
+        Some(fleet) => format!("{own} (fleet: {})", health_state(fleet.state)),
+        None => own,
+    }
+}
+
+fn loss(health: &Health) -> Option<String> {
+    let share = health.lost_5m as f64 / health.ended_5m.max(1) as f64;
+    (health.lost_5m > 0).then(|| format!("{:.1}%", share * 100.0))
+}
+
+fn health_in_full(health: &Health) -> String {
+    let penalty = match health.penalty {
+        0 => String::new(),
+        penalty => format!("; its routes' priority is {penalty} more"),
+    };
+    format!("{} for {} ({}){penalty}", health_state(health.state), duration(health.since_s), health.reason)
+}
+
+fn fleet_health(fleet: FleetHealth) -> String {
+    let FleetHealth { state, nodes, degraded, down } = fleet;
+    format!("{}: of {nodes} nodes {down} find it down, {degraded} degraded", health_state(state))
+}
+
+fn probes(health: &Health) -> String {
+    let trip = health.round_trip_us.map(|us| format!(", the last in {us} us")).unwrap_or_default();
+    let loss = loss(health).unwrap_or_else(|| "none".to_owned());
+    let astray = match health.astray {
+        0 => String::new(),
+        astray => format!(", {astray} late or by another way"),
+    };
+    format!(
+        "to {} from {}; {} sent, {} answered{trip}{astray}; loss in 5 min: {loss}",
+        health.target, health.source, health.sent, health.answered
+    )
 }
 
 fn path_mtu(path: PathMtu) -> String {

@@ -1,13 +1,17 @@
 """What fleet tests do and ask."""
 
 import json
+import threading
+import time
 
 from lab import counters
 from lab.plan import CLIENT4, CLIENT6
 from lab.spread import CORE, EDGE
 from lab.traffic import ANSWERED, Stream, Sweep
+from lab.wait import eventually
 
 SIZES = (1, 56, 500, 1200)
+GRACE_S = 35  # what was replaced is received for thirty seconds more
 
 
 def client_address(family):
@@ -100,3 +104,74 @@ def mark(lab):
 def said_since(lab, marks, number):
     """What a node has logged since."""
     return lab.gateways[number].log.read_text(errors="replace")[marks[number]:]
+
+
+def called_gone(lab, marks):
+    """The nodes of the lab that a node has called gone since."""
+    return {(number, gone) for number in lab.nodes for gone in lab.nodes.values() if f"node {gone.name} went" in said_since(lab, marks, number)}
+
+
+def owners(lab, number, tunnel):
+    """The names of the nodes that negotiated what a node has of a tunnel."""
+    return {row["node"] for row in lab.gateways[number].show("sas")["rows"]
+            if row["tunnel"] == tunnel.name and row["state"] != "retiring"}
+
+
+def established(lab, tunnel, owner=1, afresh=False):
+    """The customer, with a tunnel that it negotiated with this node; all nodes have it."""
+    customer = lab.customers.get(tunnel.name) or lab.add_customer(tunnel)
+    if afresh or not customer.charon.children() or owners(lab, owner, tunnel) != {lab.nodes[owner].name}:
+        customer.charon.terminate(check=False, force=True)
+        lab.spread.only(owner)
+        customer.charon.initiate()
+        lab.spread.everywhere()
+    assert eventually(lambda: agreed(lab, customer), 60), [sas(lab, number, tunnel) for number in lab.nodes]
+    return customer
+
+
+class Watched:
+    """Streams through a tunnel in both directions; afterwards nothing is lost that nobody owns up to. A context manager.
+
+    `allowed` may be raised meanwhile: packets that went to a dead node.
+    """
+
+    def __init__(self, lab, tunnel, per_second=100):
+        self.lab, self.tunnel, self.per_second, self.allowed = lab, tunnel, per_second, 0
+
+    def __enter__(self):
+        self.reasons, self.lost = drops(self.lab), lost_in_the_lab(self.lab)
+        self.refused = counters.xfrm_stat(self.lab.customers[self.tunnel.name])
+        self.up, self.down = streams(self.lab, self.lab.server, self.tunnel, self.per_second)
+        self.up.__enter__()
+        self.down.__enter__()
+        return self
+
+    def begun_again(self):
+        """A node that was dead is ready: what came to it before that is among what is allowed to be lost."""
+        self.reasons = drops(self.lab)
+
+    def __exit__(self, kind, *_):
+        self.up.__exit__()
+        self.down.__exit__()
+        if kind is not None:
+            return
+        own = max(0, lost_in_the_lab(self.lab) - self.lost)
+        new = {reason: count for reason, count in drops(self.lab).items() if count > self.reasons.get(reason, 0)}
+        print(f"sent {self.up.sent} up and {self.down.sent} down, lost {self.up.lost} and {self.down.lost}, "
+              f"in the lab {own}, allowed {self.allowed}, dropped by gateways: {new}")
+        assert self.up.sent > 50 and self.down.sent > 50
+        assert counters.xfrm_stat(self.lab.customers[self.tunnel.name]) == self.refused, "the customer's kernel could not open something"
+        assert self.up.lost + self.down.lost <= own + self.allowed
+        assert set(new) <= {"natt_keepalive"}, new
+
+
+def rekeyed_past_a_deaf_node(lab, customer, number):
+    """A rekey that a node does not hear of for a second, under streams that lose nothing: what comes to it is rescued."""
+    with Watched(lab, customer.tunnel, 200):
+        with lab.deaf(number):
+            rekey = threading.Thread(target=customer.charon.rekey_child)
+            rekey.start()
+            time.sleep(1)
+        rekey.join()
+        time.sleep(1)
+    assert eventually(lambda: agreed(lab, customer), GRACE_S + 30)

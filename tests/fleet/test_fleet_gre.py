@@ -143,5 +143,7 @@ def test_a_node_dies_and_comes_back(lab, spread):
     print(f"sent {up.sent} and {down.sent}, lost {up.lost} and {down.lost}; {gone} went to the dead node, {explained} in the lab")
     assert up.sent > 500 and down.sent > 500
     assert up.lost + down.lost <= gone + max(0, explained)
-    assert {reason: count for reason, count in drops(lab).items() if count > reasons.get(reason, 0)} == {}
+    dropped = {reason: count - reasons.get(reason, 0) for reason, count in drops(lab).items() if count > reasons.get(reason, 0)}
+    # Some of what went to it waited for its neighbour, and came when it had just started.
+    assert dropped.pop("no_route", 0) <= gone and dropped == {}
     assert before[EDGE][2] < at_death[EDGE][2] < spread.counts()[EDGE][2]

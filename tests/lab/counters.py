@@ -27,7 +27,7 @@ def account(gateway):
 
     return Account(
         came=total("rx_packets", "injected", "generated"),
-        went=total("tx_packets", "punted", "dropped", "merged"),
+        went=total("tx_packets", "punted", "dropped", "merged", "probe_answers"),
         drops=drops(gateway),
     )
 

@@ -28,10 +28,8 @@ SEEN_BY_PROGRAMS = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bi
 class Member:
     """One etcd process."""
 
-    def __init__(self, store, number):
-        self.store, self.number = store, number
-        self.name = f"store{number}"
-        self.address = f"169.254.2.{100 + number}"
+    def __init__(self, store, name, address):
+        self.store, self.name, self.address = store, name, address
         self.directory = store.directory / self.name
         self.pid_file = self.directory / "etcd.pid"
         self.process = None
@@ -110,7 +108,8 @@ class Etcd:
 
     def __init__(self, space, directory, members=1):
         self.space, self.directory = space, Path(directory)
-        self.members = [Member(self, number + 1) for number in range(members)]
+        self.members = [Member(self, f"store{number}", f"169.254.2.{100 + number}") for number in range(1, members + 1)]
+        self.proxy = None  # nodes ask it instead of the members
 
     @property
     def cluster(self):
@@ -143,14 +142,18 @@ class Etcd:
 
     def _issue(self):
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        authority = Authority("Lab store CA")
-        self._write("ca.pem", authority.certificate)
-        for name, names in (("server", [each.address for each in self.members]), (USER, [])):
-            issued = authority.issue(name, "ecdsa", names)
-            self._write(f"{name}.pem", issued.certificate)
-            self._write(f"{name}.key", issued.key)
+        self._authority = Authority("Lab store CA")
+        self._write("ca.pem", self._authority.certificate)
+        self.issue("server", [each.address for each in self.members])
+        self.issue(USER)
         for user in ("root", USER):
             self._write(f"{user}.password", secrets.token_hex(12) + "\n")
+
+    def issue(self, who, names=(), subject=None):
+        """A certificate of the store's authority; see `files`."""
+        issued = self._authority.issue(who, "ecdsa", names, subject=subject)
+        self._write(f"{who}.pem", issued.certificate)
+        self._write(f"{who}.key", issued.key)
 
     def _write(self, name, text):
         path = self.directory / name
@@ -161,13 +164,14 @@ class Etcd:
         return (self.directory / f"{user}.password").read_text().strip()
 
     def files(self, who):
-        """The paths of certificate, key and authority of `server` or of the user."""
+        """The paths of certificate, key and authority of `server`, of the user, or of whoever was issued one."""
         return {"cert": self.directory / f"{who}.pem", "key": self.directory / f"{who}.key", "cacert": self.directory / "ca.pem"}
 
     def client_config(self):
         """`store:` of a gateway's configuration."""
         files = self.files(USER)
-        return {"etcd": {"endpoints": self.endpoints, "ca": str(files["cacert"]), "certificate": str(files["cert"]),
+        asked = [self.proxy.url] if self.proxy else self.endpoints
+        return {"etcd": {"endpoints": asked, "ca": str(files["cacert"]), "certificate": str(files["cert"]),
                          "private_key": str(files["key"]), "user": USER, "password_file": str(self.directory / f"{USER}.password")}}
 
     def start(self):
@@ -260,7 +264,7 @@ class Etcd:
 
     def stop(self):
         """Ends it politely, stopped or not."""
-        for each in self.members:
+        for each in [*self.members, *([self.proxy] if self.proxy else [])]:
             if each.pid_file.exists():
                 try:
                     each.resume()

@@ -32,7 +32,6 @@ from lab.spread import Spread
 from lab.topology import Lab
 from lab.wait import eventually
 
-REST_US = 100  # three workers on one core: each lets the others go on when nothing comes
 FLEET_KEY_BYTES = 32
 RESCUE_PORT = 4790
 DEAF = "table inet deaf { chain input { type filter hook input priority 0; iifname mgmt drop; }; " \
@@ -51,6 +50,7 @@ class FleetLab(Lab):
         self.spread = Spread(self.switch, self.nodes.values())
         self.store = Etcd(Namespace(f"{name}-store"), self.directory / "store", members) if store else None
         self.configs = {}
+        self.between = 4  # the family of what nodes send one another
 
     @property
     def _memory(self):
@@ -58,7 +58,7 @@ class FleetLab(Lab):
 
     def _gateway(self, number):
         directory = self.directory / self.nodes[number].name
-        return Gateway(Namespace(f"{self.name}-ports{number}"), Namespace(f"{self.name}-twin{number}"), directory, REST_US)
+        return Gateway(Namespace(f"{self.name}-ports{number}"), Namespace(f"{self.name}-twin{number}"), directory, punctual=True)
 
     def _start(self, tunnels, edge_mtu, ike):
         self._remember()
@@ -81,6 +81,9 @@ class FleetLab(Lab):
         for number in self.nodes:
             self._connect(number)
         self.spread.start()
+        self._start_router(tunnels, ike)
+
+    def _start_router(self, tunnels, ike):
         router = self.routers["router"] = Router(self.name, "router", self.directory, self.in_guest, ike)
         router.start(self.switch, self.server)
         router.configure(tunnels, associations=Associations())
@@ -106,8 +109,9 @@ class FleetLab(Lab):
 
     def fleet_config(self, number):
         """`fleet:` of a node's configuration."""
+        node = self.nodes[number]
         return {"name": "lab", "store": self.store.client_config(), "key_file": str(self.directory / "fleet.key"),
-                "address": self.nodes[number].core4, "port": RESCUE_PORT}
+                "address": node.core4 if self.between == 4 else node.core6, "port": RESCUE_PORT}
 
     def node_config(self, number, tunnels, customers=()):
         """A node's whole configuration: tenants and endpoints are the same on all."""
@@ -164,9 +168,12 @@ class FleetLab(Lab):
                            for family in families))
 
     def ready(self, limit_s=30):
-        """Waits until each node answers pings at the endpoints, so that neighbours are known; True when all do."""
+        """Waits until each node says that it may be sent traffic, and answers pings at the endpoints, so that neighbours are
+        known; True when all do."""
         def answers(number):
             self.spread.only(number)
+            if self.gateways[number].ask("ready", "--quiet", check=False).returncode != 0:
+                return False
             return all(self.client.sh(f"ping -c1 -W1 {endpoint}", check=False).returncode == 0
                        for endpoint in (plan.ENDPOINT4, plan.ENDPOINT6))
         try:

@@ -1,6 +1,7 @@
 """`scripts/lab fleet ...`: the anycast lab by hand."""
 
 import argparse
+import json
 import os
 import sys
 
@@ -8,6 +9,7 @@ from lab import plan
 from lab.fleet import FleetLab
 from lab.ike import IkeTunnel
 from lab.place import execute
+from lab.scale import report
 from lab.spread import CORE, EDGE
 from lab.traffic import MIB, tcp_copy
 
@@ -49,6 +51,11 @@ def add_parser(commands):
     copy.add_argument("source", choices=("client", "server"))
     copy.add_argument("--tunnel", type=int, default=0, help=f"its number; the first customer's is {FIRST_IKE} (default: 0)")
     copy.add_argument("--mib", type=int, default=100, help="how much (default: 100)")
+    measure = fleet.add_parser("measure", help="a fleet of its own with many tunnels: how long things take, and how much memory")
+    measure.add_argument("--tunnels", type=int, default=5000, help="of each node; an IPsec tunnel has two SAs (default: 5000)")
+    measure.add_argument("--kind", choices=("ipsec", "gre"), default="ipsec", help="of tunnels (default: ipsec)")
+    measure.add_argument("--gateways", type=int, default=3, choices=range(1, 4), help="how many nodes (default: 3)")
+    measure.add_argument("--changes", type=int, default=200, help="SAs that are negotiated meanwhile, one after the other (default: 200)")
     for name, number in (("start", "start it again"), ("kill", "kill -9")):
         fleet.add_parser(name, help=f"a node: {number}").add_argument("node", type=int)
 
@@ -58,6 +65,9 @@ def main(arguments):
     command, name = arguments.fleet_command, arguments.name or "fleet"
     if command == "up":
         return command_up(name, arguments)
+    if command == "measure":
+        print(json.dumps(report(arguments.name or "scale", arguments.gateways, arguments.tunnels, arguments.kind, arguments.changes), indent=1))
+        return 0
     lab = FleetLab(name)
     if command != "down" and not lab.is_there():
         sys.exit(f"no fleet {name!r} is up; start it with: scripts/lab --name {name} fleet up")

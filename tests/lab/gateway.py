@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from lab import plugin, ring
+from lab import plugin, priority, ring
 from lab.netns import CommandFailed, run
 from lab.plan import ALONE, ENDPOINT4, ENDPOINT6
 
@@ -33,9 +33,9 @@ def base_config(directory, twin, node=ALONE):
     cpus = sorted(os.sched_getaffinity(0))
     return {
         "node": {"name": node.name, "number": node.number, "netns": twin, "socket": str(directory / "api.sock"),
-                 "state": str(directory / "state")},
+                 "state": str(directory / "state"), "drain": "0s"},
         "memory": {"hugepages": False, "size_mib": 256},
-        "cores": {"control": cpus[0], "workers": [cpus[-1]]},
+        "cores": {"control": cpus[0], "workers": [cpus[-1]], "idle": "sleep"},
         "ports": {
             "edge0": port("edge0", 0, node.edge_mac, [f"{node.edge4}/24", f"{node.edge6}/64"]),
             "core0": port("core0", 1, node.core_mac, [f"{node.core4}/24", f"{node.core6}/64"]),
@@ -91,10 +91,10 @@ def tunnel_config(tunnel, directory=None):
 
 
 class Gateway:
-    """A penstock process whose ports are in `space`; one with `rest_us` sleeps so long when nothing comes."""
+    """A penstock process whose ports are in `space`; workers that are `punctual` wake when they want to, whatever else runs."""
 
-    def __init__(self, space, twin, directory, rest_us=0):
-        self.rest_us = rest_us
+    def __init__(self, space, twin, directory, punctual=False):
+        self.punctual = punctual
         self.space = space
         self.twin = twin
         self.directory = Path(directory)
@@ -132,22 +132,37 @@ class Gateway:
     def start(self, config, associations=None):
         """Starts penstock and waits until it answers."""
         self.write(config, associations)
-        command = ["env", f"LD_PRELOAD={ring.library()}", f"{ring.REST}={self.rest_us}", binary(), "run", "-c", self.config_file]
-        if "ike" in config:
+        self.launch(own_charon="ike" in config)
+        self.wait()
+
+    def launch(self, own_charon=False):
+        """Starts penstock with the configuration that is there."""
+        command = ["env", f"LD_PRELOAD={ring.library()}", binary(), "run", "-c", self.config_file]
+        if own_charon:
             command = [*plugin.seen_by_charon(self.directory), *command]
         if self.static_sas.exists():
             command += ["--static-sas", self.static_sas]
         with open(self.log, "a", encoding="utf-8") as log:
             self.process = self.space.spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.pid_file.write_text(str(self.process.pid))
-        limit = time.monotonic() + START_LIMIT_S
+
+    def wait(self, limit_s=START_LIMIT_S):
+        """Waits until it answers."""
+        limit = time.monotonic() + limit_s
         while time.monotonic() < limit:
             if self.process.poll() is not None:
                 raise RuntimeError(f"penstock ended with status {self.process.returncode}:\n{self.log_tail()}")
             if self.socket.exists() and self.ask("show", "ports", check=False).returncode == 0:
+                if self.punctual:
+                    priority.make_punctual(self.threads("worker-"))
                 return
             time.sleep(0.1)
-        raise RuntimeError(f"penstock did not answer in {START_LIMIT_S} s:\n{self.log_tail()}")
+        raise RuntimeError(f"penstock did not answer in {limit_s} s:\n{self.log_tail()}")
+
+    def threads(self, prefix):
+        """Numbers of its threads whose names begin so."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [int(task.name) for task in tasks if (task / "comm").read_text().startswith(prefix)]
 
     def log_tail(self):
         """The last lines it logged."""

@@ -1,4 +1,4 @@
-"""Room in front of the gateway's ports, and rest where nothing comes: `ring.c`, compiled once and preloaded into the gateway."""
+"""Room in front of the gateway's ports: `ring.c`, compiled once and preloaded into the gateway."""
 
 import hashlib
 import os
@@ -8,7 +8,6 @@ from lab.image import CACHE
 from lab.netns import run
 
 SOURCE = Path(__file__).with_name("ring.c")
-REST = "LAB_RING_REST_US"  # the variable that says how long
 
 
 def library():

@@ -1,11 +1,15 @@
-//! The names of keys in the store, below the fleet's prefix.
+//! Names that operators give, and the names of keys in the store, below the fleet's prefix.
 //!
 //! Each record has one name and each name is of one kind of record: what is parsed is written in the same way again,
 //! and everything else in the store is none of ours.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 /// What the names of all nodes begin with.
 pub const NODES: &str = "nodes/";
@@ -39,6 +43,25 @@ impl Name {
     }
 }
 
+impl Deref for Name {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -68,12 +91,12 @@ impl fmt::Display for NodeNumber {
     }
 }
 
-/// Which way an SA's packets go, as its owner sees it.
+/// Which way an SA's packets go, as nodes see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// From the customer's router. The owner chose the SPI.
+    /// From the peer. The owner chose the SPI.
     Inbound,
-    /// To the customer's router, which chose the SPI: two tunnels may have the same.
+    /// To the peer, which chose the SPI: two tunnels may have the same.
     Outbound,
 }
 
@@ -86,25 +109,11 @@ impl Direction {
     }
 }
 
-/// A tunnel, by its tenant's name and its own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TunnelName {
-    /// Whose it is.
-    pub tenant: Name,
-    /// Which of the tenant's.
-    pub tunnel: Name,
-}
+/// A tunnel: its tenant's name, and its own.
+pub type TunnelName = (Name, Name);
 
-impl TunnelName {
-    fn parse(tenant: &str, tunnel: &str) -> Option<Self> {
-        Some(Self { tenant: Name::new(tenant)?, tunnel: Name::new(tunnel)? })
-    }
-}
-
-impl fmt::Display for TunnelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.tenant, self.tunnel)
-    }
+fn tunnel_name(tenant: &str, tunnel: &str) -> Option<TunnelName> {
+    Some((Name::new(tenant)?, Name::new(tunnel)?))
 }
 
 /// A security association, of all nodes' and tunnels'.
@@ -122,8 +131,8 @@ pub struct SaName {
 
 impl fmt::Display for SaName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { owner, tunnel, direction, spi } = self;
-        write!(f, "{SAS}{owner}/{tunnel}/{}-{spi:08x}", direction.letter())
+        let Self { owner, tunnel: (tenant, tunnel), direction, spi } = self;
+        write!(f, "{SAS}{owner}/{tenant}/{tunnel}/{}-{spi:08x}", direction.letter())
     }
 }
 
@@ -157,8 +166,8 @@ impl fmt::Display for KeyName {
             Self::Senders => f.write_str("senders"),
             Self::Sa(sa) => sa.fmt(f),
             Self::Tenant(name) => write!(f, "{TENANTS}{name}"),
-            Self::Psk(tunnel) => write!(f, "{PSKS}{tunnel}"),
-            Self::PathMtu(tunnel) => write!(f, "{PATH_MTUS}{tunnel}"),
+            Self::Psk((tenant, tunnel)) => write!(f, "{PSKS}{tenant}/{tunnel}"),
+            Self::PathMtu((tenant, tunnel)) => write!(f, "{PATH_MTUS}{tenant}/{tunnel}"),
         }
     }
 }
@@ -188,13 +197,11 @@ fn parse(text: &str) -> Option<KeyName> {
         ("nodes", (Some(name), None, ..)) => KeyName::Node(Name::new(name)?),
         ("numbers", (Some(number), None, ..)) => KeyName::Number(parse_number(number)?),
         ("tenants", (Some(name), None, ..)) => KeyName::Tenant(Name::new(name)?),
-        ("psks", (Some(tenant), Some(tunnel), None, ..)) => KeyName::Psk(TunnelName::parse(tenant, tunnel)?),
-        ("pmtu", (Some(tenant), Some(tunnel), None, ..)) => {
-            KeyName::PathMtu(TunnelName::parse(tenant, tunnel)?)
-        }
+        ("psks", (Some(tenant), Some(tunnel), None, ..)) => KeyName::Psk(tunnel_name(tenant, tunnel)?),
+        ("pmtu", (Some(tenant), Some(tunnel), None, ..)) => KeyName::PathMtu(tunnel_name(tenant, tunnel)?),
         ("sas", (Some(owner), Some(tenant), Some(tunnel), Some(spi), None)) => {
             let (direction, spi) = parse_spi(spi)?;
-            let (owner, tunnel) = (parse_number(owner)?, TunnelName::parse(tenant, tunnel)?);
+            let (owner, tunnel) = (parse_number(owner)?, tunnel_name(tenant, tunnel)?);
             KeyName::Sa(SaName { owner, tunnel, direction, spi })
         }
         _ => return None,
@@ -225,7 +232,7 @@ mod tests {
     }
 
     fn tunnel() -> impl Strategy<Value = TunnelName> {
-        (name(), name()).prop_map(|(tenant, tunnel)| TunnelName { tenant, tunnel })
+        (name(), name())
     }
 
     fn key_name() -> impl Strategy<Value = KeyName> {
@@ -248,7 +255,7 @@ mod tests {
     #[test]
     fn the_names_are_these() {
         let name = |text| Name::new(text).unwrap();
-        let tunnel = || TunnelName { tenant: name("acme"), tunnel: name("dc1") };
+        let tunnel = || (name("acme"), name("dc1"));
         let (owner, direction) = (NodeNumber(7), Direction::Inbound);
         let sa = SaName { owner, tunnel: tunnel(), direction, spi: 0x0040_abcd };
         assert!(sa.to_string().starts_with(&owner.sas()));

@@ -7,6 +7,7 @@
 //! - [`bind`] takes the socket (and with it the right to be the only daemon on it), [`serve`] answers on it.
 //! - `remote` answers over TCP, for certificates that the configuration lists, when it has `api`.
 //! - [`Client`] asks.
+//! - `page` serves the status page, `history` what that has of the last hour.
 //!
 //! Deliberately absent: passwords and tokens. Who may open the socket may do everything; the file mode and the peer's
 //! user id decide who that is. Over TCP the certificate decides.
@@ -16,7 +17,9 @@ mod client;
 mod error;
 mod filter;
 mod gateway;
+mod history;
 mod magic;
+mod page;
 pub(crate) mod remote;
 mod requests;
 mod schema;
@@ -29,7 +32,7 @@ pub use filter::{DEFAULT_LIMIT, IkeFilter, NeighborFilter, RouteFilter, SaFilter
 pub use gateway::Gateway;
 pub use remote::tls::{Findings, check as check_files};
 pub use schema::openapi_json;
-pub use server::serve;
+pub use server::{Api, serve};
 pub use types::*;
 
 use crate::local_socket::{self, BindError, LocalSocket};

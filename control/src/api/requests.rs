@@ -3,6 +3,8 @@
 //! Reads run on a blocking thread. A reload runs in a task of its own: a client that goes away cannot leave half of it
 //! undone, and a second one waits for the first.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -20,9 +22,9 @@ use super::gateway::Gateway;
 use super::schema;
 use super::server::{Api, internal, receive};
 use super::types::{
-    ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike, NeighborRow, Page,
-    PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow, Status, TenantObject,
-    TunnelRow,
+    ApplyReport, ApplyRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, History, Ike, NeighborRow,
+    Page, PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow, Status,
+    TenantObject, TunnelRow,
 };
 
 /// All of them.
@@ -41,6 +43,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(show_tunnels))
         .routes(routes!(show_routes))
         .routes(routes!(show_neighbors))
+        .routes(routes!(show_history))
         .routes(routes!(list_tenants))
         .routes(routes!(apply))
         .routes(routes!(delete))
@@ -142,6 +145,14 @@ async fn show_routes(State(api): State<Api>, uri: Uri) -> Result<Response, ApiEr
     responses((status = 200, body = Page<NeighborRow>), (status = "default", body = ErrorBody)))]
 async fn show_neighbors(State(api): State<Api>, uri: Uri) -> Result<Response, ApiError> {
     filtered(api, uri, |gateway, filter: &NeighborFilter| gateway.neighbors(filter)).await
+}
+
+/// The last hour.
+#[utoipa::path(get, path = "/v1/show/history", tag = "show",
+    responses((status = 200, body = History), (status = "default", body = ErrorBody)))]
+async fn show_history(State(api): State<Api>) -> Result<Response, ApiError> {
+    let past = Arc::clone(&api.past);
+    read(api, move |_| past.history()).await
 }
 
 /// The tenants of the fleet's store.

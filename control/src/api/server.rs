@@ -20,7 +20,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::error::{ApiError, ErrorCode};
 use super::gateway::Gateway;
+use super::history::Past;
 use super::magic::{self, Failure};
+use super::page::{files, not_for_other_pages};
 use super::remote::access::SCHEMA;
 use super::requests;
 use crate::local_socket::{LocalSocket, is_trusted};
@@ -28,14 +30,22 @@ use crate::local_socket::{LocalSocket, is_trusted};
 /// A client has its body ready; one that does not send it is stuck.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What requests work with.
+/// What requests work with, whichever way they come.
 #[derive(Clone)]
-pub(super) struct Api {
+pub struct Api {
     pub(super) gateway: Arc<dyn Gateway>,
     /// Reloads run one at a time,
     pub(super) reloading: Arc<Mutex<()>>,
     /// and so do changes of accounts: those of this node do not get in each other's way.
     pub(super) changing: Arc<Mutex<()>>,
+    pub(super) past: Arc<Past>,
+}
+
+impl Api {
+    /// Answers for this gateway.
+    pub fn new(gateway: Arc<dyn Gateway>) -> Self {
+        Self { gateway, reloading: Arc::default(), changing: Arc::default(), past: Arc::default() }
+    }
 }
 
 /// Who is at the other end of a connection; `None` when the kernel does not say.
@@ -56,13 +66,16 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 /// When the socket cannot be registered with the runtime.
 pub async fn serve(
     mut socket: LocalSocket,
-    gateway: Arc<dyn Gateway>,
+    api: Api,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let listener = socket.listen()?;
-    let app = router(gateway).layer(middleware::from_fn(owner_only));
-    let app = app.into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+    let watch = tokio::spawn(Arc::clone(&api.past).watch(Arc::clone(&api.gateway)));
+    let app = router(api).layer(middleware::from_fn(not_for_other_pages));
+    let app = app.layer(middleware::from_fn(owner_only)).into_make_service_with_connect_info::<Peer>();
+    let outcome = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
+    watch.abort();
+    outcome
 }
 
 /// All requests, and how they are described.
@@ -70,13 +83,14 @@ pub(super) fn described() -> OpenApiRouter<Api> {
     requests::router().nest(magic::NESTED, magic::router())
 }
 
-/// All requests, for whoever gets here.
-pub(super) fn router(gateway: Arc<dyn Gateway>) -> Router {
-    let api = Api { gateway, reloading: Arc::default(), changing: Arc::default() };
+/// All requests, for whoever gets here, and the status page.
+pub(super) fn router(api: Api) -> Router {
     let (described, _) = described().split_for_parts();
     // Also without the prefix, which is of another's addresses.
     let (accounts, _) = magic::router().split_for_parts();
-    described.merge(accounts).fallback(no_such_path).method_not_allowed_fallback(wrong_method).with_state(api)
+    let page = files().into_iter().fold(Router::new(), |page, (path, file)| page.route(path, file));
+    let all = page.merge(described).merge(accounts);
+    all.fallback(no_such_path).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 
 async fn owner_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {

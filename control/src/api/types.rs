@@ -8,6 +8,7 @@ mod account;
 mod core;
 mod crypto;
 mod fleet;
+mod history;
 mod ike;
 mod objects;
 mod port;
@@ -19,8 +20,9 @@ mod tunnel;
 
 pub use self::account::{Account, AccountChange, Secret};
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
-pub use core::{CoreCount, CoreRole, CoreRow, DropRow, PoolUse};
+pub use core::{CoreCount, CoreRole, CoreRow, DropRow, IdlePolicy, PoolUse};
 pub use fleet::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
+pub use history::{History, Sample, StateChange, TunnelHistory};
 pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
 pub use objects::{ApplyReport, ApplyRequest, DeleteRequest, TenantObject};
 pub use port::{Link, PortCounters, PortRow};
@@ -28,7 +30,9 @@ pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, Ru
 pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSource};
 pub use sa::{SaBudget, SaCore, SaDirection, SaLeft, SaNumbering, SaRow, SaState};
 pub use status::{LastReload, Status, UpCount};
-pub use tunnel::{Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState};
+pub use tunnel::{
+    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,7 @@
 //! differs is marked to be made again. Nothing that is the same in both is touched.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use penstock_dataplane::ids::{EndpointId, InterfaceId, VrfId};
@@ -13,7 +14,8 @@ use super::links::{self, Link};
 use super::tenants::TenantEntry;
 use super::tunnels::Place;
 use super::{Compiler, filters};
-use crate::config::{Name, ValidConfig};
+use crate::config::{Name, TenantConfig, ValidConfig};
+use crate::health;
 
 impl Compiler {
     /// Takes a new configuration. What needs a restart must not differ: ask [`crate::config::Difference::live`].
@@ -47,8 +49,11 @@ impl Compiler {
             });
             let routes_differ = before.is_none_or(|old| old.routes != tenant.routes);
             let filter_differs = before.is_none_or(|old| {
-                old.prefixes != tenant.prefixes || filters::is_used(old) != filters::is_used(tenant)
+                health_targets(old).ne(health_targets(tenant))
+                    || old.prefixes != tenant.prefixes
+                    || filters::is_used(old) != filters::is_used(tenant)
             });
+            entry.keep_penalties(&tenant.tunnels);
             entry.dirty |= tunnels_differ || routes_differ;
             entry.filter_dirty |= tunnels_differ || routes_differ || filter_differs;
         }
@@ -207,4 +212,9 @@ impl Compiler {
         }
         self.tunnels.bind(&mut self.tables);
     }
+}
+
+/// Whose answers to health probes come out of a tenant's tunnels.
+fn health_targets(tenant: &TenantConfig) -> impl Iterator<Item = IpAddr> {
+    tenant.tunnels.values().filter_map(health::target_inside)
 }

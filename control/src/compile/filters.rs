@@ -9,6 +9,7 @@ use super::error::CompileError;
 use super::slots::Slots;
 use super::table::{Routes, Table};
 use crate::config::{SourceFilter, TenantConfig, Via};
+use crate::health;
 
 /// "Accepted", as a filter's table says it.
 const ACCEPTED: u32 = 1;
@@ -83,12 +84,13 @@ fn widest(prefixes: &[IpNet]) -> Option<Prefix4> {
 }
 
 /// The sources that may come out of a tenant's tunnels: its public prefixes, those that it has routes to through
-/// tunnels, and the tunnels' own links.
+/// tunnels, the tunnels' own links, and who answers their health probes.
 pub(super) fn of_tenant(tenant: &TenantConfig) -> Vec<IpNet> {
     let mut prefixes: Vec<IpNet> = tenant.prefixes.clone();
     let routed = tenant.routes.iter().filter(|route| matches!(route.via, Via::Tunnel(_)));
     prefixes.extend(routed.map(|route| route.prefix));
     prefixes.extend(tenant.tunnels.values().flat_map(|tunnel| &tunnel.address).map(IpNet::trunc));
+    prefixes.extend(tenant.tunnels.values().filter_map(health::target_inside).map(IpNet::from));
     prefixes.sort_unstable();
     prefixes.dedup();
     prefixes

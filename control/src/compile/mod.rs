@@ -5,10 +5,10 @@
 //! configuration changes that tunnel, a tenant's routes change that tenant's table. Tables of other tenants are not
 //! even looked at.
 //!
-//! Changes are taken by [`Compiler::configure`], [`Compiler::kernel`], [`Compiler::set_fleet`] and
-//! [`Compiler::learn_path_mtu`];
-//! [`Compiler::compile`] then makes what is affected, and the caller publishes [`Compiler::tables`] and reports the
-//! generation back. Nothing here blocks, waits or talks to anybody.
+//! Changes are taken by [`Compiler::configure`], [`Compiler::kernel`], [`Compiler::set_fleet`],
+//! [`Compiler::set_penalty`] and [`Compiler::learn_path_mtu`]; [`Compiler::compile`] then makes what is affected, and
+//! the caller publishes [`Compiler::tables`] and reports the generation back. Nothing here blocks, waits or talks to
+//! anybody.
 
 mod configure;
 mod error;
@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use penstock_dataplane::ids::{EndpointId, TunnelId, VrfId};
 use penstock_dataplane::tables::Snapshot;
+use penstock_dataplane::tables::fleet::Tokens;
 
 pub use error::CompileError;
 pub use esp::{EspForm, Peer};
@@ -43,7 +44,8 @@ pub use fleet::FleetSpec;
 pub use tunnels::PathMtu;
 pub use view::{RouteSource, RouteView, TunnelView, WayKind, WayView};
 
-use crate::config::{Name, SourceFilter, ValidConfig};
+use crate::config::{Name, SourceFilter, ValidConfig, Via};
+use crate::health;
 use crate::kernel::resolve::NeighbourKey;
 use crate::kernel::state::{Change, IfIndex, KernelState, KernelUpdate, Mac};
 use fleet::Nodes;
@@ -158,6 +160,35 @@ impl Compiler {
     pub fn set_fleet(&mut self, fleet: Option<FleetSpec>) -> bool {
         self.underlay.set_data_address(fleet.as_ref().map(|fleet| fleet.address));
         self.nodes.set(fleet)
+    }
+
+    /// Adds so much to the priority of all routes into a tunnel, for its health. True when that changes a table.
+    pub fn set_penalty(&mut self, tenant: &Name, tunnel: &Name, penalty: u32) -> bool {
+        let Some(entry) = self.tenants.get_mut(tenant) else { return false };
+        if !entry.set_penalty(tunnel, penalty) {
+            return false;
+        }
+        let routes =
+            self.config.tenants.get(tenant).map(|tenant| tenant.routes.as_slice()).unwrap_or_default();
+        let is_used = routes.iter().any(|route| matches!(&route.via, Via::Tunnel(name) if name == tunnel));
+        entry.dirty |= is_used;
+        is_used
+    }
+
+    /// What is added to the priority of routes into a tunnel.
+    pub fn penalty(&self, tenant: &Name, tunnel: &Name) -> u32 {
+        self.tenants.get(tenant).map_or(0, |entry| entry.penalty(tunnel))
+    }
+
+    /// Takes the keys that genuine answers to health probes are made with; `None`: nothing is probed. True when they
+    /// differ from those before.
+    pub fn set_probe_keys(&mut self, keys: Option<Tokens>) -> bool {
+        let differs = self.tables.probe_keys() != keys.as_ref();
+        if differs {
+            self.tables.set_probe_keys(keys);
+            self.changed = true;
+        }
+        differs
     }
 
     /// The peer of an IPsec tunnel in UDP sends from elsewhere (an event of a worker). True when the tunnel changes.
@@ -305,9 +336,11 @@ impl Compiler {
                     None
                 }
                 SourceFilter::Prefixes(prefixes) => {
+                    let answers = health::target_inside(&entry.config).map(IpNet::from);
+                    let prefixes: Vec<_> = prefixes.iter().copied().chain(answers).collect();
                     let owner = format!("tunnel {} of {tenant}", entry.name);
                     let (slots, tables) = (&mut self.filter_slots, &mut self.tables);
-                    entry.filter.accept(prefixes, &owner, slots, tables, &mut self.errors);
+                    entry.filter.accept(&prefixes, &owner, slots, tables, &mut self.errors);
                     entry.filter.id()
                 }
             };

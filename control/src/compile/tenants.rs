@@ -1,5 +1,6 @@
 //! Tenants: each one's routing table and source filter.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use super::slots::Slots;
 use super::table::{Routes, Table};
 use super::tunnels::Tunnels;
 use super::underlay::{Underlay, add_local, publish};
-use crate::config::{Name, TenantConfig, TenantRoute, Via};
+use crate::config::{Name, TenantConfig, TenantRoute, TunnelConfig, Via};
 
 /// A tenant's tables.
 pub(super) struct TenantEntry {
@@ -23,6 +24,8 @@ pub(super) struct TenantEntry {
     table: Table,
     /// What its routes use, to give back.
     targets: Vec<Target>,
+    /// What is added to the priority of routes into a tunnel, where that is anything.
+    penalties: BTreeMap<Name, u32>,
     /// The table must be made again.
     pub(super) dirty: bool,
     /// The filter must be made again.
@@ -36,8 +39,35 @@ impl TenantEntry {
             filter: Filter::default(),
             table: Table::default(),
             targets: Vec::new(),
+            penalties: BTreeMap::new(),
             dirty: true,
             filter_dirty: true,
+        }
+    }
+
+    /// True when it differs from before.
+    pub(super) fn set_penalty(&mut self, tunnel: &Name, penalty: u32) -> bool {
+        let before = match penalty {
+            0 => self.penalties.remove(tunnel),
+            _ => self.penalties.insert(tunnel.clone(), penalty),
+        };
+        before.unwrap_or(0) != penalty
+    }
+
+    pub(super) fn penalty(&self, tunnel: &Name) -> u32 {
+        self.penalties.get(tunnel).copied().unwrap_or(0)
+    }
+
+    /// Forgets those of tunnels that are gone.
+    pub(super) fn keep_penalties(&mut self, tunnels: &BTreeMap<Name, TunnelConfig>) {
+        self.penalties.retain(|tunnel, _| tunnels.contains_key(tunnel));
+    }
+
+    /// What is added to a route's priority.
+    pub(super) fn penalty_of(&self, route: &TenantRoute) -> u32 {
+        match &route.via {
+            Via::Tunnel(tunnel) => self.penalty(tunnel),
+            _ => 0,
         }
     }
 
@@ -64,7 +94,7 @@ impl TenantEntry {
             }
         }
         let mut targets = Vec::new();
-        for (prefix, best) in best_routes(&config.routes) {
+        for (prefix, best) in best_routes(&config.routes, |route| self.penalty_of(route)) {
             let ways = best.iter().filter_map(|route| way(name, route, links, tunnel_id)).collect();
             let target = next_hops.acquire(links, tables, ways);
             routes.add(prefix, next_hops.hop(&target));
@@ -104,20 +134,26 @@ fn tunnel_nets(
         .flat_map(|(nets, id)| nets.iter().map(move |net| (*net, id)))
 }
 
-/// For each prefix, the routes of the lowest priority.
-pub(super) fn best_routes(routes: &[TenantRoute]) -> impl Iterator<Item = (IpNet, Vec<&TenantRoute>)> {
-    let mut sorted: Vec<&TenantRoute> = routes.iter().collect();
-    sorted.sort_by_key(|route| (route.prefix, route.priority));
+/// For each prefix, the routes of the lowest priority, to which a penalty is added.
+pub(super) fn best_routes(
+    routes: &[TenantRoute],
+    penalty: impl Fn(&TenantRoute) -> u32,
+) -> impl Iterator<Item = (IpNet, Vec<&TenantRoute>)> {
+    // Wider than both: the largest priority is still less than itself with a penalty.
+    let priority = |route: &TenantRoute| u64::from(route.priority) + u64::from(penalty(route));
+    let mut sorted: Vec<(IpNet, u64, &TenantRoute)> =
+        routes.iter().map(|route| (route.prefix, priority(route), route)).collect();
+    sorted.sort_by_key(|(prefix, priority, _)| (*prefix, *priority));
     let mut rest = sorted.into_iter().peekable();
     std::iter::from_fn(move || {
-        let first = rest.next()?;
+        let (prefix, lowest, first) = rest.next()?;
         let mut best = vec![first];
-        while let Some(next) = rest.next_if(|next| next.prefix == first.prefix) {
-            if next.priority == first.priority {
+        while let Some((_, priority, next)) = rest.next_if(|(next, ..)| *next == prefix) {
+            if priority == lowest {
                 best.push(next);
             }
         }
-        Some((first.prefix, best))
+        Some((prefix, best))
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the tables say, in the operator's words: for `show`.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,7 +11,7 @@ use super::esp::{EspForm, Peer};
 use super::nexthops::{AdjacencyKey, Leg, Target};
 use super::tunnels::PathMtu;
 use super::{Compiler, tenants};
-use crate::config::{Name, TunnelConfig, Via};
+use crate::config::{Name, TenantRoute, TunnelConfig, Via};
 use crate::kernel::resolve::NeighbourKey;
 use crate::kernel::routes::PROTOCOL;
 use crate::kernel::state::RouteKind;
@@ -45,7 +46,32 @@ pub struct TunnelView<'a> {
     /// Our endpoint.
     pub endpoint: EndpointId,
     /// The ways of outer packets; none: there is no route.
-    pub underlay: Vec<WayView>,
+    pub underlay: Underlay<'a>,
+}
+
+/// The ways of a tunnel's outer packets. Put into words only when it is asked: somebody looks at all tunnels every second.
+#[derive(Clone, Copy)]
+pub struct Underlay<'a> {
+    compiler: &'a Compiler,
+    target: &'a Target,
+}
+
+impl fmt::Debug for Underlay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Underlay<'_> {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = WayView> {
+        self.compiler.ways(self.target).into_iter()
+    }
+
+    /// There is no route.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
 }
 
 /// What a way leads to.
@@ -80,8 +106,10 @@ pub struct WayView {
     pub kind: WayKind,
     /// Where: a tunnel's name, `edge0 via 192.0.2.254`, an endpoint's name, a tenant's.
     pub via: String,
-    /// The lowest wins.
+    /// As configured. With the penalty, the lowest wins.
     pub priority: u32,
+    /// Added to the priority, as the tunnel is not healthy.
+    pub penalty: u32,
     /// Share of the flows.
     pub weight: u16,
     /// Packets take it.
@@ -117,7 +145,16 @@ pub struct RouteView {
 impl Compiler {
     /// All tunnels.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView<'_>> {
-        self.tunnels.entries.iter().map(|(id, entry)| TunnelView {
+        self.tunnels_with(|_| true)
+    }
+
+    /// Those whose configuration is such. The others cost next to nothing.
+    pub fn tunnels_with(
+        &self,
+        is_wanted: impl Fn(&TunnelConfig) -> bool,
+    ) -> impl Iterator<Item = TunnelView<'_>> {
+        let wanted = self.tunnels.entries.iter().filter(move |(_, entry)| is_wanted(&entry.config));
+        wanted.map(|(id, entry)| TunnelView {
             id: *id,
             incarnation: entry.incarnation,
             tenant: &entry.tenant,
@@ -131,7 +168,7 @@ impl Compiler {
             peer: entry.peer,
             esp: &entry.esp,
             endpoint: entry.place.endpoint,
-            underlay: self.ways(&entry.underlay),
+            underlay: Underlay { compiler: self, target: &entry.underlay },
         })
     }
 
@@ -182,19 +219,23 @@ impl Compiler {
             return vec![];
         };
         let mut routes = self.kernel_routes(vrf);
+        let penalty =
+            |route: &TenantRoute| self.tenants.get(tenant).map_or(0, |entry| entry.penalty_of(route));
+        let priority = |route: &TenantRoute| u64::from(route.priority) + u64::from(penalty(route));
         let mut sorted: Vec<_> = config.routes.iter().collect();
-        sorted.sort_by_key(|route| (route.prefix, route.priority));
-        let best: Vec<_> = tenants::best_routes(&config.routes).map(|(_, best)| best).collect();
+        sorted.sort_by_key(|route| (route.prefix, priority(route)));
+        let best: Vec<_> = tenants::best_routes(&config.routes, penalty).map(|(_, best)| best).collect();
         for (all, best) in sorted.chunk_by(|a, b| a.prefix == b.prefix).zip(best) {
-            let priority = best.first().map_or(0, |route| route.priority);
+            let lowest = best.first().map_or(0, |route| priority(route));
             let ways = all.iter().map(|route| {
                 let (kind, via) = self.via(tenant, &route.via);
                 WayView {
                     kind,
                     via,
                     priority: route.priority,
+                    penalty: penalty(route),
                     weight: route.weight,
-                    active: route.priority == priority,
+                    active: priority(route) == lowest,
                 }
             });
             let prefix = all.first().map(|route| route.prefix);
@@ -276,7 +317,7 @@ impl Compiler {
             .zip(weights)
             .map(|(leg, weight)| {
                 let (kind, via) = self.leg(leg);
-                WayView { kind, via, priority: 0, weight, active: true }
+                WayView { kind, via, priority: 0, penalty: 0, weight, active: true }
             })
             .filter(|way| way.kind != WayKind::NoRoute)
             .collect()
@@ -315,7 +356,7 @@ impl Compiler {
 }
 
 fn way(kind: WayKind, via: String) -> WayView {
-    WayView { kind, via, priority: 0, weight: 1, active: true }
+    WayView { kind, via, priority: 0, penalty: 0, weight: 1, active: true }
 }
 
 fn one(prefix: IpNet, source: RouteSource, way: WayView) -> RouteView {

@@ -199,6 +199,7 @@ fn value(of: &impl Serialize) -> Value {
 fn needs_restart(path: &str) -> bool {
     let mut parts = path.split('.');
     match (parts.next(), parts.next(), parts.next()) {
+        (Some("node"), Some("drain"), _) => false,
         (Some("node" | "memory" | "cores" | "crypto" | "fleet"), _, _) => true,
         (Some("ike"), Some(key), _) => !matches!(key, "rate" | "source_rate"),
         (Some("ports"), _, None) => true,

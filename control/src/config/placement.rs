@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::name::Name;
+use super::Name;
 use super::schema::PortQueue;
 
 /// What placement needs to know of a port.

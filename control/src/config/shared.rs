@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::name::Name;
+use super::Name;
 use super::problem::{Location, Problem, Problems};
 use super::reader::Reader;
 use super::schema::TenantConfig;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use super::Name;
 use super::duration::Period;
-use super::name::Name;
 use super::problem::Location;
 use super::reader::Reader;
 use super::schema::Selectors;

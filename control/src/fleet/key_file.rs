@@ -9,7 +9,7 @@ use penstock_fleet::seal::{FleetKey, KeyFileError, Keyring, MAX_FILE_BYTES, NoRa
 use thiserror::Error;
 
 use crate::config::{FileKind, Problem, ValidConfig};
-use crate::secret_file;
+use penstock_fleet::secret_file;
 
 /// Why a key file is not read or written.
 #[derive(Debug, Error)]

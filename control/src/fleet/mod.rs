@@ -18,13 +18,15 @@ mod outline;
 pub mod psks;
 pub mod record;
 mod settle;
+mod store_settings;
 #[cfg(test)]
 mod tests;
 
 pub use arbiter::{Arbitrated, Held, OnBoth, Sender};
-pub use foreign::{Foreign, ForeignSa, Found, Notice, Rank, Stage, Unusable};
+pub use foreign::{Foreign, ForeignSa, Found, Notice, Others, Rank, Stage, Unusable};
 pub use outline::Outline;
 pub use settle::{Fleet, Reset, Site};
+pub use store_settings::store_settings;
 
 /// No key that nodes share is older.
 pub use crate::leases::fleet::FLEET_MAX_KEY_LIFE as MAX_SHARED_KEY_LIFE;

@@ -99,7 +99,7 @@ impl Psks {
             let psk = tunnel.and_then(|tunnel| tunnel.get("ike")?.get("psk"));
             psk.and_then(Value::as_str) == Some("store")
         };
-        let of_tenant = self.0.keys().filter(|name| name.tenant == *tenant && !wants(&name.tunnel));
+        let of_tenant = self.0.keys().filter(|name| name.0 == *tenant && !wants(&name.1));
         of_tenant.map(|name| KeyName::Psk(name.clone()).to_string()).collect()
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn tunnel(name: &str) -> TunnelName {
-        TunnelName { tenant: Name::new("acme").unwrap(), tunnel: Name::new(name).unwrap() }
+        (Name::new("acme").unwrap(), Name::new(name).unwrap())
     }
 
     fn secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
@@ -169,6 +169,6 @@ mod tests {
     fn keys_are_not_printed() {
         let mut psks = Psks::default();
         psks.put(tunnel("dc1"), 1, secret("hush"));
-        assert_eq!(format!("{psks:?}"), "{TunnelName { tenant: \"acme\", tunnel: \"dc1\" }}");
+        assert_eq!(format!("{psks:?}"), "{(\"acme\", \"dc1\")}");
     }
 }

@@ -4,14 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
 
 use super::arbiter::{Arbiter, Arbitrated, OnBoth, Sender};
-use super::foreign::{Foreign, Found, Notice, Unusable};
+use super::foreign::{Foreign, Found, Notice, Others, Unusable};
 use super::outline::Outline;
-use super::record::{Owner, RecordName, SaRecord};
+use super::record::{SaName, SaRecord};
 use crate::ike::protocol::AddSa;
-use crate::ike::sad::{Direction, Home, Kinds, Moment, Sa, Sad, Serial, Workers};
+use crate::ike::sad::{Direction, Home, Kinds, Moment, Sa, Sad, Serial, Told, Workers};
 use crate::static_sas::TunnelName;
 
 /// A tunnel that negotiates.
@@ -27,16 +28,17 @@ pub struct Site {
 pub struct Reset<E> {
     /// The records of SAs of this node. What `Sad` does not have of them is to be deleted, and what it has beside them or
     /// otherwise is to be written ([`Outline::says_the_same`]).
-    pub own: Vec<(RecordName, Outline)>,
+    pub own: Vec<(SaName, Outline)>,
     /// The records of other nodes that cannot be worked with.
-    pub unusable: Vec<(RecordName, Unusable<E>)>,
+    pub unusable: Vec<(SaName, Unusable<E>)>,
 }
 
 /// What a node of a fleet has beside its `Sad`.
 pub struct Fleet<K: Kinds> {
-    me: Owner,
-    /// Incarnations of this node whose SAs `Sad` has gone on with, and this one.
-    lives: BTreeSet<u64>,
+    /// This node's number.
+    number: u16,
+    /// Names what `Sad` is refilled from; `None` before there is any.
+    journal: Option<u64>,
     /// All that the store has was seen once.
     has_looked: bool,
     foreign: Foreign<K>,
@@ -50,11 +52,11 @@ impl<K: Kinds> Fleet<K>
 where
     K::Key: Clone,
 {
-    /// Of the node that this is.
-    pub fn new(me: Owner) -> Self {
+    /// Of the node of this number.
+    pub fn new(number: u16) -> Self {
         Self {
-            me,
-            lives: BTreeSet::from([me.incarnation]),
+            number,
+            journal: None,
             has_looked: false,
             foreign: Foreign::default(),
             arbiter: Arbiter::default(),
@@ -62,6 +64,11 @@ where
             by_number: BTreeMap::new(),
             by_reqid: BTreeMap::new(),
         }
+    }
+
+    /// `Sad` has what this journal has, and nothing else.
+    pub fn set_journal(&mut self, journal: u64) {
+        self.journal = Some(journal);
     }
 
     /// The SAs of other nodes.
@@ -106,7 +113,7 @@ where
     #[expect(clippy::too_many_arguments, reason = "all that a pure state machine does not know is handed in")]
     pub fn put<E>(
         &mut self,
-        name: &RecordName,
+        name: &SaName,
         revision: u64,
         record: SaRecord,
         expand: impl FnOnce(&AddSa) -> Result<K::Key, E>,
@@ -114,7 +121,7 @@ where
         workers: &mut impl Workers<K>,
         now: Moment,
     ) -> Result<(), Unusable<E>> {
-        if !self.is_own(&record) {
+        if !self.is_own(name, &record, sad) {
             return self.foreign.put(name, revision, record, expand, workers, now);
         }
         if revision >= self.foreign.applied() {
@@ -125,7 +132,7 @@ where
     }
 
     /// The store's log: a record was deleted. [`Fleet::settle`] follows.
-    pub fn deleted(&mut self, name: &RecordName, revision: u64, workers: &mut impl Workers<K>, now: Moment) {
+    pub fn deleted(&mut self, name: &SaName, revision: u64, workers: &mut impl Workers<K>, now: Moment) {
         self.foreign.deleted(name, revision, workers, now);
     }
 
@@ -151,15 +158,9 @@ where
         if is_restored || revision < self.foreign.applied() {
             self.arbiter.unpublish();
         }
-        for Found { name, record, .. } in &found {
-            let of_this_node = record.as_ref().filter(|record| record.owner.number == self.me.number);
-            if let Some(record) = of_this_node
-                && self.in_sad(name, sad).is_some()
-            {
-                self.lives.insert(record.owner.incarnation);
-            }
-        }
-        let is_own = |found: &Found| found.record.as_ref().is_some_and(|record| self.is_own(record));
+        let is_own = |Found { name, record, .. }: &Found| {
+            record.as_ref().is_some_and(|record| self.is_own(name, record, sad))
+        };
         let (own, foreign): (Vec<Found>, Vec<Found>) = found.into_iter().partition(is_own);
         let mut outlines = Vec::new();
         for Found { name, revision, record } in own {
@@ -172,34 +173,50 @@ where
         Reset { own: outlines, unusable }
     }
 
-    /// Whether a record is of an SA that `Sad` has, or had. Those of a life that `Sad` has not gone on with, because the
-    /// journal was lost with it, are as good as another node's.
-    fn is_own(&self, record: &SaRecord) -> bool {
-        record.owner.number == self.me.number && self.lives.contains(&record.owner.incarnation)
+    /// Whether a record is of an SA that `Sad` has, or had. Those of a journal that was lost are as good as another node's:
+    /// their peers go on with them.
+    fn is_own(&self, name: &SaName, record: &SaRecord, sad: &Sad<Arbitrated<K>>) -> bool {
+        record.owner.number == self.number
+            && (self.journal == Some(record.owner.journal) || self.in_sad(name, sad).is_some())
     }
 
-    fn in_sad<'s>(&self, name: &RecordName, sad: &'s Sad<Arbitrated<K>>) -> Option<&'s Sa<Arbitrated<K>>> {
+    fn in_sad<'s>(&self, name: &SaName, sad: &'s Sad<Arbitrated<K>>) -> Option<&'s Sa<Arbitrated<K>>> {
         let site = self.sites.get(&name.tunnel)?;
-        sad.of_tunnel(site.reqid).find(|sa| sa.direction == name.direction && sa.id.spi == name.spi)
+        sad.of_tunnel(site.reqid).find(|sa| sa.direction == name.direction && sa.id.spi.0 == name.spi)
     }
 
-    fn found_own(&mut self, name: &RecordName, record: &SaRecord, revision: u64, sad: &Sad<Arbitrated<K>>) {
+    fn found_own(&mut self, name: &SaName, record: &SaRecord, revision: u64, sad: &Sad<Arbitrated<K>>) {
         let Some(site) = self.sites.get(&name.tunnel).filter(|_| name.direction == Direction::Outbound)
         else {
             return;
         };
         let tunnel = site.home.tunnel;
         if self.has_looked {
-            self.arbiter.published(tunnel, name.spi, record.choice, revision);
+            self.arbiter.published(tunnel, Spi(name.spi), record.choice, revision);
         } else if let Some(saved) = self.in_sad(name, sad).and_then(|sa| sad.saved(sa.serial)) {
-            self.arbiter.recall(tunnel, name.spi, record.choice, revision, saved.chosen);
+            self.arbiter.recall(tunnel, Spi(name.spi), record.choice, revision, saved.chosen);
         }
     }
 
     /// Every few milliseconds, after `Sad`'s. [`Fleet::settle`] follows.
     pub fn turn(&mut self, workers: &mut impl Workers<K>, now: Moment) {
         let Self { foreign, arbiter, .. } = self;
-        foreign.turn(|tunnel| arbiter.rank(tunnel), workers, now);
+        foreign.turn(|tunnel| arbiter.own(tunnel), workers, now);
+    }
+
+    /// Once a second: what the owners of SAs are to be told of what went through them here. [`Fleet::settle`] follows.
+    pub fn tell_usage(
+        &mut self,
+        others: &Others<impl Fn(u16) -> Option<u64>>,
+        workers: &mut impl Workers<K>,
+        now: Moment,
+    ) -> BTreeMap<u16, Vec<Told>> {
+        self.foreign.tell_usage(others, workers, now)
+    }
+
+    /// The sequence numbers of an SA of another node run out here. False: it is not here.
+    pub fn numbers_run_out(&mut self, tunnel: TunnelId, spi: Spi) -> bool {
+        self.foreign.numbers_run_out(tunnel, spi)
     }
 
     /// What of an SA of this node goes into its record. `None`: `Sad` does not have it.
@@ -241,9 +258,14 @@ where
         named.collect()
     }
 
-    /// Records whose SAs are past their hard end: any node may delete them from the store. Each is told once.
-    pub fn take_over(&mut self) -> BTreeSet<RecordName> {
-        self.foreign.take_over()
+    /// Records whose SAs are past their hard end, with the revision of each: any node may delete them from the store.
+    pub fn over(&self) -> impl Iterator<Item = (&SaName, u64)> {
+        self.foreign.over()
+    }
+
+    /// The store does not have such a record of this revision any more.
+    pub fn over_is_gone(&mut self, name: &SaName, revision: u64) {
+        self.foreign.over_is_gone(name, revision);
     }
 
     /// What the operator should know.

@@ -1,7 +1,7 @@
 //! Our own GRE keepalives (Cisco's form): a packet in the tunnel whose inner packet the peer sends back.
 //!
 //! They leave by the kernel, which routes and resolves like for any of its packets; the workers count
-//! the answers. What they say is shown and logged; routes do not depend on it.
+//! the answers. What they say is shown and logged, and routes follow it where the tunnel has no health probes.
 
 use std::collections::HashMap;
 use std::io;
@@ -83,6 +83,11 @@ impl Keepalives {
     /// The watch of a tunnel.
     pub(super) fn watch(&self, tenant: &Name, tunnel: &Name) -> Option<&Watch> {
         self.watches.get(&(tenant.clone(), tunnel.clone()))
+    }
+
+    /// The tunnels that have a watch: tenant and name.
+    pub(super) fn tunnels(&self) -> impl Iterator<Item = &(Name, Name)> {
+        self.watches.keys()
     }
 
     /// Sends what is due, and judges what came since.

@@ -1,11 +1,11 @@
 //! The API over TCP, as the configuration wants it.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Running;
-use crate::api::Gateway;
 use crate::api::remote::{Remote, Terms};
 use crate::config::ValidConfig;
 
@@ -28,9 +28,15 @@ impl Running {
         match &self.remote {
             Some(remote) if remote.listen() == api.listen => remote.set(terms),
             _ => {
-                let gateway = Arc::clone(&self.view) as Arc<dyn Gateway>;
-                let started = Remote::start(terms, gateway).await.map_err(|error| {
-                    format!("{} cannot be listened on: {error}; see who has it: ss -ltnp", api.listen)
+                let started = Remote::start(terms, self.api.clone()).await.map_err(|error| {
+                    let advice = match error.kind() {
+                        ErrorKind::AddrInUse => "see who has it: ss -ltnp",
+                        ErrorKind::AddrNotAvailable => {
+                            "write an address that this server has outside of the twins' namespace: ip address"
+                        }
+                        _ => "write another one into api.listen",
+                    };
+                    format!("{} cannot be listened on: {error}; {advice}", api.listen)
                 })?;
                 self.remote = Some(started);
             }

@@ -9,6 +9,7 @@ mod charon;
 mod clock;
 mod error;
 mod fleet;
+mod health;
 mod install;
 mod keepalive;
 mod link;
@@ -17,6 +18,7 @@ mod negotiate;
 mod negotiated;
 mod reload;
 mod senders;
+mod service_manager;
 mod state;
 mod view;
 mod workers;
@@ -30,9 +32,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 pub use error::RuntimeError;
+pub(crate) use workers::buffers_of_node;
 
-use crate::api::{self, Gateway, ReloadRequest};
-use crate::config::{self, Problem, ValidConfig};
+use crate::api::{self, Api, ReloadRequest};
+use crate::config::{self, Problem, TunnelConfig, ValidConfig};
 use crate::ike::Ike;
 use crate::ike::connections::Credentials;
 use crate::kernel::Kernel;
@@ -40,16 +43,18 @@ use crate::kernel::pump::{self, Pump};
 use crate::local_socket::LocalSocket;
 use crate::static_sas::{self, StaticSas};
 use clock::Now;
+use health::HealthProbes;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
 use listen::Tls;
 use negotiate::Served;
 use senders::Senders;
+use service_manager::ServiceManager;
 use state::{Files, State};
 use view::{Call, View};
 use workers::DataPlane;
 
-/// How often workers' notices are taken and their retired tables freed.
+/// How often workers' notices are taken, their retired tables freed, and health probes sent.
 const NOTICES: Duration = Duration::from_millis(20);
 /// How often links, workers and keepalives are looked at.
 const CHECKS: Duration = Duration::from_secs(1);
@@ -67,8 +72,8 @@ pub struct Options<'a> {
     pub version: &'a str,
 }
 
-/// Runs the gateway of a configuration file until it is told to stop (SIGTERM, SIGINT). SIGHUP reloads the
-/// files.
+/// Runs the gateway of a configuration file until it is told to stop (SIGTERM, SIGINT) and has drained. SIGHUP reloads
+/// the files.
 ///
 /// Steps: the files; the socket, which makes sure that we are alone; data plane; kernel twin; the loop.
 ///
@@ -151,14 +156,16 @@ async fn control(
     let pump = Pump::start(Box::new(link), Some(core))
         .map_err(|source| RuntimeError::System { action: "start the twins' pump", source })?;
     let file = files.config.display().to_string();
-    let mut state = State::new(config, yaml, files, sas, dataplane, keepalives);
+    let health = HealthProbes::new(config.node.number)?;
+    let mut state = State::new(config, yaml, files, sas, dataplane, keepalives, health);
     // Associations of before are there when the first tables are.
     state.open_negotiated()?;
-    let senders = Senders::new(state.compiler.config().node.state.clone(), state.dataplane.workers.len());
+    let workers = state.dataplane.workers.len();
+    let senders = Senders::new(state.compiler.config().node.state.clone(), workers);
     let (to_call, mut calls) = mpsc::channel(CALLS);
     let state = Arc::new(Mutex::new(state));
     let view = View { state: Arc::clone(&state), calls: to_call.clone(), version: version.to_owned() };
-    let view = Arc::new(view);
+    let api = Api::new(Arc::new(view));
     let mut gateway = Running {
         state,
         kernel,
@@ -168,7 +175,8 @@ async fn control(
         ike: None,
         fleet: None,
         remote: None,
-        view,
+        api,
+        service_manager: ServiceManager::new(workers),
         unreachable_ports: Vec::new(),
     };
     // The pump needs the interfaces as soon as there are twins.
@@ -188,7 +196,7 @@ async fn control(
     gateway.check_links();
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(api::serve(socket, Arc::clone(&gateway.view) as Arc<dyn Gateway>, async {
+    let server = tokio::spawn(api::serve(socket, gateway.api.clone(), async {
         let _ = stopped.await;
     }));
     let config = gateway.lock().compiler.config().clone();
@@ -201,6 +209,7 @@ async fn control(
 
     let state = Arc::clone(&gateway.state);
     let mut fatal_conflict = gateway.fleet.as_mut().and_then(fleet::Tasks::take_fatal);
+    let mut stop_at = None;
     let result = loop {
         tokio::select! {
             Some(update) = updates.recv() => {
@@ -219,8 +228,12 @@ async fn control(
                 }
             }
             _ = signals.reload.recv() => hang_up(&to_call),
-            _ = signals.terminate.recv() => break Ok(()),
-            _ = signals.interrupt.recv() => break Ok(()),
+            () = signals.stop.told() => match stop_at {
+                None => stop_at = Some(gateway.withdraw()),
+                // Whoever says it twice does not want to wait.
+                Some(_) => break Ok(()),
+            },
+            () = until(stop_at) => break Ok(()),
         }
     };
     tracing::info!("the gateway stops");
@@ -240,6 +253,14 @@ async fn fatal(conflict: &mut Option<oneshot::Receiver<String>>) -> String {
             Ok(conflict) => conflict,
             Err(_) => std::future::pending().await,
         },
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a moment, if there is one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }
 }
@@ -271,6 +292,10 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 struct Signals {
     reload: Signal,
+    stop: Stop,
+}
+
+struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -279,9 +304,21 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            stop: Stop {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
         })
+    }
+}
+
+impl Stop {
+    /// Waits until the gateway is told to stop.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -299,8 +336,9 @@ struct Running {
     fleet: Option<fleet::Tasks>,
     /// The API over TCP.
     remote: Option<api::remote::Remote>,
-    /// What the API asks.
-    view: Arc<View>,
+    /// What answers there, and on the unix socket.
+    api: Api,
+    service_manager: ServiceManager,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
 }
@@ -327,7 +365,15 @@ impl Running {
     async fn answer(&mut self, call: Call) {
         // Whoever asked may have gone away.
         match call {
-            Call::Reload(request, answer) => drop(answer.send(self.reload(request).await)),
+            Call::Reload(request, answer) if request.dry_run => {
+                drop(answer.send(self.reload(request).await));
+            }
+            Call::Reload(request, answer) => {
+                self.service_manager.reloading();
+                let outcome = self.reload(request).await;
+                self.service_manager.reloaded();
+                drop(answer.send(outcome));
+            }
             Call::Apply(request, answer) => drop(answer.send(self.apply_objects(request).await)),
             Call::Delete(request, answer) => drop(answer.send(self.delete_objects(request).await)),
             Call::Account(change, answer) => drop(answer.send(self.write_account(change).await)),
@@ -358,10 +404,27 @@ impl Running {
         problems
     }
 
-    fn take_notices(&self) {
+    /// Says that this node is not to be sent traffic any more. Returns when it may stop.
+    fn withdraw(&self) -> Instant {
+        let mut state = self.lock();
+        let drain = state.compiler.config().drain();
+        let at = Instant::now() + Duration::from(drain);
+        state.stops_at = Some(at);
+        if let Some(fleet) = &state.fleet {
+            fleet.tell_readiness();
+        }
+        if drain.seconds > 0 {
+            tracing::info!(%drain, "told to stop: not ready any more, and forwarding until traffic has moved");
+        }
+        self.service_manager.stopping(drain.into());
+        at
+    }
+
+    fn take_notices(&mut self) {
         let changed = {
             let mut state = self.lock();
             let changed = state.turn_associations();
+            let changed = state.turn_health() || changed;
             state.take_events() || changed || state.wanted.is_some()
         };
         if changed {
@@ -369,17 +432,29 @@ impl Running {
         } else {
             self.lock().settle();
         }
+        let settled = self.lock().dataplane.publisher.is_settled();
+        if settled {
+            self.service_manager.ready();
+        }
     }
 
     /// Once a second.
     fn check(&mut self) -> Result<(), RuntimeError> {
         self.check_links();
         self.send_keepalives();
+        if self.lock().follow_keepalives() {
+            self.publish();
+        }
         self.turn_senders();
         self.lock().stop_old_keys(Now::read());
         self.lock().check_negotiated();
         self.lock().check_fleet();
         self.lock().pump = self.pump.stats();
+        {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let turns = state.dataplane.workers.iter().map(|worker| (worker.core, worker.stats.loops.get()));
+            self.service_manager.look(turns, Instant::now());
+        }
         self.lock().dataplane.dead_worker().map_or(Ok(()), |core| Err(RuntimeError::WorkerGone(core)))
     }
 
@@ -414,15 +489,15 @@ impl Running {
     }
 
     fn send_keepalives(&self) {
+        let has_keepalive = |tunnel: &TunnelConfig| tunnel.gre().is_some_and(|gre| gre.keepalive.is_some());
         let mut state = self.lock();
         let state = &mut *state;
         let answers: Vec<_> = state
             .compiler
-            .tunnels()
-            .filter(|tunnel| tunnel.config.gre().is_some_and(|gre| gre.keepalive.is_some()))
+            .tunnels_with(has_keepalive)
             .map(|tunnel| state.totals(tunnel.id).keepalives_received)
             .collect();
-        let tunnels = state.compiler.tunnels().filter_map(|tunnel| {
+        let tunnels = state.compiler.tunnels_with(has_keepalive).filter_map(|tunnel| {
             let gre = *tunnel.config.gre()?;
             Some((tunnel.config.remote.address()?, tunnel, gre, gre.keepalive?))
         });

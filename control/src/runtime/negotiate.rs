@@ -38,10 +38,9 @@ impl State {
         }
         // From now on there are keys in memory: no core dump, no debugger of our user.
         super::hide_memory();
-        let config = self.compiler.config();
-        let (run, number) = (config.ike.run.clone(), config.node.number);
+        let run = self.compiler.config().ike.run.clone();
         let (negotiated, mut gear) = self.negotiating();
-        Ok(negotiated.open(&run, number, &mut gear, clock::moment())?)
+        Ok(negotiated.open(&run, &mut gear, clock::moment())?)
     }
 
     /// Once a second: what negotiated associations have used up.

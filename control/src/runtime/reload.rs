@@ -101,6 +101,7 @@ impl Running {
             state.static_sas = sas;
             state.compiler.configure(config);
             state.note_tunnels();
+            state.probe_tunnels();
             let (negotiated, mut gear) = state.negotiating();
             negotiated.set_tunnels(&mut gear);
             problems.extend(state.open_negotiated().err().map(|error| error.to_string()));

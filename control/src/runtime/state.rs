@@ -10,14 +10,13 @@ use penstock_dataplane::pipeline::Event;
 use penstock_dataplane::stats::{Counter, TunnelCounters};
 
 use super::associations::Associations;
-use super::clock;
 use super::fleet::FleetState;
+use super::health::HealthProbes;
 use super::keepalive::Keepalives;
 use super::negotiated::{Gear, Negotiated};
 use super::workers::DataPlane;
 use crate::compile::{Compiler, Peer};
 use crate::config::ValidConfig;
-use crate::fleet::record::Owner;
 use crate::ike::IkeView;
 use crate::kernel::pump::PumpStats;
 use crate::kernel::resolve::NeighbourKey;
@@ -68,6 +67,7 @@ pub(super) struct State {
     pub(super) compiler: Compiler,
     pub(super) dataplane: DataPlane,
     pub(super) keepalives: Keepalives,
+    pub(super) health: HealthProbes,
     /// Whether each port's link is up.
     pub(super) links: Vec<Option<dpdk::Link>>,
     /// What the pump has moved, as of the last look.
@@ -92,6 +92,8 @@ pub(super) struct State {
     pub(super) source: Source,
     pub(super) last_reload: Option<LastReload>,
     pub(super) started: Instant,
+    /// When it stops, once it was told to.
+    pub(super) stops_at: Option<Instant>,
     pub(super) started_cycles: u64,
     baselines: HashMap<TunnelId, Baseline>,
 }
@@ -105,24 +107,24 @@ impl State {
         static_sas: StaticSas,
         dataplane: DataPlane,
         keepalives: Keepalives,
+        health: HealthProbes,
     ) -> Self {
         let macs = dataplane.ports.iter().map(|port| port.mac).collect();
         let links = dataplane.ports.iter().map(|_| None).collect();
         let source = Source { name: files.config.display().to_string(), yaml, since: Instant::now() };
         let associations = Associations::new(dataplane.backends.clone());
-        // Another one than that of the run before, whether there is chance to be had or not.
-        let incarnation = getrandom::u64().unwrap_or_else(|_| clock::moment().uptime.as_nanos() as u64);
-        let owner = Owner { number: config.node.number, incarnation };
+        let negotiated = Negotiated::new(config.node.number);
         let mut state = Self {
             compiler: Compiler::new(config, macs),
             dataplane,
             keepalives,
+            health,
             links,
             pump: PumpStats::default(),
             files,
             static_sas,
             associations,
-            negotiated: Negotiated::new(owner),
+            negotiated,
             fleet: None,
             ike: None,
             wanted: None,
@@ -131,10 +133,12 @@ impl State {
             source,
             last_reload: None,
             started: Instant::now(),
+            stops_at: None,
             started_cycles: dpdk::cycles::rdtsc(),
             baselines: HashMap::new(),
         };
         state.note_tunnels();
+        state.probe_tunnels();
         state
     }
 

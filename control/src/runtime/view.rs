@@ -8,20 +8,22 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use penstock_dataplane::drop_reason::DropReason;
+use penstock_dataplane::ids::TunnelId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::keepalive::Verdict;
 use super::state::State;
 use crate::api::{
     Account, AccountChange, ApiError, ApplyReport, ApplyRequest, CharonState, CoreCount, CoreRow, Crypto,
-    DeleteRequest, DropRow, ErrorCode, Fleet, Gateway, HopKind, HopRow, Ike, IkeFilter, Keepalive,
-    KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState, Page, PathMtu,
-    PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource,
-    RunningConfig, SaFilter, SaRow, Status, TenantObject, Traffic, TunnelFilter, TunnelRow, TunnelState,
-    UpCount,
+    DeleteRequest, DropRow, ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState, HopKind, HopRow,
+    Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState,
+    Page, PathMtu, PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow,
+    RouteSource, RunningConfig, SaFilter, SaRow, Status, TenantObject, Traffic, TunnelFilter, TunnelRow,
+    TunnelState, UpCount,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
+use crate::health;
 use crate::ike::IkeView;
 use crate::kernel::state::NeighbourState;
 
@@ -303,6 +305,18 @@ fn up_count(up: usize, total: usize) -> UpCount {
 
 /// A tunnel's state, and in words why it is not up.
 fn judge(state: &State, tunnel: &TunnelView<'_>) -> (TunnelState, Option<String>) {
+    let by_tables = judge_by_tables(state, tunnel);
+    // What is seen to be missing says more than probes that are lost for it.
+    if by_tables.0 != TunnelState::Down
+        && let Some(status) = state.health.prober.status(Instant::now(), tunnel.id)
+        && status.state == health::State::Down
+    {
+        return (TunnelState::Down, Some(status.reason.to_string()));
+    }
+    by_tables
+}
+
+fn judge_by_tables(state: &State, tunnel: &TunnelView<'_>) -> (TunnelState, Option<String>) {
     let watch = state.keepalives.watch(tunnel.tenant, tunnel.name);
     let usable = |kind| tunnel.underlay.iter().any(|way| way.kind == kind);
     if watch.is_some_and(|watch| watch.verdict == Verdict::Down) {
@@ -387,6 +401,45 @@ fn tunnel_row(state: &State, tunnel: &TunnelView<'_>) -> TunnelRow {
             received: totals.keepalives_received,
             last_received_s: watch.last_answer.map(|at| at.elapsed().as_secs()),
         }),
+        health: health_of(state, tunnel.id),
+    }
+}
+
+fn health_of(state: &State, tunnel: TunnelId) -> Option<Health> {
+    let now = Instant::now();
+    let status = state.health.prober.status(now, tunnel)?;
+    let fleet = state.fleet.as_ref().and_then(|_| {
+        let view = state.health.fleet.view(now, state.health.tag(tunnel)?, status.state);
+        Some(FleetHealth {
+            state: health_state(view.state),
+            nodes: view.nodes as u64,
+            degraded: view.degraded as u64,
+            down: view.down as u64,
+        })
+    });
+    Some(Health {
+        state: health_state(status.state),
+        since_s: status.since.elapsed().as_secs(),
+        reason: status.reason.to_string(),
+        penalty: status.state.penalty(),
+        target: status.ends.target,
+        source: status.ends.ours,
+        ended_5m: status.ended,
+        lost_5m: status.lost,
+        sent: status.sent,
+        answered: status.answered,
+        astray: status.astray,
+        round_trip_us: status.round_trip.map(|trip| u64::try_from(trip.as_micros()).unwrap_or(u64::MAX)),
+        fleet,
+    })
+}
+
+fn health_state(state: health::State) -> HealthState {
+    match state {
+        health::State::Unknown => HealthState::Unknown,
+        health::State::Healthy => HealthState::Healthy,
+        health::State::Degraded => HealthState::Degraded,
+        health::State::Down => HealthState::Down,
     }
 }
 
@@ -430,9 +483,13 @@ fn hop_row(way: WayView) -> HopRow {
         },
         via: way.via,
         priority: way.priority,
+        penalty: way.penalty,
         weight: u32::from(way.weight),
         active: way.active,
-        reason: (!way.active).then(|| "another way has a lower priority number".to_owned()),
+        reason: (!way.active).then(|| match way.penalty {
+            0 => "another way has a lower priority number".to_owned(),
+            penalty => format!("the tunnel is not healthy: {penalty} is added to its priority"),
+        }),
     }
 }
 

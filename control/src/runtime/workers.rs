@@ -18,6 +18,7 @@ use penstock_dataplane::handoff::{self, Peers};
 use penstock_dataplane::ids::PortId;
 use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::{Event, Parts};
+use penstock_dataplane::probe::{ProbeAnswers, ProbeEnd, ProbeSender, probe_answers, probe_queue};
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{InjectReceiver, PuntSender, inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
@@ -27,8 +28,8 @@ use super::backends::Backends;
 use super::error::RuntimeError;
 use super::link::{SharedInterfaces, WorkersLink};
 use crate::config::{
-    Auto, Device, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement, Spread,
-    ValidConfig, place_queues,
+    Auto, Device, IdlePolicy, MAX_TUNNELS, Name, PortConfig, PortPlacement, PortQueue, QueuePlacement,
+    Spread, ValidConfig, place_queues,
 };
 
 /// Buffers that each worker may have in hand: bursts, its pool cache, ICMP errors and fragments.
@@ -62,6 +63,8 @@ pub(super) struct RunningWorker {
     pub(super) queues: Vec<PortQueue>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) pool: Mempool,
+    /// Its health probes go here.
+    pub(super) probes: ProbeSender<Mbuf, Mempool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,6 +77,8 @@ pub(super) struct DataPlane {
     /// What encrypts.
     pub(super) backends: Backends,
     pub(super) events: Arc<ArrayQueue<Event>>,
+    /// Answers to health probes.
+    pub(super) probe_answers: ProbeAnswers,
     pub(super) interfaces: SharedInterfaces,
     pub(super) dpdk_version: String,
     stop: Arc<AtomicBool>,
@@ -123,6 +128,7 @@ impl DataPlane {
         let (punt, punts) = punt_queue::<Mbuf>();
         let ike = IkeGate::new();
         let events = Arc::new(ArrayQueue::new(EVENTS));
+        let probe_answers = probe_answers();
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         let mut injectors = Vec::new();
@@ -133,6 +139,7 @@ impl DataPlane {
             let pool = pools.of_node(numa.map(u32::from));
             let (injector, injected) = inject_queue(pool.clone());
             injectors.push(injector);
+            let (probes, probe_end) = probe_queue(pool.clone(), &probe_answers);
             let queues = placed.get(core).cloned().unwrap_or_default();
             let mut polled = Vec::new();
             for queue in &queues {
@@ -148,9 +155,18 @@ impl DataPlane {
                 tunnels: MAX_TUNNELS,
             };
             let spread = config.cores.spread == Spread::Auto;
-            let parts = parts(&pool, tx, punt.clone(), &ike, &events, &stats, esp, peers, spread)?;
-            let thread = spawn(*core, parts, polled, injected, subscriber, &stop)?;
-            workers.push(RunningWorker { core: *core, numa, queues, stats, pool, thread: Some(thread) });
+            let parts = parts(&pool, tx, punt.clone(), probe_end, &ike, &events, &stats, esp, peers, spread)?;
+            let idle = config.cores.idle_policy(*core);
+            let thread = spawn(*core, parts, polled, injected, subscriber, idle, &stop)?;
+            workers.push(RunningWorker {
+                core: *core,
+                numa,
+                queues,
+                stats,
+                pool,
+                probes,
+                thread: Some(thread),
+            });
         }
         let interfaces = SharedInterfaces::default();
         let link = WorkersLink { punts, injectors, interfaces: interfaces.clone() };
@@ -163,6 +179,7 @@ impl DataPlane {
                 feed,
                 backends,
                 events,
+                probe_answers,
                 interfaces,
                 dpdk_version,
                 stop,
@@ -263,6 +280,14 @@ impl Pools {
     }
 }
 
+/// How many packet buffers a NUMA node gets whose ports have so many slots in their rings.
+pub(crate) fn buffers_of_node(ring_slots: u32, workers: u32) -> u32 {
+    let wanted =
+        ring_slots.saturating_add(workers.saturating_mul(MBUFS_PER_WORKER)).saturating_add(MBUFS_WAITING);
+    // One less than a power of two fills a mempool's ring best.
+    wanted.checked_next_power_of_two().map_or(u32::MAX, |power| power - 1)
+}
+
 fn pools(
     config: &ValidConfig,
     ports: &[(Name, Port, PortInfo)],
@@ -280,8 +305,7 @@ fn pools(
     for (node, rings) in nodes {
         let count = match config.memory.mbufs {
             Auto::Fixed(count) => count,
-            // One less than a power of two fills a mempool's ring best.
-            Auto::Auto => (rings + workers * MBUFS_PER_WORKER + MBUFS_WAITING).next_power_of_two() - 1,
+            Auto::Auto => buffers_of_node(rings, workers),
         };
         let name = node.map_or_else(|| "packets".to_owned(), |node| format!("packets{node}"));
         let cache = POOL_CACHE.min(count / 4);
@@ -337,6 +361,7 @@ fn parts(
     pool: &Mempool,
     tx: Vec<Option<dpdk::TxQueue>>,
     punt: PuntSender<Mbuf>,
+    probes: ProbeEnd<Mbuf>,
     ike: &IkeGate,
     events: &Arc<ArrayQueue<Event>>,
     stats: &Arc<WorkerStats>,
@@ -355,6 +380,7 @@ fn parts(
         fragmentation: fragmentation(REASSEMBLIES)?,
         strangers: fragmentation(REASSEMBLIES_OF_STRANGERS)?,
         punt,
+        probes,
         ike: ike.clone(),
         events: Arc::clone(events),
         stats: Arc::clone(stats),
@@ -371,16 +397,18 @@ fn spawn(
     queues: Vec<(PortId, dpdk::RxQueue)>,
     injected: InjectReceiver<Mbuf>,
     subscriber: penstock_dataplane::publish::Subscriber,
+    idle: IdlePolicy,
     stop: &Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, RuntimeError> {
     let stop = Arc::clone(stop);
+    let idle = match idle {
+        IdlePolicy::Poll => dpdk::idle::IdlePolicy::Poll,
+        IdlePolicy::Pause => dpdk::idle::IdlePolicy::Pause,
+        IdlePolicy::Sleep => dpdk::idle::IdlePolicy::Sleep,
+    };
     let run = move || {
         let mut worker = Worker::new(parts, queues, injected, subscriber);
-        while !stop.load(Ordering::Relaxed) {
-            if worker.turn() == 0 {
-                std::hint::spin_loop();
-            }
-        }
+        dpdk::idle::poll(idle, &stop, || worker.turn());
     };
     Ok(lcore::spawn(usize::from(core), &format!("worker-{core}"), run)?)
 }

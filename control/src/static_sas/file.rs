@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Problem;
 use crate::config::problem::Problems;
-use crate::secret_file;
+use penstock_fleet::secret_file;
 
 /// Largest file: 100 000 tunnels with three security associations each fit.
 const MAX_BYTES: u64 = 128 << 20;

@@ -38,7 +38,7 @@ pub const WARNING: &str = "security associations come from a file (--static-sas)
                            tests and benchmarks only (RFC 4106)";
 
 /// A tunnel by its tenant's and its own name.
-pub type TunnelName = (Name, Name);
+pub use penstock_fleet::names::TunnelName;
 
 /// The security associations of a file that fit the configuration. Cheap to clone. Cannot be printed.
 #[derive(Clone, Default)]

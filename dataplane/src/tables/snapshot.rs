@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::adjacency::Adjacency;
 use super::fib::{Fib4, Fib6};
 use super::filter::SourceFilter;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Tokens};
 use super::group::Group;
 use super::interface::Interfaces;
 use super::paged::Paged;
@@ -74,6 +74,7 @@ pub struct Snapshot {
     pub(crate) tunnels: Paged<Tunnel>,
     pub(crate) tunnel_index: TunnelIndex,
     pub(crate) fleet: Option<Arc<Fleet>>,
+    pub(crate) probe_keys: Option<Tokens>,
 }
 
 impl Snapshot {
@@ -160,6 +161,16 @@ impl Snapshot {
     /// The fleet, if this node is of one.
     pub fn fleet(&self) -> Option<&Fleet> {
         self.fleet.as_deref()
+    }
+
+    /// Replaces the keys that show which answers to health probes are genuine; `None`: no packet is such an answer.
+    pub fn set_probe_keys(&mut self, keys: Option<Tokens>) {
+        self.probe_keys = keys;
+    }
+
+    /// The keys that show which answers to health probes are genuine.
+    pub fn probe_keys(&self) -> Option<&Tokens> {
+        self.probe_keys.as_ref()
     }
 
     /// How many tunnel identities are bound.

@@ -14,9 +14,10 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod keepalive;
+pub mod probe;
 pub mod protocol;
 pub mod rescue;
 pub mod tcp;
 pub mod udp;
 
-pub use zerocopy::byteorder::big_endian::{U16, U32, U128};
+pub use zerocopy::byteorder::big_endian::{U16, U32, U64, U128};

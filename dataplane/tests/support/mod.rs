@@ -18,6 +18,7 @@ use penstock_dataplane::handoff::{Peers, peers};
 use penstock_dataplane::ids::*;
 use penstock_dataplane::ike::IkeGate;
 use penstock_dataplane::pipeline::{Event, Parts};
+use penstock_dataplane::probe::{ProbeAnswers, ProbeSender, probe_answers, probe_queue};
 use penstock_dataplane::publish::Publisher;
 use penstock_dataplane::punt::{InjectReceiver, Injector, PuntReceiver, inject_queue, punt_queue};
 use penstock_dataplane::stats::WorkerStats;
@@ -44,6 +45,8 @@ pub struct Lab {
     pub core: HeapQueue,
     pub punted: PuntReceiver<HeapBuffer>,
     pub injector: Injector<HeapBuffer, HeapPool>,
+    pub prober: ProbeSender<HeapBuffer, HeapPool>,
+    pub answers: ProbeAnswers,
     pub events: Arc<ArrayQueue<Event>>,
     pub publisher: Publisher,
     pub feed: SaFeed,
@@ -183,6 +186,8 @@ impl Lab {
         let (publisher, mut subscribers) = Publisher::new([Arc::clone(&stats)]);
         let (punt, punted) = punt_queue();
         let (injector, injected): (_, InjectReceiver<HeapBuffer>) = inject_queue(HeapPool);
+        let answers = probe_answers();
+        let (prober, probes) = probe_queue(HeapPool, &answers);
         let events = Arc::new(ArrayQueue::new(16));
         let parts = Parts {
             tx: vec![Some(edge.clone()), Some(core.clone())],
@@ -190,6 +195,7 @@ impl Lab {
             fragmentation: NoFragmentation::default(),
             strangers: NoFragmentation::default(),
             punt,
+            probes,
             ike: others.cloned().unwrap_or_default(),
             events: Arc::clone(&events),
             stats: Arc::clone(&stats),
@@ -202,7 +208,21 @@ impl Lab {
         let queues = vec![(PortId(0), rx.clone()), (PortId(1), HeapQueue::default())];
         let worker = Worker::new(parts, queues, injected, subscribers.remove(0));
         let tables = Snapshot::default();
-        Self { worker, rx, edge, core, punted, injector, events, publisher, feed, tables, stats }
+        Self {
+            worker,
+            rx,
+            edge,
+            core,
+            punted,
+            injector,
+            prober,
+            answers,
+            events,
+            publisher,
+            feed,
+            tables,
+            stats,
+        }
     }
 
     /// Changes the tables and publishes them.

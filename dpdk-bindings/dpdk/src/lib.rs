@@ -6,6 +6,7 @@
 //! * [`Mempool`] hands out [`Mbuf`]s; dropping an `Mbuf` gives it back.
 //! * [`Port`] is any device DPDK has a driver for; starting it yields [`RxQueue`]s and [`TxQueue`]s that
 //!   one thread at a time can use (`Send`, not `Sync`, `&mut self`).
+//! * [`idle::poll`] is a polling thread's loop, with what it does while nothing comes.
 //! * [`lcore::spawn`] makes the pinned threads that may use a mempool's per-core cache.
 //! * [`Reassembler`] and [`fragment_v4`], [`fragment_v6`] are DPDK's ip_frag library.
 //! * `ipsec_mb` is Intel's crypto library for IPsec, where the building machine had its header.
@@ -17,6 +18,7 @@ mod affinity;
 pub mod cycles;
 pub mod eal;
 pub mod errno;
+pub mod idle;
 pub mod ip_frag;
 #[cfg(ipsec_mb)]
 pub mod ipsec_mb;

@@ -1,4 +1,5 @@
-//! Datagrams from node to node that say how much of the store a node has applied.
+//! Datagrams from node to node: how much of the store a node has applied, what went through another's security
+//! associations ([`Report`]), and how its tunnels are ([`HealthDatagram`]).
 //!
 //! A node tells the owner of what it has newly applied ([`Kind::Applied`]), and whoever asks ([`Kind::Ask`]). What it
 //! says is cumulative, so a lost datagram is made good by any later one, and an old one that somebody sends again says
@@ -8,19 +9,22 @@
 //! |---|---|
 //! | 4 | `PSTK` |
 //! | 1 | version, 1 |
-//! | 1 | kind: 2 applied, 3 ask; 1 is a rescued packet, on another port |
+//! | 1 | kind: 2 applied, 3 ask, 4 a report, 5 and 6 [health](HealthDatagram); 1 is a rescued packet, on another port |
 //! | 1 | length of the sender's name |
 //! | 1 | 0 |
 //! | 8 | the sender's incarnation |
 //! | 16 | which store |
 //! | 8 | revision |
 //! | 1 to 63 | the sender's name |
+//! | | of a report, associations; of one about health, tunnels |
 //! | 32 | HMAC-SHA256 over all before it (RFC 2104) |
 //!
 //! Numbers are big-endian. Each datagram has one form only. Nothing in one is looked at before its HMAC was right, but
 //! for the first five bytes. This never decides who is a node of the fleet, and never logs.
 
+mod health;
 mod keys;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +33,9 @@ use std::ops::Deref;
 
 use sha2::{Digest, Sha256};
 
+pub use health::{HealthDatagram, HealthNews, MAX_STATES, Sick, TunnelTag};
 pub use keys::{NoKeys, PeerKeys};
+pub use report::{MOST_SAS, Report, SaUsage};
 
 use crate::names::Name;
 
@@ -43,7 +49,7 @@ const MAX_NAME: usize = 63;
 /// Shortest datagram, bytes.
 pub const MIN_LEN: usize = FIXED + 1 + CODE;
 /// Longest datagram, bytes. Whoever receives needs a byte more, to see that one is longer.
-pub const MAX_LEN: usize = FIXED + MAX_NAME + CODE;
+pub const MAX_LEN: usize = FIXED + MAX_NAME + report::MAX_SAS_LEN + CODE;
 
 /// One life of a node's process: random, another one at each start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +96,7 @@ pub enum Kind {
     Ask = 3,
 }
 
-/// One datagram.
+/// One datagram about a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// What it says.
@@ -103,6 +109,17 @@ pub struct Datagram {
     pub store: StoreTag,
     /// The revision.
     pub revision: u64,
+}
+
+/// What a node said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Of a revision.
+    Revision(Datagram),
+    /// Of what went through associations of the receiver.
+    Report(Report),
+    /// Of tunnels' health.
+    Health(HealthDatagram),
 }
 
 /// Why a datagram was not taken. Each is a counter's name.
@@ -150,23 +167,44 @@ impl Bytes {
             self.len += bytes.len();
         }
     }
+
+    /// With its HMAC.
+    fn sign(mut self, keys: &PeerKeys) -> Self {
+        let code = keys.code(&self);
+        self.push(&code);
+        self
+    }
+}
+
+/// What all datagrams begin with.
+fn head(kind: u8, node: &Name, incarnation: Incarnation, store: StoreTag, revision: u64) -> Bytes {
+    let name = node.as_str().as_bytes();
+    let mut out = Bytes { bytes: [0; MAX_LEN], len: 0 };
+    out.push(&MAGIC);
+    // A name has 63 bytes at most.
+    out.push(&[VERSION, kind, name.len() as u8, 0]);
+    out.push(&incarnation.0.to_be_bytes());
+    out.push(&store.0);
+    out.push(&revision.to_be_bytes());
+    out.push(name);
+    out
 }
 
 impl Datagram {
     /// The bytes to send, with an HMAC by the first of the keys.
     pub fn seal(&self, keys: &PeerKeys) -> Bytes {
-        let name = self.node.as_str().as_bytes();
-        let mut out = Bytes { bytes: [0; MAX_LEN], len: 0 };
-        out.push(&MAGIC);
-        // A name has 63 bytes at most.
-        out.push(&[VERSION, self.kind as u8, name.len() as u8, 0]);
-        out.push(&self.incarnation.0.to_be_bytes());
-        out.push(&self.store.0);
-        out.push(&self.revision.to_be_bytes());
-        out.push(name);
-        let code = keys.code(&out);
-        out.push(&code);
-        out
+        head(self.kind as u8, &self.node, self.incarnation, self.store, self.revision).sign(keys)
+    }
+}
+
+impl Said {
+    /// The bytes to send, with an HMAC by the first of the keys.
+    pub fn seal(&self, keys: &PeerKeys) -> Bytes {
+        match self {
+            Self::Revision(datagram) => datagram.seal(keys),
+            Self::Report(report) => report.seal(keys),
+            Self::Health(datagram) => datagram.seal(keys),
+        }
     }
 
     /// What these bytes say, if a node of the fleet made them.
@@ -191,22 +229,23 @@ impl Datagram {
 
     /// Authentic bytes without their HMAC.
     fn read(said: &[u8]) -> Option<Self> {
-        let (head, name) = said.split_first_chunk::<FIXED>()?;
+        let (head, rest_of_it) = said.split_first_chunk::<FIXED>()?;
         let (head, rest) = head.split_first_chunk::<8>()?;
         let (incarnation, rest) = rest.split_first_chunk::<8>()?;
         let (store, rest) = rest.split_first_chunk::<16>()?;
         let (revision, _) = rest.split_first_chunk::<8>()?;
         let [.., kind, length, zero] = *head;
-        let kind = [Kind::Applied, Kind::Ask].into_iter().find(|one| *one as u8 == kind)?;
-        if zero != 0 || usize::from(length) != name.len() {
-            return None;
+        let (name, rest) = rest_of_it.split_at_checked(length.into()).filter(|_| zero == 0)?;
+        let node = Name::new(std::str::from_utf8(name).ok()?)?;
+        let incarnation = Incarnation(u64::from_be_bytes(*incarnation));
+        let (store, revision) = (StoreTag(*store), u64::from_be_bytes(*revision));
+        if kind == report::KIND && revision == 0 {
+            return Some(Self::Report(Report { node, incarnation, store, sas: Report::read_sas(rest)? }));
         }
-        Some(Self {
-            kind,
-            node: Name::new(std::str::from_utf8(name).ok()?)?,
-            incarnation: Incarnation(u64::from_be_bytes(*incarnation)),
-            store: StoreTag(*store),
-            revision: u64::from_be_bytes(*revision),
-        })
+        if let Some(news) = HealthNews::read(kind, revision, rest) {
+            return Some(Self::Health(HealthDatagram { node, incarnation, store, news }));
+        }
+        let kind = [Kind::Applied, Kind::Ask].into_iter().find(|one| *one as u8 == kind)?;
+        rest.is_empty().then_some(Self::Revision(Datagram { kind, node, incarnation, store, revision }))
     }
 }

@@ -70,6 +70,7 @@ impl FleetKey {
         let text = match kind {
             TokenKind::Data => "data",
             TokenKind::Control => "control",
+            TokenKind::Probe => "probe",
         };
         // RFC 2104, section 2: a key is filled up with zeros to a block of the hash.
         let mut block = Zeroizing::new([0; 64]);
@@ -126,6 +127,8 @@ pub enum TokenKind {
     Data,
     /// Acknowledgements: [`Token::bytes`] is the key of their HMAC. Never sent.
     Control,
+    /// Health probes: [`Token::short`] is the key of their hash. Never sent.
+    Probe,
 }
 
 /// Shows one node of a fleet to another one. Wiped when dropped, and cannot be printed.

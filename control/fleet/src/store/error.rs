@@ -40,13 +40,13 @@ pub enum OpenError {
         /// The system's answer.
         source: io::Error,
     },
-    /// A secret that is none.
-    #[error("{}: {problem}; {fix}", path.display())]
-    Exposed {
+    /// A file that the configuration names cannot be read, or a secret in it is none.
+    #[error("{} {message}; {fix}", path.display())]
+    Unread {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        problem: String,
+        message: String,
         /// What to do.
         fix: String,
     },

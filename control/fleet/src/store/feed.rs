@@ -16,7 +16,7 @@ const QUEUE: usize = 64;
 /// How long the queue may be full.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After so long without an event there is [`Event::Progress`].
-pub(super) const QUIET: Duration = Duration::from_secs(3);
+pub const QUIET: Duration = Duration::from_secs(3);
 
 /// What a watch tells.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use entry::{Entry, LeaseId, Listing, Revision};
 pub use error::{CommitError, OpenError, StoreError};
-pub use feed::{Event, Watch, Why};
+pub use feed::{Event, QUIET, Watch, Why};
 pub use meta::StoreId;
 pub use settings::{Engine, EtcdSettings, EtcdTls, EtcdUser, Settings};
 pub use txn::{Condition, MOST_KEY_BYTES, MOST_VALUE_BYTES, MOST_WRITES, Txn, TxnError, Write};

@@ -11,7 +11,7 @@ use penstock_fleet::store::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::server::{Cluster, Wire};
+use crate::server::{Cluster, Tokens, Wire};
 use crate::suite::{self, PATIENCE, Seen, changed, keys, next, put, reset};
 
 /// No call may take longer, whatever etcd does; with room for a busy machine.
@@ -81,6 +81,14 @@ async fn insist(store: &Store, key: &str) {
     }
 }
 
+/// The user, with this password.
+fn penstock(cluster: &Cluster, password: &str) -> EtcdUser {
+    let password_file = cluster.dir.path().join("password");
+    fs::write(&password_file, password).unwrap();
+    fs::set_permissions(&password_file, fs::Permissions::from_mode(0o600)).unwrap();
+    EtcdUser { name: "penstock".into(), password_file }
+}
+
 suite::conformance!(Fixture::new());
 
 #[tokio::test]
@@ -89,11 +97,7 @@ async fn certificates_users_and_permissions() {
     let path = |name: &str| cluster.dir.path().join(name);
     let with = |ca: &str, certificate: bool, password: Option<&str>| {
         let certificate = certificate.then(|| (path("client.pem"), path("client.key")));
-        let user = password.map(|password| {
-            fs::write(path("password"), password).unwrap();
-            fs::set_permissions(path("password"), fs::Permissions::from_mode(0o600)).unwrap();
-            EtcdUser { name: "penstock".into(), password_file: path("password") }
-        });
+        let user = password.map(|password| penstock(&cluster, password));
         EtcdSettings { tls: Some(EtcdTls { ca: path(ca), certificate }), user, ..settings(cluster.urls()) }
     };
     let open_id = async |etcd| open(etcd).await.id().await;
@@ -106,17 +110,7 @@ async fn certificates_users_and_permissions() {
     // Users: of a password without need it is said, too.
     let needless = open_id(with("ca.pem", true, Some("secret"))).await.unwrap_err();
     assert!(matches!(needless, StoreError::Refused(_)), "{needless}");
-    for command in [
-        "user add root:root",
-        "user grant-role root root",
-        "role add fleet",
-        "role grant-permission fleet --prefix=true readwrite /penstock/test/",
-        "user add penstock:secret",
-        "user grant-role penstock fleet",
-        "auth enable",
-    ] {
-        cluster.ctl(&command.split(' ').collect::<Vec<_>>());
-    }
+    cluster.let_in_penstock_only();
     let wrong = open_id(with("ca.pem", true, Some("guess"))).await.unwrap_err();
     assert!(matches!(wrong, StoreError::Refused(_)) && !wrong.to_string().contains("guess"), "{wrong}");
     // Permissions: our prefix, no other one.
@@ -131,11 +125,42 @@ async fn certificates_users_and_permissions() {
     assert!(!format!("{store:?}").contains("secret"));
 }
 
+/// Whatever is done with a token ends later than the token.
+async fn goes_on_when_tokens_end(tokens: Tokens) {
+    let cluster = Cluster::start_with_tokens(tokens, 2);
+    ready(&open(settings(cluster.urls())).await, &cluster).await;
+    cluster.let_in_penstock_only();
+    let user = Some(penstock(&cluster, "secret"));
+    let store = open(EtcdSettings { user, ..settings(cluster.urls()) }).await;
+    let mut watch = store.watch("a/", None);
+    reset(&mut watch, Why::Start).await;
+    let lease = store.grant(Duration::from_secs(20)).await.unwrap();
+    for round in 0..4 {
+        let txn = Txn::new().put(format!("a/{round}"), "x", Some(lease));
+        timeout(LONGEST_CALL, store.commit(&txn)).await.unwrap().unwrap();
+        // At once, on the watch that there was or on one that goes on from where that ended.
+        assert_eq!(keys(&changed(&mut watch).await.1), [format!("a/{round}")], "{tokens:?}");
+        sleep(Duration::from_secs(4)).await;
+        store.keep_alive(lease).await.unwrap();
+        assert!(store.get("a/0").await.unwrap().is_some(), "{tokens:?}: round {round}");
+    }
+}
+
+#[tokio::test]
+async fn it_goes_on_when_tokens_that_are_not_used_end() {
+    goes_on_when_tokens_end(Tokens::Simple).await;
+}
+
+#[tokio::test]
+async fn it_goes_on_when_signed_tokens_end() {
+    goes_on_when_tokens_end(Tokens::Signed).await;
+}
+
 #[tokio::test]
 async fn files_that_cannot_be_used_are_said_at_once() {
     let tls = EtcdTls { ca: "/nowhere/ca.pem".into(), certificate: None };
     let etcd = EtcdSettings { tls: Some(tls), ..settings(vec!["https://127.0.0.1:1".into()]) };
-    assert!(matches!(open_fleet("test", etcd).await, Err(OpenError::File { .. })));
+    assert!(matches!(open_fleet("test", etcd).await, Err(OpenError::Unread { .. })));
 }
 
 #[tokio::test]

@@ -33,6 +33,15 @@ struct Peers {
     all: String,
 }
 
+/// What etcd gives to users who have shown their password.
+#[derive(Clone, Copy, Debug)]
+pub enum Tokens {
+    /// Etcd keeps them, and counts from their last use.
+    Simple,
+    /// They carry their end, whatever they are used for.
+    Signed,
+}
+
 /// Members that belong together.
 pub struct Cluster {
     pub members: Vec<Member>,
@@ -50,6 +59,42 @@ impl Cluster {
     pub fn start_small(most_bytes: u64) -> Self {
         let arguments = vec![format!("--quota-backend-bytes={most_bytes}")];
         Self::start_with(1, tempfile::tempdir().unwrap(), arguments, false)
+    }
+
+    /// One member whose tokens end after so many seconds.
+    pub fn start_with_tokens(tokens: Tokens, seconds: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = match tokens {
+            Tokens::Simple => vec![format!("--auth-token-ttl={seconds}")],
+            Tokens::Signed => {
+                let script = "
+                    openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out token.key
+                    openssl pkey -in token.key -pubout -out token.pub";
+                run(script, dir.path());
+                let path = |name: &str| dir.path().join(name).display().to_string();
+                let (public, private) = (path("token.pub"), path("token.key"));
+                vec![format!(
+                    "--auth-token=jwt,pub-key={public},priv-key={private},sign-method=RS256,ttl={seconds}s"
+                )]
+            }
+        };
+        Self::start_with(1, dir, arguments, false)
+    }
+
+    /// Makes the user `penstock` with the password `secret`, who may write below `/penstock/test/`; from then on nobody
+    /// else gets in.
+    pub fn let_in_penstock_only(&self) {
+        for command in [
+            "user add root:root",
+            "user grant-role root root",
+            "role add fleet",
+            "role grant-permission fleet --prefix=true readwrite /penstock/test/",
+            "user add penstock:secret",
+            "user grant-role penstock fleet",
+            "auth enable",
+        ] {
+            self.ctl(&command.split(' ').collect::<Vec<_>>());
+        }
     }
 
     /// One member that wants certificates of its clients; see [`make_certificates`].
@@ -190,6 +235,8 @@ fn spawn(name: &str, data: &Path, arguments: &[String], url: &str, peers: &Peers
         .arg(format!("--initial-advertise-peer-urls={}", peers.own))
         .arg(format!("--initial-cluster={}", peers.all))
         .args(["--logger=zap", "--log-level=warn"])
+        // Passwords of tests need not be hard to guess, and a busy machine takes its time.
+        .arg("--bcrypt-cost=4")
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
@@ -209,6 +256,10 @@ fn make_certificates(dir: &Path) {
             openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out $name.pem
         done
         chmod 600 *.key";
+    run(script, dir);
+}
+
+fn run(script: &str, dir: &Path) {
     let done = Command::new("sh").args(["-ec", script]).current_dir(dir).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

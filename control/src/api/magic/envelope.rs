@@ -21,6 +21,10 @@ pub(crate) struct Envelope<T> {
     messages: Vec<Message>,
 }
 
+/// What there is when it failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Nothing;
+
 /// A message, for people and programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Message {
@@ -109,7 +113,8 @@ impl From<ApiError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = Envelope::<()> { result: None, success: false, errors: self.errors, messages: Vec::new() };
+        let body =
+            Envelope::<Nothing> { result: None, success: false, errors: self.errors, messages: Vec::new() };
         (self.status, Json(body)).into_response()
     }
 }

@@ -13,7 +13,7 @@ use super::health::HealthCheck;
 
 /// A GRE tunnel, as it is asked for. An update leaves as it is what it does not name.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct GreTunnelRequest {
     /// Its identifier; only where many are changed at once.
     pub(super) id: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct GreTunnelRequest {
 
 /// An IPsec tunnel, as it is asked for. An update leaves as it is what it does not name.
 #[derive(Clone, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct IpsecTunnelRequest {
     /// Its identifier; only where many are changed at once.
     pub(super) id: Option<String>,
@@ -117,7 +117,7 @@ pub(crate) struct RemoteIdentities {
 
 /// A route, as it is asked for. An update leaves as it is what it does not name.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RouteRequest {
     /// Its identifier; only where many are changed at once.
     pub(super) id: Option<String>,

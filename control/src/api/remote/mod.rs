@@ -28,8 +28,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::access::Caller;
-use super::gateway::Gateway;
-use super::server::{self, refusal};
+use super::page::not_for_other_sites;
+use super::server::{self, Api, refusal};
 use crate::config::ApiConfig;
 
 /// A handshake over any path on earth takes less.
@@ -68,11 +68,12 @@ impl Remote {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn start(terms: Terms, gateway: Arc<dyn Gateway>) -> io::Result<Self> {
+    pub async fn start(terms: Terms, api: Api) -> io::Result<Self> {
         let listen = terms.config.listen;
         let listener = TcpListener::bind(listen).await?;
         let (terms, served) = watch::channel(Arc::new(terms));
-        let app = server::router(gateway).layer(middleware::from_fn(authorize));
+        let app = server::router(api).layer(middleware::from_fn(not_for_other_sites));
+        let app = app.layer(middleware::from_fn(authorize));
         let task = tokio::spawn(accept(listener, served, app));
         tracing::info!(%listen, "the API listens");
         Ok(Self { listen, terms, task })

@@ -3,10 +3,10 @@
 //! The handshake fails for whoever shows no certificate, or one of another authority. TLS 1.2 and 1.3, by rustls and
 //! ring.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use penstock_fleet::secret_file::{self, Refusal};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,7 +14,6 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::config::{FileKind, NamedFile, Problem, ValidConfig};
-use crate::secret_file::{self, Refusal};
 
 /// Largest file of a key or of certificates.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -124,21 +123,11 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Unfit> {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Unfit> {
-    let unreadable = |error: std::io::Error| {
-        Unfit::Unread(Refusal {
-            message: format!("cannot be read: {error}"),
-            fix: "check the path, and who may read it".to_owned(),
-        })
-    };
-    let about = fs::metadata(file).map_err(unreadable)?;
-    if !about.is_file() || about.len() > MAX_FILE_BYTES {
-        return Err(wrong("is not a regular file of at most 1 MiB", "check that this is the right file"));
-    }
-    let bytes = fs::read(file).map_err(unreadable)?;
+    let bytes = secret_file::read_public(file, "certificates", MAX_FILE_BYTES).map_err(Unfit::Unread)?;
     let found: Vec<_> = if is_pem(&bytes) {
         CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok).collect()
     } else {
-        vec![CertificateDer::from(bytes)]
+        vec![CertificateDer::from(bytes.to_vec())]
     };
     let is_certificate = |one: &CertificateDer<'_>| x509_parser::parse_x509_certificate(one).is_ok();
     if found.is_empty() || !found.iter().all(is_certificate) {

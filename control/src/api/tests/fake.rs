@@ -57,7 +57,7 @@ pub(super) struct Fake {
     pub(super) races: AtomicUsize,
 }
 
-pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
+pub(in crate::api) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
     TunnelRow {
         tenant: tenant.into(),
         name: name.into(),
@@ -82,6 +82,7 @@ pub(super) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow 
         clamped_syns: 3,
         keepalives_answered: 0,
         keepalive: None,
+        health: None,
     }
 }
 
@@ -199,6 +200,7 @@ fn route(tenant: &str, prefix: &str) -> RouteRow {
             kind: HopKind::Tunnel,
             via: "dc1".into(),
             priority: 100,
+            penalty: 0,
             weight: 1,
             active: true,
             reason: None,

@@ -21,7 +21,7 @@ pub(super) async fn send(
     tokio::spawn(connection);
     let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
     let request =
-        Request::builder().method(method).uri(path).header(header::HOST, "penstock").body(Full::new(body));
+        Request::builder().method(method).uri(path).header(header::HOST, "localhost").body(Full::new(body));
     let response = sender.send_request(request.unwrap()).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

@@ -37,7 +37,7 @@ async fn what_is_described_is_there() {
     let mut names = BTreeSet::new();
     for (path, requests) in description["paths"].as_object().unwrap() {
         for (method, about) in requests.as_object().unwrap() {
-            assert!(names.insert(about["operationId"].clone()), "{method} {path}");
+            assert!(names.insert(about["operationId"].to_string()), "{method} {path}");
             let path = path.replace("{account_id}", "acme").replace('{', "").replace('}', "");
             let method: Method = method.to_uppercase().parse().unwrap();
             let (_, answer) = ask(&running.socket(), method.clone(), &path, &Value::Null).await;

@@ -21,6 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::fake::Fake;
 use super::http::send;
+use crate::api::Api;
 use crate::api::remote::{Remote, Terms, tls};
 use crate::config::{ValidConfig, parse_str};
 
@@ -68,7 +69,7 @@ impl Lab {
         // A port that was free a moment ago.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = config(directory.path(), address, &format!("{more}, clients: {CLIENTS}"));
-        let remote = Remote::start(terms(&config), Arc::new(Fake::default())).await.unwrap();
+        let remote = Remote::start(terms(&config), Api::new(Arc::new(Fake::default()))).await.unwrap();
         Self { directory, authority, address, remote }
     }
 

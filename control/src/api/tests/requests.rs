@@ -205,7 +205,7 @@ async fn nonsense_gets_the_error_envelope() {
     let running = Running::start(Arc::new(Fake::default()));
     let cases: [(&str, &str, u16, &str); 8] = [
         ("GET /v1/show/everything", "", 404, "not_found"),
-        ("GET /", "", 404, "not_found"),
+        ("GET /page/", "", 404, "not_found"),
         ("DELETE /v1/show/ports", "", 405, "method_not_allowed"),
         ("GET /v1/reload", "", 405, "method_not_allowed"),
         ("GET /v1/show/tunnels?colour=red", "", 400, "bad_request"),
@@ -216,7 +216,7 @@ async fn nonsense_gets_the_error_envelope() {
     for (line, body, status, expected) in cases {
         let length = body.len();
         let request = format!(
-            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         let (got, answer) = raw(&running, request.as_bytes()).await;
         assert_eq!((got, code(&answer)), (status, expected), "{line} {body}");
@@ -227,7 +227,7 @@ async fn nonsense_gets_the_error_envelope() {
     assert_eq!(status, 400);
     // Announced as too large: refused before it is sent.
     let announced = format!(
-        "POST /v1/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         MAX_BODY_BYTES + 1
     );
     let (status, answer) = raw(&running, announced.as_bytes()).await;

@@ -36,16 +36,22 @@ pub struct CoreRow {
     /// TSC cycles a packet, over busy loops; absent before the first packet. A packet that came from another core counts
     /// as well.
     pub cycles_per_packet: Option<f64>,
+    /// What it does while nothing comes. Only workers have one.
+    #[serde(default)]
+    pub idle_policy: Option<IdlePolicy>,
     /// Share of time without packets, 0 to 1.
     pub idle_share: Option<f64>,
     /// Longest loop since the start, microseconds. A stall shows here.
     pub max_loop_us: Option<f64>,
-    /// Packets made here: ICMP errors, and pieces of fragmented packets beyond the first.
+    /// Packets made here: ICMP errors, health probes, and pieces of fragmented packets beyond the first.
     #[serde(default)]
     pub generated: u64,
     /// Fragments that became part of another packet, or wait for the rest of theirs.
     #[serde(default)]
     pub merged: u64,
+    /// Answers to health probes.
+    #[serde(default)]
+    pub probe_answers: u64,
     /// ICMP errors sent.
     #[serde(default)]
     pub icmp_sent: u64,
@@ -54,6 +60,18 @@ pub struct CoreRow {
     pub icmp_suppressed: u64,
     /// The pool that its queues fill from.
     pub pool: Option<PoolUse>,
+}
+
+/// What a worker does while nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IdlePolicy {
+    /// It looks again at once.
+    Poll,
+    /// The processor waits for moments.
+    Pause,
+    /// The core is the kernel's for moments.
+    Sleep,
 }
 
 /// What a core does.

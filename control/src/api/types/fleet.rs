@@ -84,6 +84,9 @@ pub struct FleetNode {
     pub applied: Option<u64>,
     /// Its clock compared with ours, milliseconds; positive: ahead.
     pub clock_ms: Option<i64>,
+    /// By how much its clock is ahead of what most nodes agree on, milliseconds, if that is more than a second: nobody gets
+    /// new sender IDs meanwhile.
+    pub clock_off_ms: Option<i64>,
     /// Seconds since it was started.
     pub uptime_s: u64,
     /// Associations that it owns, and that are here.

@@ -42,8 +42,11 @@ pub struct HopRow {
     pub kind: HopKind,
     /// Where: a tunnel's name, `port via address`, an endpoint's name, a tenant.
     pub via: String,
-    /// Lower wins.
+    /// As configured. With `penalty`, lower wins.
     pub priority: u32,
+    /// Added to the priority, as the tunnel is not healthy.
+    #[serde(default)]
+    pub penalty: u32,
     /// Share of the flows among hops of one priority.
     pub weight: u32,
     /// Packets take it now.

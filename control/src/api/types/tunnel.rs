@@ -61,6 +61,9 @@ pub struct TunnelRow {
     pub keepalives_answered: u64,
     /// Our own keepalives, when configured.
     pub keepalive: Option<Keepalive>,
+    /// What our health probes say, when configured.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 /// Whether packets can leave through a tunnel.
@@ -71,7 +74,8 @@ pub enum TunnelState {
     Up,
     /// There is a route, but its next hop has not answered ARP or ND. Packets go through the kernel.
     Unresolved,
-    /// No route to the remote, the port is down, keepalives are lost, or there is no security association.
+    /// No route to the remote, the port is down, keepalives or health probes are lost, or there is no security
+    /// association.
     Down,
 }
 
@@ -117,5 +121,66 @@ pub enum KeepaliveState {
     /// They come back.
     Up,
     /// As many as `retries` in a row were lost.
+    Down,
+}
+
+/// What our health probes say of one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Health {
+    /// The tunnel's state.
+    pub state: HealthState,
+    /// Seconds since then.
+    pub since_s: u64,
+    /// Why, in words.
+    pub reason: String,
+    /// Added to the priority of routes into the tunnel.
+    pub penalty: u32,
+    /// Who is to answer.
+    #[schema(value_type = String)]
+    pub target: IpAddr,
+    /// Where the answers come to.
+    #[schema(value_type = String)]
+    pub source: IpAddr,
+    /// Probes of the last five minutes that were answered or lost.
+    pub ended_5m: u64,
+    /// Those of them that were lost.
+    pub lost_5m: u64,
+    /// Probes sent since the tunnel is probed.
+    pub sent: u64,
+    /// Answered in time.
+    pub answered: u64,
+    /// Answered too late, or by another way than `direction` says.
+    pub astray: u64,
+    /// How long the last answer took, microseconds.
+    pub round_trip_us: Option<u64>,
+    /// What all nodes of the fleet together find; absent: this node is alone.
+    #[serde(default)]
+    pub fleet: Option<FleetHealth>,
+}
+
+/// A tunnel, as the nodes of the fleet find it that have been heard of lately, this one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FleetHealth {
+    /// What more than half of them find.
+    pub state: HealthState,
+    /// How many they are.
+    pub nodes: u64,
+    /// Those that find it degraded.
+    pub degraded: u64,
+    /// Those that find it down.
+    pub down: u64,
+}
+
+/// What health probes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    /// Nothing yet.
+    Unknown,
+    /// Probes are answered.
+    Healthy,
+    /// Too many are lost.
+    Degraded,
+    /// None is answered.
     Down,
 }

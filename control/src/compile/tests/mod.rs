@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod fleet;
+mod health;
 mod incremental;
 mod ipsec;
 mod lab;

@@ -15,7 +15,7 @@ const MAX_NAME_LEN: usize = 255;
 
 pub(super) fn api(r: &mut Reader, node: &Node) -> Option<ApiConfig> {
     let mut f = r.fields(node)?;
-    let listen = f.required(r, "listen", "\"192.0.2.10:8443\"", listen);
+    let listen = f.required(r, "listen", "\"10.20.0.1:8443\"", listen);
     let certificate = f.required(r, "certificate", "/etc/penstock/api.pem", |r, n| file(r, n, "api.pem"));
     let private_key = f.required(r, "private_key", "/etc/penstock/api.key", |r, n| file(r, n, "api.key"));
     let client_ca = f.required(r, "client_ca", "/etc/penstock/clients-ca.pem", authorities);
@@ -34,7 +34,7 @@ pub(super) fn api(r: &mut Reader, node: &Node) -> Option<ApiConfig> {
 
 fn listen(r: &mut Reader, node: &Node) -> Option<SocketAddr> {
     let fix =
-        "write an address of this server and a port, such as \"192.0.2.10:8443\" or \"[2001:db8::10]:8443\"";
+        "write an address of this server and a port, such as \"10.20.0.1:8443\" or \"[2001:db8::10]:8443\"";
     match value::text(r, node)?.parse::<SocketAddr>() {
         Ok(address) if address.port() > 0 => Some(address),
         _ => r.unfit(node, "an address with a port", fix),

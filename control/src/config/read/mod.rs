@@ -11,7 +11,8 @@ mod tenants;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::name::Name;
+use super::Name;
+use super::duration::Period;
 use super::reader::Reader;
 use super::schema::*;
 use super::tree::{Kind, Node};
@@ -56,6 +57,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
             workers: vec![],
             queues: QueuePlacement::Auto,
             spread: Spread::Auto,
+            idle: IdlePlacement::All(IdlePolicy::Poll),
         }),
         crypto: crypto?,
         ports: ports.unwrap_or_default(),
@@ -83,6 +85,9 @@ fn named(text: &str) -> impl FnOnce() -> Option<Name> + '_ {
     move || Name::new(text)
 }
 
+/// Whoever waits longer has forgotten that the node is to stop.
+const LONGEST_DRAIN: Period = Period::from_secs(3600);
+
 fn node_config(r: &mut Reader, node: &Node) -> Option<NodeConfig> {
     let mut f = r.fields(node)?;
     let name = f.optional(r, "name", value::name).or_else(named("penstock"));
@@ -94,8 +99,12 @@ fn node_config(r: &mut Reader, node: &Node) -> Option<NodeConfig> {
     let state = f.or(r, "state", "/var/lib/penstock".into(), |r, node| {
         path(r, node, "write a directory of our own, such as /var/lib/penstock")
     });
+    let drain = f.or(r, "drain", Auto::Auto, |r, node| match &node.kind {
+        Kind::Scalar(text) if **text == *"auto" => Some(Auto::Auto),
+        _ => value::period(r, node, Period::from_secs(0), LONGEST_DRAIN, "10s").map(Auto::Fixed),
+    });
     f.finish(r);
-    Some(NodeConfig { name: name?, number, netns: netns?, socket, state })
+    Some(NodeConfig { name: name?, number, netns: netns?, socket, state, drain })
 }
 
 /// The path of a unix socket: sockaddr_un has 108 bytes, one of them for the end.
@@ -151,8 +160,18 @@ fn cores(r: &mut Reader, node: &Node) -> Option<CoresConfig> {
     });
     let spread =
         f.or(r, "spread", Spread::Auto, value::word(&[("auto", Spread::Auto), ("off", Spread::Off)]));
+    let idle = f.or(r, "idle", IdlePlacement::All(IdlePolicy::Poll), |r, node| match &node.kind {
+        Kind::Scalar(_) => idle_policy(r, node).map(IdlePlacement::All),
+        _ => r.entries(node, core_key, idle_policy).map(IdlePlacement::ByCore),
+    });
     f.finish(r);
-    Some(CoresConfig { control, workers: workers?, queues, spread })
+    Some(CoresConfig { control, workers: workers?, queues, spread, idle })
+}
+
+fn idle_policy(r: &mut Reader, node: &Node) -> Option<IdlePolicy> {
+    const POLICIES: &[(&str, IdlePolicy)] =
+        &[("poll", IdlePolicy::Poll), ("pause", IdlePolicy::Pause), ("sleep", IdlePolicy::Sleep)];
+    value::word(POLICIES)(r, node)
 }
 
 fn crypto(r: &mut Reader, node: &Node) -> Option<CryptoConfig> {

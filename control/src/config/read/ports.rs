@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::name::Name;
+use crate::config::Name;
 use crate::config::problem::Location;
 use crate::config::reader::Reader;
 use crate::config::schema::*;

@@ -71,6 +71,7 @@ fn tunnel(r: &mut Reader, node: &Node, in_fleet: bool) -> Option<TunnelConfig> {
     let df =
         f.or(r, "df", Df::Set, value::word(&[("set", Df::Set), ("copy", Df::Copy), ("clear", Df::Clear)]));
     let source_filter = f.or(r, "source_filter", SourceFilter::Tenant, source_filter);
+    let health = f.optional(r, "health", |r, node| health(r, node, !address.is_empty())).flatten();
     f.finish(r);
     Some(TunnelConfig {
         kind,
@@ -83,6 +84,7 @@ fn tunnel(r: &mut Reader, node: &Node, in_fleet: bool) -> Option<TunnelConfig> {
         dscp,
         df,
         source_filter,
+        health,
     })
 }
 
@@ -133,6 +135,37 @@ fn source_filter(r: &mut Reader, node: &Node) -> Option<SourceFilter> {
         ),
         _ => r.list(node, value::prefix).map(SourceFilter::Prefixes),
     }
+}
+
+/// `on`, `off`, or how. Answers come back through the tunnel where there is an address of ours for them.
+fn health(r: &mut Reader, node: &Node, has_address: bool) -> Option<Option<HealthConfig>> {
+    const RATES: &[(&str, HealthRate)] =
+        &[("low", HealthRate::Low), ("mid", HealthRate::Mid), ("high", HealthRate::High)];
+    const TYPES: &[(&str, HealthType)] = &[("request", HealthType::Request), ("reply", HealthType::Reply)];
+    const DIRECTIONS: &[(&str, HealthDirection)] = &[
+        ("bidirectional", HealthDirection::Bidirectional),
+        ("unidirectional", HealthDirection::Unidirectional),
+    ];
+    let direction =
+        if has_address { HealthDirection::Bidirectional } else { HealthDirection::Unidirectional };
+    let usual = HealthConfig { rate: HealthRate::Mid, kind: HealthType::Request, direction, target: None };
+    match &node.kind {
+        Kind::Scalar(text) if **text == *"off" => return Some(None),
+        Kind::Scalar(text) if **text == *"on" => return Some(Some(usual)),
+        Kind::Scalar(_) => {
+            return r.unfit(node, "on, off or a map", "write on, off or a map such as {rate: low}");
+        }
+        _ => {}
+    }
+    let mut f = r.fields(node)?;
+    let health = HealthConfig {
+        rate: f.or(r, "rate", usual.rate, value::word(RATES)),
+        kind: f.or(r, "type", usual.kind, value::word(TYPES)),
+        direction: f.or(r, "direction", usual.direction, value::word(DIRECTIONS)),
+        target: f.optional(r, "target", value::host),
+    };
+    f.finish(r);
+    Some(Some(health))
 }
 
 fn keepalive(r: &mut Reader, node: &Node) -> Option<Keepalive> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::config::name::Name;
+use crate::config::Name;
 
 /// `api`: the API over TCP, by mutual TLS only. The unix socket is there with and without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

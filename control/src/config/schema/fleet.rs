@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::config::Name;
 use crate::config::duration::{Period, Wait};
-use crate::config::name::Name;
 
 /// `fleet`: the fleet that this node is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -106,6 +106,11 @@ impl StoreUrl {
     /// The host, an IPv6 address in brackets.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Nobody but this host sees what is said.

@@ -13,17 +13,20 @@ use serde::{Serialize, Serializer};
 
 mod api;
 mod fleet;
+mod health;
 mod ike;
 mod ports;
 mod tenants;
 
 pub use api::*;
 pub use fleet::*;
+pub use health::*;
 pub use ike::*;
 pub use ports::*;
 pub use tenants::*;
 
-use super::name::Name;
+use super::Name;
+use super::duration::Period;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +59,17 @@ pub struct GatewayConfig {
     pub tenants: BTreeMap<Name, TenantConfig>,
 }
 
+impl GatewayConfig {
+    /// How long the node goes on forwarding when it is told to stop: long enough in a fleet that routers send elsewhere.
+    pub fn drain(&self) -> Period {
+        match (self.node.drain, &self.fleet) {
+            (Auto::Fixed(period), _) => period,
+            (Auto::Auto, Some(_)) => DRAIN_IN_FLEET,
+            (Auto::Auto, None) => Period::from_secs(0),
+        }
+    }
+}
+
 /// `node`: this server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeConfig {
@@ -69,7 +83,12 @@ pub struct NodeConfig {
     pub socket: PathBuf,
     /// The directory of what must outlive a restart: which sender IDs were ever given out.
     pub state: PathBuf,
+    /// How long it goes on forwarding, and says that it is not ready, when it is told to stop.
+    pub drain: Auto<Period>,
 }
+
+/// How long a node of a fleet drains.
+const DRAIN_IN_FLEET: Period = Period::from_secs(5);
 
 /// `memory`: memory for packets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -106,6 +125,41 @@ pub struct CoresConfig {
     pub queues: QueuePlacement,
     /// Whether workers share the packets of one IPsec tunnel that arrive in one queue.
     pub spread: Spread,
+    /// What workers do while nothing comes.
+    pub idle: IdlePlacement,
+}
+
+impl CoresConfig {
+    /// What the worker of a core does while nothing comes.
+    pub fn idle_policy(&self, core: u16) -> IdlePolicy {
+        match &self.idle {
+            IdlePlacement::All(policy) => *policy,
+            IdlePlacement::ByCore(policies) => policies.get(&core).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// What a worker does while nothing comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdlePolicy {
+    /// It looks again at once.
+    #[default]
+    Poll,
+    /// The processor waits for moments.
+    Pause,
+    /// The core is the kernel's for moments.
+    Sleep,
+}
+
+/// Which worker does what while nothing comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum IdlePlacement {
+    /// All the same.
+    All(IdlePolicy),
+    /// By core; those that are not named poll.
+    ByCore(BTreeMap<u16, IdlePolicy>),
 }
 
 /// Redistribution of IPsec packets over the workers in software.

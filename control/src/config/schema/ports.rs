@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use crate::config::name::Name;
+use crate::config::Name;
 
 /// `ports.NAME`: an Ethernet port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{Auto, TunnelIke};
-use crate::config::name::Name;
+use super::{Auto, HealthConfig, TunnelIke};
+use crate::config::Name;
 
 /// `tenants.NAME`: a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -45,6 +45,9 @@ pub struct TunnelConfig {
     pub df: Df,
     /// Which inner sources are accepted.
     pub source_filter: SourceFilter,
+    /// How it is probed; `None`: it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthConfig>,
 }
 
 impl TunnelConfig {

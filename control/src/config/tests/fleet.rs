@@ -301,3 +301,13 @@ fn nothing_of_it_changes_by_a_reload() {
     let lines = lines(&with(LINES), &with(ETCD));
     assert!(lines[0].starts_with("~ fleet.store: embedded -> {\"etcd\":"), "{lines:?}");
 }
+
+#[test]
+fn a_node_drains_for_as_long_as_it_is_told_and_in_a_fleet_by_itself() {
+    let seconds = |text: &str| valid(text).drain().seconds;
+    assert_eq!(seconds(SMALL), 0);
+    assert_eq!(seconds(&with(LINES)), 5);
+    assert_eq!(seconds(&with(LINES).replace("number: 1}", "number: 1, drain: 0s}")), 0);
+    assert_eq!(seconds(&with(LINES).replace("number: 1}", "number: 1, drain: auto}")), 5);
+    assert_eq!(seconds(&format!("node: {{drain: 2m}}\n{SMALL}")), 120);
+}

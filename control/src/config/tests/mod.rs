@@ -134,6 +134,7 @@ fn every_key_is_documented() {
             "remote:",
             "type: ipsec\n        ike: {psk_file: /x, zzzzzzzz: 1}\n        remote:",
         ),
+        ("tenants.acme.tunnels.dc1.health", "remote:", "health: {zzzzzzzz: 1}\n        remote:"),
         ("tenants.acme.tunnels.dc1.keepalive", "remote:", "keepalive: {zzzzzzzz: 1}\n        remote:"),
         ("tenants.acme.routes[0]", "via: dc1", "via: dc1, zzzzzzzz: 1"),
     ];

@@ -106,6 +106,21 @@ fn single_values() {
         "1:29: cores.spread: \"maybe\" is not one of auto, off; write one of auto, off",
     );
     one(
+        "control: 0",
+        "control: 0, idle: rest",
+        "1:27: cores.idle: \"rest\" is not one of poll, pause, sleep; write one of poll, pause, sleep",
+    );
+    one(
+        "control: 0",
+        "control: 0, idle: {1: pause, 7: sleep}",
+        "1:41: cores.idle.7: core 7 is not a worker; name a core of cores.workers, or remove it",
+    );
+    one(
+        "ports:",
+        "node: {drain: 2h}\nports:",
+        "2:15: node.drain: 2h is out of range; write a time from 0s to 1h with its unit (s, m, h or d), such as 10s",
+    );
+    one(
         "ports:",
         "crypto: {backend: openssl}\nports:",
         "2:19: crypto.backend: \"openssl\" is not one of auto, ipsec-mb, vaes, rustcrypto; write one of auto, ipsec-mb, vaes, \

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Check;
-use crate::config::schema::{Auto, QueuePlacement};
+use crate::config::schema::{Auto, IdlePlacement, QueuePlacement};
 
 /// What DPDK adds to the data room of a packet buffer: its descriptor, headroom, alignment; bytes.
 const MBUF_OVERHEAD: u64 = 128 + 128 + 64;
@@ -20,6 +20,12 @@ impl Check<'_> {
         if seen.contains(&cores.control) {
             let message = format!("core {} runs a worker as well as control", cores.control);
             self.warn("cores.control", message, "give control a core of its own where there is one");
+        }
+        if let IdlePlacement::ByCore(policies) = &cores.idle {
+            for core in policies.keys().filter(|core| !seen.contains(core)) {
+                let fix = "name a core of cores.workers, or remove it";
+                self.error(&format!("cores.idle.{core}"), format!("core {core} is not a worker"), fix);
+            }
         }
         let QueuePlacement::ByHand(by_core) = &cores.queues else { return };
         let mut polled: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();

@@ -2,8 +2,8 @@
 //! association.
 
 use super::Check;
+use crate::config::Name;
 use crate::config::duration::Period;
-use crate::config::name::Name;
 use crate::config::schema::{FleetStore, StoreUrl, TunnelIke};
 use crate::config::tree::Kind;
 

@@ -10,8 +10,8 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::Check;
+use crate::config::Name;
 use crate::config::identity::Identity;
-use crate::config::name::Name;
 use crate::config::proposal::Proposals;
 use crate::config::schema::{IkeAuth, NatT, Remote, Selectors, TunnelConfig, TunnelIke};
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 
 use super::{Check, MAX_PORTS};
-use crate::config::name::Name;
+use crate::config::Name;
 use crate::config::schema::PortConfig;
 
 /// Bytes of a network interface's name in Linux (IFNAMSIZ without the end).

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::prefixes::PrefixMap;
 use super::{Check, MAX_TENANTS, MAX_TUNNELS};
-use crate::config::name::Name;
+use crate::config::Name;
 use crate::config::schema::{TenantConfig, TenantRoute, Via};
 
 impl Check<'_> {

@@ -9,8 +9,9 @@ use penstock_dataplane::tables::tunnel::gre_overhead;
 use super::Check;
 use super::ike::Routers;
 use super::prefixes::PrefixMap;
-use crate::config::name::Name;
-use crate::config::schema::{Auto, GatewayConfig, Mss, Remote, TunnelConfig, TunnelKind};
+use crate::config::Name;
+use crate::config::schema::{Auto, GatewayConfig, HealthConfig, Mss, Remote, TunnelConfig, TunnelKind};
+use crate::health::{self, rules};
 
 /// Smallest MTU that inner IPv6 can live with (RFC 8200 section 5), bytes.
 const MIN_IPV6_MTU: u16 = 1280;
@@ -20,6 +21,7 @@ impl<'a> Check<'a> {
         let config: &'a GatewayConfig = self.config;
         let mut identities: HashMap<(&str, IpAddr, Option<u32>), (&Name, &Name)> = HashMap::new();
         let mut routers = Routers::default();
+        let mut probes_per_1000_s = 0;
         let largest_link = config.ports.values().map(|port| port.mtu).max().unwrap_or(1500);
         for (tenant_name, tenant) in &config.tenants {
             let mut inner: HashMap<IpAddr, &Name> = HashMap::new();
@@ -42,12 +44,30 @@ impl<'a> Check<'a> {
                 }
                 self.ends(&path, tunnel, owners);
                 self.sizes(&path, tunnel, largest_link);
+                if let Some(health) = &tunnel.health {
+                    self.health(&path, tunnel, health);
+                    probes_per_1000_s += 1_000_000 / rules::interval(health.rate).as_millis() as u64;
+                }
                 if let Some(ike) = tunnel.ike() {
                     self.ike((tenant_name, name), tunnel, ike, &mut routers);
                 } else if tunnel.is_ipsec() && config.fleet.is_some() {
                     self.never_up_in_a_fleet(tenant_name, name);
                 }
             }
+        }
+        let probes = probes_per_1000_s / 1000;
+        if probes > rules::MAX_PROBES_PER_SECOND {
+            let message = format!("the tunnels' health probes are {probes} a second");
+            let most = rules::MAX_PROBES_PER_SECOND;
+            self.warn("tenants", message, format!("write rate: low for some: one core sends about {most}"));
+        }
+    }
+
+    fn health(&mut self, path: &dyn Fn() -> String, tunnel: &TunnelConfig, health: &HealthConfig) {
+        // That there is no such endpoint is said elsewhere.
+        let Some(endpoint) = self.config.endpoints.get(&tunnel.endpoint) else { return };
+        if let Err(problem) = health::ends(tunnel, health, *endpoint) {
+            self.error(&format!("{}.health", path()), problem.to_string(), problem.fix());
         }
     }
 

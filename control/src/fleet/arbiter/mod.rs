@@ -1,7 +1,8 @@
 //! Who is sent under where there are two: what this node has itself (`Sad`'s *wish*), or an SA of another node.
 //!
-//! The greatest [`Rank`] is. A choice of this node that the store does not know yet is the newest; with the store's answer
-//! it takes its place among the others. A wish that nobody chose, charon or peer, is sent under only where there is nothing
+//! The best is, by [`Rank`]. A choice of this node that the store does not know yet is the newest; with the store's answer
+//! it takes its place among the others. Neither comes before what the peer has negotiated with another node since, where dates
+//! tell that for sure. A wish that nobody chose, charon or peer, is sent under only where there is nothing
 //! better.
 //!
 //! `Sad` does not know of it: for it this is the workers. What it wants is written down, and done when its call is over
@@ -18,8 +19,8 @@ use penstock_dataplane::ids::TunnelId;
 pub use held::{Arbitrated, Held};
 pub use on_both::OnBoth;
 
-use super::foreign::{Foreign, Rank};
-use super::record::{Choice, RecordName};
+use super::foreign::{Foreign, Own, Rank};
+use super::record::{Choice, Date, SaName};
 use crate::ike::protocol::SaId;
 use crate::ike::sad::{Direction, Home, Kinds, Sa, Sad, Workers};
 
@@ -29,7 +30,7 @@ pub enum Sender {
     /// What `Sad` has for it.
     Own,
     /// An SA of another node.
-    Foreign(RecordName),
+    Foreign(SaName),
 }
 
 /// What `Sad` wants a tunnel to send under.
@@ -54,7 +55,7 @@ enum What {
     /// The wish of this number.
     Own(u64),
     /// An SA of another node, and which of its name.
-    Foreign(RecordName, u64),
+    Foreign(SaName, u64),
 }
 
 struct Tunnel<K: Kinds> {
@@ -73,6 +74,8 @@ struct Chosen {
     wish: u64,
     /// What `Sad` counted then.
     counted: u64,
+    /// When the SA was installed.
+    born: Date,
 }
 
 /// Decides what tunnels send under.
@@ -125,15 +128,16 @@ where
         self.choices.get(&(tunnel, spi))?.choice
     }
 
-    /// The rank of what this node has itself. `None`: it has nothing, or what it has is over.
-    pub(super) fn rank(&self, tunnel: TunnelId) -> Option<Rank> {
+    /// What this node has itself. `None`: it has nothing, or what it has is over.
+    pub(super) fn own(&self, tunnel: TunnelId) -> Option<Own> {
         let wish = self.tunnels.get(&tunnel)?.wish.as_ref().filter(|wish| !wish.held.is_stopped())?;
         let chosen = self.choices.get(&(tunnel, wish.id.spi)).copied().unwrap_or_default();
-        Some(match chosen.choice {
+        let rank = match chosen.choice {
             Some(Choice { revision: Some(revision), .. }) => Rank::Chosen { revision, shown: false },
             Some(Choice { count, revision: None }) => Rank::Unpublished(count),
             None => Rank::Default(chosen.revision.unwrap_or(u64::MAX)),
-        })
+        };
+        Some(Own { rank, born: chosen.born })
     }
 
     /// The store has the record of an outbound SA of this node.
@@ -164,7 +168,9 @@ where
             revision: Some(choice.revision.unwrap_or(revision).min(revision)),
             ..choice
         });
-        self.choices.insert((tunnel, spi), Chosen { choice, revision: Some(revision), wish, counted });
+        // When it was installed is seen when it is confirmed.
+        let chosen = Chosen { choice, revision: Some(revision), wish, counted, born: Date(0) };
+        self.choices.insert((tunnel, spi), chosen);
         self.changed.insert(tunnel);
     }
 
@@ -214,7 +220,7 @@ where
         let by_charon = saved.chosen > chosen.counted && (chosen.choice.is_none() || chosen.wish != number);
         let pair = saved.pair.and_then(|pair| sad.get(pair));
         let by_peer = chosen.choice.is_none() && pair.is_some_and(|pair| is_used(pair, workers));
-        chosen.counted = saved.chosen;
+        (chosen.counted, chosen.born) = (saved.chosen, Date::from(sa.born.date));
         if by_charon || by_peer {
             self.count += 1;
             chosen.choice = Some(Choice { count: self.count, revision: None });
@@ -232,15 +238,14 @@ where
         foreign: &mut Foreign<K>,
         workers: &mut impl Workers<K>,
     ) {
-        let own = self.rank(tunnel);
-        let candidate = foreign.candidate(tunnel).map(|(rank, home, name)| (rank, home, name.clone()));
-        if candidate.is_none() && !self.tunnels.contains_key(&tunnel) {
+        let best = foreign.best(tunnel, self.own(tunnel)).and_then(|(_, foreign)| foreign);
+        let better = best.map(|(home, name)| (home, name.clone()));
+        if better.is_none() && !self.tunnels.contains_key(&tunnel) {
             return;
         }
         let known = self.tunnels.entry(tunnel).or_insert(Tunnel { wish: None, on_workers: None });
-        let better = candidate.filter(|(rank, ..)| own.is_none_or(|own| *rank > own));
         let wanted = match (better, &known.wish) {
-            (Some((_, home, name)), _) => {
+            (Some((home, name)), _) => {
                 let arrival = foreign.arrival(&name).unwrap_or(0);
                 Some(OnWorkers { home, what: What::Foreign(name, arrival) })
             }

@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use penstock_dataplane::esp::sa::Spi;
+
+use super::rank::SURELY_LATER;
+use super::volume::{Reported, is_limited};
 use super::{Foreign, ForeignSa, Notice, Stage};
 use crate::fleet::MAX_SHARED_KEY_LIFE;
-use crate::fleet::record::{Date, RecordName, SaRecord, State};
+use crate::fleet::record::{Date, SaName, SaRecord, State};
 use crate::ike::protocol::AddSa;
 use crate::ike::sad::{Direction, GRACE, Kinds, Moment, STOPPED_STAYS, Usage, Workers};
 
@@ -23,7 +27,7 @@ pub enum Unusable<E> {
 /// What a look at the whole store found under a name.
 pub struct Found {
     /// The name.
-    pub name: RecordName,
+    pub name: SaName,
     /// At which it was written.
     pub revision: u64,
     /// `None`: it cannot be opened or read. What is known of it stays as it is.
@@ -37,7 +41,7 @@ impl<K: Kinds> Foreign<K> {
     /// When the record cannot be worked with. It counts as applied all the same.
     pub fn put<E>(
         &mut self,
-        name: &RecordName,
+        name: &SaName,
         revision: u64,
         record: SaRecord,
         expand: impl FnOnce(&AddSa) -> Result<K::Key, E>,
@@ -52,7 +56,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// A record was deleted.
-    pub fn deleted(&mut self, name: &RecordName, revision: u64, workers: &mut impl Workers<K>, now: Moment) {
+    pub fn deleted(&mut self, name: &SaName, revision: u64, workers: &mut impl Workers<K>, now: Moment) {
         if revision < self.applied {
             return;
         }
@@ -77,13 +81,13 @@ impl<K: Kinds> Foreign<K> {
         mut expand: impl FnMut(&AddSa) -> Result<K::Key, E>,
         workers: &mut impl Workers<K>,
         now: Moment,
-    ) -> Vec<(RecordName, Unusable<E>)> {
+    ) -> Vec<(SaName, Unusable<E>)> {
         let counts_anew = revision < self.applied;
         self.applied = revision;
-        let there: BTreeSet<&RecordName> = found.iter().map(|found| &found.name).collect();
+        let there: BTreeSet<&SaName> = found.iter().map(|found| &found.name).collect();
         let is_missing = |sa: &&ForeignSa<K>| sa.is_recorded && !there.contains(&sa.name);
-        let missing: Vec<RecordName> =
-            self.sas.values().filter(is_missing).map(|sa| sa.name.clone()).collect();
+        let missing: Vec<SaName> = self.sas.values().filter(is_missing).map(|sa| sa.name.clone()).collect();
+        self.over.retain(|name, _| there.contains(name));
         if counts_anew {
             self.count_anew();
         }
@@ -112,7 +116,7 @@ impl<K: Kinds> Foreign<K> {
         }
     }
 
-    fn forget_records(&mut self, missing: &[RecordName], counts_anew: bool) {
+    fn forget_records(&mut self, missing: &[SaName], counts_anew: bool) {
         for name in missing {
             let Some(sa) = self.sas.get_mut(name) else { continue };
             (sa.is_recorded, sa.lost_at) = (false, counts_anew.then_some(self.applied));
@@ -125,7 +129,7 @@ impl<K: Kinds> Foreign<K> {
 
     fn take<E>(
         &mut self,
-        name: &RecordName,
+        name: &SaName,
         revision: u64,
         record: SaRecord,
         expand: impl FnOnce(&AddSa) -> Result<K::Key, E>,
@@ -143,20 +147,20 @@ impl<K: Kinds> Foreign<K> {
         }
         if !self.sas.contains_key(name) {
             if hard_end(&record) <= Date::from(now.date) {
-                self.over.insert(name.clone());
+                self.over.insert(name.clone(), revision);
                 return Ok(());
             }
             if record.state == State::Ended {
                 return Ok(());
             }
             let key = expand(&record.sa).map_err(Unusable::Key)?;
-            self.insert(name, &record, key);
+            self.insert(name, &record, key, Date::from(now.date));
         }
         self.update(name, revision, &record, workers, now);
         Ok(())
     }
 
-    fn insert(&mut self, name: &RecordName, record: &SaRecord, key: K::Key) {
+    fn insert(&mut self, name: &SaName, record: &SaRecord, key: K::Key, date: Date) {
         self.arrivals += 1;
         let fingerprint = record.fingerprint();
         let sa = ForeignSa {
@@ -166,7 +170,8 @@ impl<K: Kinds> Foreign<K> {
             encap: record.sa.flags.encap,
             state: record.state,
             stage: Stage::Live,
-            born: record.born,
+            // A clock that is ahead gives nothing precedence for longer than others need to notice.
+            born: if record.born.since(date) > SURELY_LATER { date } else { record.born },
             hard_end: hard_end(record),
             key,
             handle: None,
@@ -180,10 +185,16 @@ impl<K: Kinds> Foreign<K> {
             shown: None,
             lost_at: None,
             earlier: Usage::default(),
+            lifetimes: record.sa.lifetimes,
+            runs_out: false,
+            reported: Reported::default(),
             first: self.spent.get(&fingerprint).copied().unwrap_or(1),
         };
+        if is_limited(&sa.lifetimes) {
+            self.limited.insert(name.clone());
+        }
         self.hard_ends.insert((sa.hard_end, name.clone()));
-        self.by_spi.entry(name.spi).or_default().insert(name.clone());
+        self.by_spi.entry(Spi(name.spi)).or_default().insert(name.clone());
         self.tunnels.entry(name.tunnel.clone()).or_default().sas.insert(name.clone());
         self.sas.insert(name.clone(), sa);
     }
@@ -191,14 +202,14 @@ impl<K: Kinds> Foreign<K> {
     /// Takes over what may be different from before.
     fn update(
         &mut self,
-        name: &RecordName,
+        name: &SaName,
         revision: u64,
         record: &SaRecord,
         workers: &mut impl Workers<K>,
         now: Moment,
     ) {
         let Some(sa) = self.sas.get_mut(name) else { return };
-        (sa.owner, sa.state, sa.born) = (record.owner, record.state, record.born);
+        (sa.owner, sa.state, sa.born) = (record.owner, record.state, record.born.min(sa.born));
         (sa.id, sa.encap) = (record.sa.id, record.sa.flags.encap);
         (sa.is_recorded, sa.lost_at, sa.revision) = (true, None, revision);
         // A revision that the store has not come to yet is from before it was restored.
@@ -207,7 +218,7 @@ impl<K: Kinds> Foreign<K> {
             Direction::Inbound => Direction::Outbound,
             Direction::Outbound => Direction::Inbound,
         };
-        sa.paired = record.paired.map(|spi| RecordName { direction: other, spi, ..name.clone() });
+        sa.paired = record.paired.map(|spi| SaName { direction: other, spi: spi.0, ..name.clone() });
         if sa.state == State::Pending && sa.paired.is_some() {
             self.pending.insert(name.clone());
         } else {
@@ -215,6 +226,8 @@ impl<K: Kinds> Foreign<K> {
             self.pending.remove(name);
         }
         let before = std::mem::replace(&mut sa.hard_end, hard_end(record));
+        // What it was is gone with what it is now; if that is over too, it is found to be below.
+        self.over.remove(name);
         let is_over = sa.hard_end <= Date::from(now.date) || record.state == State::Ended;
         let stage = match (record.state, name.direction, sa.stage) {
             (_, _, ended @ Stage::Ended { .. }) if is_over => ended,
@@ -234,7 +247,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// Its record is gone.
-    fn vanish(&mut self, name: &RecordName, workers: &mut impl Workers<K>, now: Moment) {
+    fn vanish(&mut self, name: &SaName, workers: &mut impl Workers<K>, now: Moment) {
         self.over.remove(name);
         let Some(sa) = self.sas.get_mut(name) else { return };
         sa.is_recorded = false;

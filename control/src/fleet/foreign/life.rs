@@ -1,9 +1,10 @@
 //! What happens by itself: ends of lives, ends of grace, and peers that show a new SA.
 
+use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
 
-use super::{Foreign, Rank, Stage};
-use crate::fleet::record::{Date, RecordName};
+use super::{Foreign, Own, Rank, Stage};
+use crate::fleet::record::{Date, SaName};
 use crate::fleet::{LEFT_OUT, MAX_SHARED_KEY_LIFE};
 use crate::ike::sad::{Direction, Kinds, Moment, STOPPED_STAYS, Workers};
 
@@ -12,7 +13,7 @@ impl<K: Kinds> Foreign<K> {
     /// due and no rekey is under way.
     pub fn turn(
         &mut self,
-        own: impl Fn(TunnelId) -> Option<Rank>,
+        own: impl Fn(TunnelId) -> Option<Own>,
         workers: &mut impl Workers<K>,
         now: Moment,
     ) {
@@ -41,7 +42,7 @@ impl<K: Kinds> Foreign<K> {
             self.hard_ends.remove(&(at, name.clone()));
             let Some(sa) = self.sas.get(&name) else { continue };
             if sa.is_recorded {
-                self.over.insert(name.clone());
+                self.over.insert(name.clone(), sa.revision);
             }
             if !matches!(sa.stage, Stage::Ended { .. }) {
                 self.enter(&name, Stage::Ended { until: now.uptime + STOPPED_STAYS }, workers);
@@ -51,13 +52,13 @@ impl<K: Kinds> Foreign<K> {
 
     /// The peer's first packet under a pending pair that is newer than all choices. What was there before the newest
     /// choice is decided over.
-    fn show_what_peers_use(&mut self, own: impl Fn(TunnelId) -> Option<Rank>, workers: &impl Workers<K>) {
-        let shown: Vec<RecordName> =
+    fn show_what_peers_use(&mut self, own: impl Fn(TunnelId) -> Option<Own>, workers: &impl Workers<K>) {
+        let shown: Vec<SaName> =
             self.pending.iter().filter(|name| self.is_shown(name, workers)).cloned().collect();
         for name in shown {
             let Some(sa) = self.sas.get(&name) else { continue };
             let Some(home) = sa.home else { continue };
-            let best = own(home.tunnel).max(self.candidate(home.tunnel).map(|(rank, ..)| rank));
+            let best = self.best(home.tunnel, own(home.tunnel)).map(|(rank, _)| rank);
             if best < Some(Rank::Chosen { revision: sa.revision, shown: false }) {
                 if let Some(sa) = self.sas.get_mut(&name) {
                     sa.shown = Some(self.applied);
@@ -67,7 +68,7 @@ impl<K: Kinds> Foreign<K> {
         }
     }
 
-    fn is_shown(&self, name: &RecordName, workers: &impl Workers<K>) -> bool {
+    fn is_shown(&self, name: &SaName, workers: &impl Workers<K>) -> bool {
         let Some(sa) = self.sas.get(name).filter(|sa| sa.shown.is_none() && sa.stage == Stage::Live) else {
             return false;
         };
@@ -76,7 +77,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// Puts an SA into a stage, with what that means for the workers.
-    pub(super) fn enter(&mut self, name: &RecordName, stage: Stage, workers: &mut impl Workers<K>) {
+    pub(super) fn enter(&mut self, name: &SaName, stage: Stage, workers: &mut impl Workers<K>) {
         let Some(sa) = self.sas.get_mut(name) else { return };
         let before = std::mem::replace(&mut sa.stage, stage);
         if before == stage {
@@ -106,7 +107,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// Takes an SA off the workers and forgets it.
-    pub(super) fn remove(&mut self, name: &RecordName, workers: &mut impl Workers<K>) {
+    pub(super) fn remove(&mut self, name: &SaName, workers: &mut impl Workers<K>) {
         self.uproot(name, workers);
         self.move_tunnel(&name.tunnel);
         let Some(sa) = self.sas.remove(name) else { return };
@@ -115,10 +116,10 @@ impl<K: Kinds> Foreign<K> {
             self.spent.insert(sa.fingerprint, first);
             self.spent_until.insert((sa.born.after(MAX_SHARED_KEY_LIFE), sa.fingerprint));
         }
-        if let Some(names) = self.by_spi.get_mut(&name.spi) {
+        if let Some(names) = self.by_spi.get_mut(&Spi(name.spi)) {
             names.remove(name);
             if names.is_empty() {
-                self.by_spi.remove(&name.spi);
+                self.by_spi.remove(&Spi(name.spi));
             }
         }
         self.hard_ends.remove(&(sa.hard_end, name.clone()));
@@ -127,6 +128,7 @@ impl<K: Kinds> Foreign<K> {
         }
         self.pending.remove(name);
         self.lacking.remove(name);
+        self.limited.remove(name);
         if let Some(tunnel) = self.tunnels.get_mut(&name.tunnel) {
             tunnel.sas.remove(name);
             if tunnel.sas.is_empty() && tunnel.home.is_none() {

@@ -9,8 +9,9 @@
 //!    retired, unless the store was restored from a backup and has forgotten it: then it goes on to its end.
 //! 4. A peer's packet under a pending pair shows that the peer has it: the outbound one is a candidate from then on, without
 //!    its owner's word.
+//! 5. What went through an SA with a limit in bytes or packets is told to its owner, which ends it by the sum ([`volume`]).
 //!
-//! An SA here may be one of this node, from a life before this one: what the node's own `Sad` does not have is foreign.
+//! An SA here may be one of this node, of a journal that was lost: what the node's own `Sad` does not have is foreign.
 //!
 //! Knows no clock, store, worker or key, as [`sad`](crate::ike::sad): all are handed in.
 
@@ -19,6 +20,7 @@ mod life;
 mod place;
 mod rank;
 mod sa;
+mod volume;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -28,10 +30,11 @@ use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::{EndpointId, TunnelId};
 
 pub use apply::{Found, Unusable};
-pub use rank::Rank;
+pub use rank::{Own, Rank};
 pub use sa::{ForeignSa, Stage};
+pub use volume::Others;
 
-use super::record::{Date, Fingerprint, RecordName};
+use super::record::{Date, Fingerprint, SaName};
 use crate::ike::sad::{Direction, Home, Kinds};
 use crate::static_sas::TunnelName;
 
@@ -42,13 +45,13 @@ use crate::ike::sad::GRACE;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The workers have no room for an inbound SA. It is tried again.
-    NoRoom(RecordName),
+    NoRoom(SaName),
     /// Two SAs have one SPI at one endpoint; the first is received, the second when the first is gone.
-    Twice(RecordName),
+    Twice(SaName),
     /// The tunnel ends at another address here than where the SA was negotiated: nodes have different configurations.
     Elsewhere {
         /// The SA.
-        name: RecordName,
+        name: SaName,
         /// Where it ends, says its owner.
         there: IpAddr,
         /// Where the tunnel ends, says our configuration.
@@ -62,23 +65,25 @@ pub enum Notice {
 struct Tunnel {
     /// `None`: it is not configured here.
     home: Option<Home>,
-    sas: BTreeSet<RecordName>,
+    sas: BTreeSet<SaName>,
 }
 
 /// All SAs of other nodes.
 pub struct Foreign<K: Kinds> {
-    sas: BTreeMap<RecordName, ForeignSa<K>>,
+    sas: BTreeMap<SaName, ForeignSa<K>>,
     /// Of the configuration, and of SAs.
     tunnels: BTreeMap<TunnelName, Tunnel>,
     by_number: HashMap<TunnelId, TunnelName>,
-    by_spi: BTreeMap<Spi, BTreeSet<RecordName>>,
-    hard_ends: BTreeSet<(Date, RecordName)>,
+    by_spi: BTreeMap<Spi, BTreeSet<SaName>>,
+    hard_ends: BTreeSet<(Date, SaName)>,
     /// When what is retired or ended goes, by uptime.
-    removals: BTreeSet<(Duration, RecordName)>,
+    removals: BTreeSet<(Duration, SaName)>,
     /// Outbound ones that wait for the peer's first packet, or their owner's word.
-    pending: BTreeSet<RecordName>,
+    pending: BTreeSet<SaName>,
+    /// Those that have a limit in bytes, packets or sequence numbers.
+    limited: BTreeSet<SaName>,
     /// Inbound ones that the workers should have and do not.
-    lacking: BTreeSet<RecordName>,
+    lacking: BTreeSet<SaName>,
     /// Our addresses and SPIs that this node's own inbound SAs have.
     occupied: BTreeSet<(IpAddr, Spi)>,
     /// When to try what is lacking again, by uptime.
@@ -93,7 +98,8 @@ pub struct Foreign<K: Kinds> {
     /// Tunnels whose best candidate may be another one.
     moved: BTreeSet<TunnelId>,
     reshaped: BTreeSet<TunnelName>,
-    over: BTreeSet<RecordName>,
+    /// Records of what is past its hard end, with their revisions, until the store does not have them any more.
+    over: BTreeMap<SaName, u64>,
     notices: Vec<Notice>,
 }
 
@@ -107,6 +113,7 @@ impl<K: Kinds> Default for Foreign<K> {
             hard_ends: BTreeSet::new(),
             removals: BTreeSet::new(),
             pending: BTreeSet::new(),
+            limited: BTreeSet::new(),
             lacking: BTreeSet::new(),
             occupied: BTreeSet::new(),
             try_again: Duration::ZERO,
@@ -116,7 +123,7 @@ impl<K: Kinds> Default for Foreign<K> {
             arrivals: 0,
             moved: BTreeSet::new(),
             reshaped: BTreeSet::new(),
-            over: BTreeSet::new(),
+            over: BTreeMap::new(),
             notices: Vec::new(),
         }
     }
@@ -129,7 +136,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// One of them.
-    pub fn get(&self, name: &RecordName) -> Option<&ForeignSa<K>> {
+    pub fn get(&self, name: &SaName) -> Option<&ForeignSa<K>> {
         self.sas.get(name)
     }
 
@@ -165,9 +172,16 @@ impl<K: Kinds> Foreign<K> {
         std::mem::take(&mut self.reshaped)
     }
 
-    /// Records whose SAs are past their hard end: any node may delete them from the store. Each is told once.
-    pub fn take_over(&mut self) -> BTreeSet<RecordName> {
-        std::mem::take(&mut self.over)
+    /// Records whose SAs are past their hard end, with the revision of each: any node may delete them from the store.
+    pub fn over(&self) -> impl Iterator<Item = (&SaName, u64)> {
+        self.over.iter().map(|(name, revision)| (name, *revision))
+    }
+
+    /// The store does not have such a record of this revision any more.
+    pub fn over_is_gone(&mut self, name: &SaName, revision: u64) {
+        if self.over.get(name) == Some(&revision) {
+            self.over.remove(name);
+        }
     }
 
     /// What the operator should know.
@@ -198,8 +212,8 @@ impl<K: Kinds> Foreign<K> {
     /// Nothing names an SA that is not there.
     pub(super) fn is_clean(&self) -> bool {
         let count = self.sas.len();
-        let known = |name: &RecordName| self.sas.contains_key(name);
-        self.pending.iter().chain(&self.lacking).all(known)
+        let known = |name: &SaName| self.sas.contains_key(name);
+        self.pending.iter().chain(&self.lacking).chain(&self.limited).all(known)
             && self.spent.len() <= self.spent_until.len()
             && self.removals.iter().all(|(_, name)| known(name))
             && self.hard_ends.len() <= count

@@ -7,7 +7,7 @@ use penstock_dataplane::esp::sa::Spi;
 
 use super::{Foreign, ForeignSa, Notice, Stage};
 use crate::fleet::LEFT_OUT;
-use crate::fleet::record::RecordName;
+use crate::fleet::record::SaName;
 use crate::ike::sad::{Direction, Full, Home, Kinds, Workers};
 use crate::static_sas::TunnelName;
 
@@ -50,16 +50,16 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// Where the tunnel of a record stands.
-    fn home_of(&self, name: &RecordName) -> Option<Home> {
+    fn home_of(&self, name: &SaName) -> Option<Home> {
         self.tunnels.get(&name.tunnel)?.home
     }
 
-    fn names_of(&self, tunnel: &TunnelName) -> Vec<RecordName> {
+    fn names_of(&self, tunnel: &TunnelName) -> Vec<SaName> {
         self.tunnels.get(tunnel).map(|tunnel| tunnel.sas.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Puts an SA where its tunnel stands, if it is not there. An inbound one is received from then on.
-    pub(super) fn settle_home(&mut self, name: &RecordName, workers: &mut impl Workers<K>) {
+    pub(super) fn settle_home(&mut self, name: &SaName, workers: &mut impl Workers<K>) {
         let home = self.home_of(name);
         let Some(sa) = self.sas.get_mut(name) else { return };
         let Some(home) = home.filter(|_| !matches!(sa.stage, Stage::Ended { .. })) else { return };
@@ -81,19 +81,14 @@ impl<K: Kinds> Foreign<K> {
         }
     }
 
-    fn receive(
-        &mut self,
-        name: &RecordName,
-        home: &Home,
-        workers: &mut impl Workers<K>,
-    ) -> Result<(), Notice> {
+    fn receive(&mut self, name: &SaName, home: &Home, workers: &mut impl Workers<K>) -> Result<(), Notice> {
         let stands_there = |other: &ForeignSa<K>| {
             other.direction() == Direction::Inbound
                 && other.handle.is_some()
                 && other.home.is_some_and(|other| other.local == home.local)
         };
-        let is_occupied = self.occupied.contains(&(home.local, name.spi));
-        if is_occupied || self.with_spi(name.spi).any(stands_there) {
+        let is_occupied = self.occupied.contains(&(home.local, Spi(name.spi)));
+        if is_occupied || self.with_spi(Spi(name.spi)).any(stands_there) {
             return Err(Notice::Twice(name.clone()));
         }
         let Some(sa) = self.sas.get_mut(name) else { return Ok(()) };
@@ -128,7 +123,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// Takes an SA from its place. What is sent under is the arbiter's to take off.
-    pub(super) fn uproot(&mut self, name: &RecordName, workers: &mut impl Workers<K>) {
+    pub(super) fn uproot(&mut self, name: &SaName, workers: &mut impl Workers<K>) {
         let Some(sa) = self.sas.get_mut(name) else { return };
         self.lacking.remove(name);
         sa.home = None;
@@ -140,7 +135,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// Has its tunnel send under an SA.
-    pub(in crate::fleet) fn send(&mut self, name: &RecordName, home: &Home, workers: &mut impl Workers<K>) {
+    pub(in crate::fleet) fn send(&mut self, name: &SaName, home: &Home, workers: &mut impl Workers<K>) {
         let Some(sa) = self.sas.get_mut(name) else { return };
         if let Some(handle) = sa.handle.take() {
             sa.earlier = sa.earlier.and(workers.usage(&handle));
@@ -150,7 +145,7 @@ impl<K: Kinds> Foreign<K> {
     }
 
     /// Tells an SA from others of its name.
-    pub(in crate::fleet) fn arrival(&self, name: &RecordName) -> Option<u64> {
+    pub(in crate::fleet) fn arrival(&self, name: &SaName) -> Option<u64> {
         self.sas.get(name).map(|sa| sa.arrival)
     }
 }

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Rank;
-use crate::fleet::record::{Date, Fingerprint, Owner, RecordName, State};
-use crate::ike::protocol::SaId;
+use super::volume::Reported;
+use crate::fleet::record::{Date, Fingerprint, Owner, SaName, State};
+use crate::ike::protocol::{Lifetimes, SaId};
 use crate::ike::sad::{Direction, Home, Kinds, Usage, Workers};
 
 /// Where in its life it is, on this node.
@@ -28,7 +29,7 @@ pub enum Stage {
 /// An SA of another node.
 pub struct ForeignSa<K: Kinds> {
     /// Its record.
-    pub name: RecordName,
+    pub name: SaName,
     /// Who negotiated it.
     pub owner: Owner,
     /// Its name for charon, with the addresses that its owner knows.
@@ -50,7 +51,7 @@ pub struct ForeignSa<K: Kinds> {
     /// The store has it. Not so what was deleted, or what a restored store does not know.
     pub is_recorded: bool,
     /// The SA of the other direction.
-    pub(super) paired: Option<RecordName>,
+    pub(super) paired: Option<SaName>,
     pub(super) fingerprint: Fingerprint,
     /// Tells it from others of its name.
     pub(super) arrival: u64,
@@ -66,6 +67,12 @@ pub struct ForeignSa<K: Kinds> {
     pub(super) lost_at: Option<u64>,
     /// Outbound: what went through it under handles before this one.
     pub(super) earlier: Usage,
+    /// Limits of its life.
+    pub(super) lifetimes: Lifetimes,
+    /// Outbound: its sequence numbers run out here.
+    pub(super) runs_out: bool,
+    /// What its owner knows of what went through it here.
+    pub(super) reported: Reported,
     /// Outbound: the first number to give.
     pub(super) first: u64,
 }

@@ -3,19 +3,27 @@
 //! A record is on its node's lease, so a node lives as long as its record is there. What is no record is named, counted
 //! and otherwise ignored: a node whose record somebody broke counts as what it was before.
 //!
+//! A store that was away forgets nodes that live: their leases ended because they could not be kept. So for a while after
+//! it has come back a node whose record goes is *missing*, and counts as living until that time is over.
+//!
 //! This knows no store and no clock: records and times are handed in. It never decides what to do about a node.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use penstock_fleet::names::{KeyName, Name, NodeNumber};
 use penstock_fleet::peer::Incarnation;
 
+use super::conflict::Conflict;
 use super::node_record::{BadRecord, NodeRecord};
+use crate::leases::fleet::CLOCKS_DIFFER as CLOCKS_DIFFER_BY;
 
 /// Most nodes besides us: SPIs tell 1024 apart.
 const MAX_NODES: usize = 1023;
+/// Clocks that differ by more, milliseconds: there are no sender IDs while two do.
+const CLOCKS_DIFFER: u64 = CLOCKS_DIFFER_BY.as_millis() as u64;
 /// So many of a node's last records are compared with our clock.
 const CLOCKS: usize = 4;
 /// Notices that wait to be taken; more are only counted.
@@ -49,6 +57,11 @@ impl Member {
     /// came since we watch.
     pub fn clock_difference(&self) -> Option<i64> {
         self.clocks.iter().max().copied()
+    }
+
+    /// The same, if it cannot be one record that was on its way for long.
+    fn sure_clock_difference(&self) -> Option<i64> {
+        self.clock_difference().filter(|difference| *difference > 0 || self.clocks.len() > 1)
     }
 }
 
@@ -102,41 +115,16 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Another process has our name or our number. While we start it may be our own former life, whose record the store keeps
-/// for `liveness`; later one of the two has to end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// Our name.
-    #[error(
-        "another process runs as node {name} (at {address}, incarnation {incarnation}): stop it, or give this node another \
-         node.name"
-    )]
-    Name {
-        /// It.
-        name: Name,
-        /// Where the other one is.
-        address: IpAddr,
-        /// Which one.
-        incarnation: Incarnation,
-    },
-    /// Our number.
-    #[error("node {other} (at {address}) has the number {number}, too: give this node another node.number")]
-    Number {
-        /// It.
-        number: NodeNumber,
-        /// Who has it.
-        other: Name,
-        /// Where that is.
-        address: IpAddr,
-    },
-}
-
 /// All nodes of the fleet that live.
 #[derive(Debug)]
 pub struct Members {
     us: Us,
     /// Without us.
     nodes: BTreeMap<Name, Member>,
+    /// Until then a node whose record goes counts as living: the store was away.
+    doubt_until: Option<Instant>,
+    /// Nodes whose records went since the store is back.
+    missing: HashSet<Name>,
     /// A record under our own name that is another's.
     double: Option<NodeRecord>,
     /// The store had a record of ours.
@@ -152,6 +140,8 @@ impl Members {
         Self {
             us,
             nodes: BTreeMap::new(),
+            doubt_until: None,
+            missing: HashSet::new(),
             double: None,
             registered: false,
             broken: HashSet::new(),
@@ -173,7 +163,7 @@ impl Members {
         }
         let gone: Vec<Name> = self.nodes.keys().filter(|name| !there.contains(*name)).cloned().collect();
         for name in gone {
-            self.gone(&name);
+            self.vanished(&name);
         }
         if !there.contains(&self.us.name) {
             self.double = None;
@@ -192,7 +182,30 @@ impl Members {
         if name == self.us.name {
             self.double = None;
         }
-        self.gone(&name);
+        self.vanished(&name);
+    }
+
+    /// The store answers again after it was away: until this time nodes may write their records again, and none is gone.
+    pub fn store_returned(&mut self, until: Instant) {
+        self.doubt_until = self.doubt_until.max(Some(until));
+    }
+
+    /// Whether the store is back so short a while that it may lack records of nodes that live, us included.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt_until.is_some()
+    }
+
+    /// Nodes that are still missing when the time is over are gone. Whether there were any.
+    pub fn turn(&mut self, now: Instant) -> bool {
+        if self.doubt_until.is_none_or(|until| now < until) {
+            return false;
+        }
+        self.doubt_until = None;
+        let gone = std::mem::take(&mut self.missing);
+        for name in &gone {
+            self.gone(name);
+        }
+        !gone.is_empty()
     }
 
     /// The nodes that live, without us.
@@ -211,10 +224,28 @@ impl Members {
         those.max_by_key(|member| member.record.started)
     }
 
-    /// The node whose clock differs most from ours, and by how much it is ahead, milliseconds.
-    pub fn worst_clock(&self) -> Option<(&Name, i64)> {
-        let known = self.nodes.iter().filter_map(|(name, member)| Some((name, member.clock_difference()?)));
-        known.max_by_key(|(_, difference)| difference.unsigned_abs())
+    /// The clock that most nodes agree on, minus ours, milliseconds: the median of all that are known, ours included. Where
+    /// there are two in the middle nobody can tell which is right, and it is the one nearer to ours.
+    fn common_clock(&self) -> i64 {
+        let mut known: Vec<i64> = self.nodes.values().filter_map(Member::sure_clock_difference).collect();
+        known.push(0);
+        known.sort_unstable();
+        let middle = [known.len().saturating_sub(1) / 2, known.len() / 2];
+        let middle = middle.into_iter().filter_map(|index| known.get(index).copied());
+        middle.min_by_key(|difference| difference.unsigned_abs()).unwrap_or(0)
+    }
+
+    /// By how much our clock is ahead of what most nodes agree on, milliseconds, if that is too much.
+    pub fn our_clock_is_off(&self) -> Option<i64> {
+        is_off(0_i64.saturating_sub(self.common_clock()))
+    }
+
+    /// The same of each node that lives and is not us.
+    pub fn clocks_that_are_off(&self) -> impl Iterator<Item = (&Name, i64)> {
+        let common = self.common_clock();
+        self.nodes.iter().filter_map(move |(name, member)| {
+            Some((name, is_off(member.clock_difference()?.saturating_sub(common))?))
+        })
     }
 
     /// Another process has our name or number now.
@@ -276,6 +307,7 @@ impl Members {
             return;
         }
         let name = record.name.clone();
+        self.missing.remove(&name);
         let before = self.nodes.get(&name).map(|member| &member.record);
         let notice = match before {
             None => Some(Notice::Came(name.clone(), record.number, record.address)),
@@ -316,6 +348,14 @@ impl Members {
         self.nodes.insert(record.name.clone(), Member { record, clocks });
     }
 
+    fn vanished(&mut self, name: &Name) {
+        if self.doubt_until.is_none() {
+            self.gone(name);
+        } else if self.nodes.contains_key(name) {
+            self.missing.insert(name.clone());
+        }
+    }
+
     fn gone(&mut self, name: &Name) {
         if self.nodes.remove(name).is_some() {
             self.notice(Notice::Went(name.clone()));
@@ -327,4 +367,9 @@ impl Members {
             self.notices.push(notice);
         }
     }
+}
+
+/// A difference of clocks, milliseconds, that is too large.
+fn is_off(difference: i64) -> Option<i64> {
+    Some(difference).filter(|difference| difference.unsigned_abs() > CLOCKS_DIFFER)
 }

@@ -5,6 +5,7 @@
 
 pub mod acknowledgements;
 pub mod barrier;
+pub mod conflict;
 pub mod lateness;
 pub mod members;
 pub mod node_record;

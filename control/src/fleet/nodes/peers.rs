@@ -4,8 +4,12 @@
 //! So a thousand security associations of one owner are one datagram, nothing here waits for anybody, and nothing grows:
 //! a datagram that the kernel does not take is lost like any other, and asked for.
 //!
+//! What went through other nodes' security associations is reported to their owners, and what they report is collected.
+//!
 //! Datagrams come only from addresses of nodes that live, are of the life that the node's record says, and are signed;
 //! all others are counted and dropped.
+
+mod health;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -14,11 +18,15 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use health::HeardHealth;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 use penstock_fleet::names::Name;
-use penstock_fleet::peer::{Datagram, Incarnation, Kind, MAX_LEN, PeerKeys, Refused, StoreTag};
+use penstock_fleet::peer::{
+    Datagram, HealthDatagram, HealthNews, Incarnation, Kind, MAX_LEN, MOST_SAS, PeerKeys, Refused, Report,
+    SaUsage, Said, StoreTag,
+};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -29,8 +37,12 @@ use crate::kernel::netns::Netns;
 
 /// So long what is to be said is collected.
 const COLLECT: Duration = Duration::from_millis(1);
+/// So many reports are kept until they are taken; what is more is lost, as a datagram may be.
+const MOST_REPORTED: usize = 1 << 14;
 /// Datagrams received in a turn; then others of the thread have theirs.
 const BATCH: usize = 64;
+/// So long a node whose lease has ended is still told what there is: it may live, and only not reach the store.
+const REMINDED: Duration = Duration::from_secs(600);
 /// All of a thousand nodes at once, as the kernel counts memory.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
@@ -70,6 +82,15 @@ pub struct Heard {
     pub revision: u64,
 }
 
+/// What a node said of associations of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// What went through them there.
+    pub sas: Vec<SaUsage>,
+}
+
 /// Datagrams since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounters {
@@ -77,12 +98,24 @@ pub struct PeerCounters {
     pub told: u64,
     /// Sent: questions.
     pub asked: u64,
+    /// Sent: reports.
+    pub reported: u64,
     /// Not sent: the kernel did not take them.
     pub unsent: u64,
     /// Received: what others have applied.
     pub heard: u64,
     /// Received: questions.
     pub questions: u64,
+    /// Received: reports.
+    pub reports: u64,
+    /// Received: of a node that is called dead. It is told what there is, and answers.
+    pub gone: u64,
+    /// Sent: about tunnels' health.
+    pub health_told: u64,
+    /// Received: about tunnels' health.
+    pub health_heard: u64,
+    /// About tunnels' health, and there was no room.
+    pub health_lost: u64,
     /// From an address or port of no node.
     pub unknown_source: u64,
     /// From a node's address, but of another node, or of another life of it.
@@ -110,10 +143,17 @@ struct State {
     /// The newest revision that another node waits for us to have.
     awaited: u64,
     peers: BTreeMap<Name, Peer>,
+    /// Nodes that are called dead, and since when.
+    gone: BTreeMap<Name, (Peer, Instant)>,
     sources: HashSet<IpAddr>,
     tell: BTreeSet<Name>,
     ask: BTreeMap<Name, u64>,
     heard: BTreeMap<Name, Heard>,
+    /// For whom, what.
+    report: BTreeMap<Name, Vec<SaUsage>>,
+    reported: Vec<Reported>,
+    say_health: Vec<(Name, HealthNews)>,
+    heard_health: Vec<HeardHealth>,
     counters: PeerCounters,
 }
 
@@ -184,10 +224,15 @@ impl Peers {
             applied: 0,
             awaited: 0,
             peers: BTreeMap::new(),
+            gone: BTreeMap::new(),
             sources: HashSet::new(),
             tell: BTreeSet::new(),
             ask: BTreeMap::new(),
             heard: BTreeMap::new(),
+            report: BTreeMap::new(),
+            reported: Vec::new(),
+            say_health: Vec::new(),
+            heard_health: Vec::new(),
             counters: PeerCounters::default(),
         };
         let shared = Arc::new(Shared {
@@ -204,12 +249,16 @@ impl Peers {
 
     /// The nodes that live now, without us.
     pub fn set_peers(&self, peers: impl IntoIterator<Item = Peer>) {
-        let mut state = self.shared.lock();
-        state.peers = peers.into_iter().map(|peer| (peer.name.clone(), peer)).collect();
-        let State { peers, sources, tell, ask, heard, .. } = &mut *state;
+        let (mut state, now) = (self.shared.lock(), Instant::now());
+        let new = peers.into_iter().map(|peer| (peer.name.clone(), peer)).collect();
+        let before = std::mem::replace(&mut state.peers, new);
+        let State { peers, gone, sources, tell, ask, heard, report, .. } = &mut *state;
+        gone.extend(before.into_iter().map(|(name, peer)| (name, (peer, now))));
+        gone.retain(|name, (_, since)| !peers.contains_key(name) && now.duration_since(*since) < REMINDED);
         *sources = peers.values().map(|peer| peer.address).collect();
         tell.retain(|name| peers.contains_key(name));
         ask.retain(|name, _| peers.contains_key(name));
+        report.retain(|name, _| peers.contains_key(name));
         heard.retain(|name, heard| peers.get(name).is_some_and(|peer| peer.incarnation == heard.incarnation));
     }
 
@@ -248,6 +297,34 @@ impl Peers {
             drop(state);
             self.shared.to_say.notify_one();
         }
+    }
+
+    /// Tells nodes that are called dead that there is `revision`: one that lives finds that it does not hear the store.
+    pub fn remind_gone(&self, revision: u64) {
+        let (mut state, now) = (self.shared.lock(), Instant::now());
+        let State { gone, ask, .. } = &mut *state;
+        gone.retain(|_, (_, since)| now.duration_since(*since) < REMINDED);
+        ask.extend(gone.keys().map(|name| (name.clone(), revision)));
+        let has_any = !gone.is_empty();
+        drop(state);
+        if has_any {
+            self.shared.to_say.notify_one();
+        }
+    }
+
+    /// Tells the owner of these associations what went through them here.
+    pub fn report(&self, owner: &Name, sas: Vec<SaUsage>) {
+        let mut state = self.shared.lock();
+        if state.peers.contains_key(owner) && !sas.is_empty() {
+            state.report.insert(owner.clone(), sas);
+            drop(state);
+            self.shared.to_say.notify_one();
+        }
+    }
+
+    /// What nodes reported since the last call.
+    pub fn take_reported(&self) -> Vec<Reported> {
+        std::mem::take(&mut self.shared.lock().reported)
     }
 
     /// What nodes said since the last call, the newest of each; waits until there is any.
@@ -313,23 +390,39 @@ async fn until(at: Option<Instant>) {
 
 fn say(socket: &UdpSocket, shared: &Shared) {
     let mut state = shared.lock();
-    let State { keys, store, applied, peers, tell, ask, counters, .. } = &mut *state;
-    let mut send = |kind, name: &Name, revision| {
-        let Some(peer) = peers.get(name) else { return };
-        let (node, incarnation, store) = (shared.node.clone(), shared.incarnation, *store);
-        let datagram = Datagram { kind, node, incarnation, store, revision }.seal(keys);
+    let State { keys, store, applied, peers, gone, tell, ask, report, say_health, counters, .. } =
+        &mut *state;
+    let (incarnation, store) = (shared.incarnation, *store);
+    let mut send = |name: &Name, said: Said| {
+        let Some(peer) = peers.get(name).or_else(|| Some(&gone.get(name)?.0)) else { return };
         let to = SocketAddr::new(peer.address, shared.local.port());
-        match (socket.try_send_to(&datagram, to), kind) {
-            (Ok(_), Kind::Applied) => counters.told += 1,
-            (Ok(_), Kind::Ask) => counters.asked += 1,
-            (Err(_), _) => counters.unsent += 1,
-        }
+        let count = match (socket.try_send_to(&said.seal(keys), to), said) {
+            (Err(_), _) => &mut counters.unsent,
+            (Ok(_), Said::Report(_)) => &mut counters.reported,
+            (Ok(_), Said::Health(_)) => &mut counters.health_told,
+            (Ok(_), Said::Revision(Datagram { kind: Kind::Applied, .. })) => &mut counters.told,
+            (Ok(_), Said::Revision(Datagram { kind: Kind::Ask, .. })) => &mut counters.asked,
+        };
+        *count += 1;
+    };
+    let of_revision = |kind, revision| {
+        Said::Revision(Datagram { kind, node: shared.node.clone(), incarnation, store, revision })
     };
     for name in std::mem::take(tell) {
-        send(Kind::Applied, &name, *applied);
+        send(&name, of_revision(Kind::Applied, *applied));
     }
     for (name, revision) in std::mem::take(ask) {
-        send(Kind::Ask, &name, revision);
+        send(&name, of_revision(Kind::Ask, revision));
+    }
+    for (name, sas) in std::mem::take(report) {
+        for sas in sas.chunks(MOST_SAS) {
+            let report = Report { node: shared.node.clone(), incarnation, store, sas: sas.to_vec() };
+            send(&name, Said::Report(report));
+        }
+    }
+    for (name, news) in std::mem::take(say_health) {
+        let datagram = HealthDatagram { node: shared.node.clone(), incarnation, store, news };
+        send(&name, Said::Health(datagram));
     }
 }
 
@@ -350,39 +443,71 @@ fn receive(socket: &UdpSocket, shared: &Shared) {
 
 fn hear(shared: &Shared, bytes: &[u8], source: SocketAddr) {
     let mut state = shared.lock();
-    let State { keys, store, peers, sources, tell, heard, counters, awaited, .. } = &mut *state;
+    let State {
+        keys,
+        store,
+        peers,
+        gone,
+        sources,
+        tell,
+        heard,
+        reported,
+        heard_health,
+        counters,
+        awaited,
+        ..
+    } = &mut *state;
     if source.port() != shared.local.port() || !sources.contains(&source.ip()) {
-        counters.unknown_source += 1;
+        let is_gone = gone.values().any(|(peer, _)| peer.address == source.ip());
+        *(if is_gone { &mut counters.gone } else { &mut counters.unknown_source }) += 1;
         return;
     }
-    let datagram = match Datagram::open(bytes, keys) {
-        Ok(datagram) => datagram,
+    let said = match Said::open(bytes, keys) {
+        Ok(said) => said,
         Err(refused) => {
             *counters.of(refused) += 1;
             return;
         }
     };
-    let Datagram { kind, node, incarnation, revision, .. } = datagram;
-    if peers.get(&node).is_none_or(|peer| peer.address != source.ip() || peer.incarnation != incarnation) {
+    let (node, incarnation, of_store) = match &said {
+        Said::Revision(datagram) => (&datagram.node, datagram.incarnation, datagram.store),
+        Said::Report(report) => (&report.node, report.incarnation, report.store),
+        Said::Health(datagram) => (&datagram.node, datagram.incarnation, datagram.store),
+    };
+    if peers.get(node).is_none_or(|peer| peer.address != source.ip() || peer.incarnation != incarnation) {
         counters.other_node += 1;
         return;
     }
-    if datagram.store != *store {
+    if of_store != *store {
         counters.other_store += 1;
         return;
     }
-    match kind {
-        Kind::Ask => {
+    match said {
+        Said::Revision(Datagram { kind: Kind::Ask, node, revision, .. }) => {
             counters.questions += 1;
             *awaited = revision.max(*awaited);
             tell.insert(node);
             shared.to_say.notify_one();
         }
-        Kind::Applied => {
+        Said::Revision(Datagram { kind: Kind::Applied, node, revision, .. }) => {
             counters.heard += 1;
             let newest = heard.entry(node.clone()).or_insert(Heard { node, incarnation, revision });
             newest.revision = newest.revision.max(revision);
             shared.has_heard.notify_one();
+        }
+        Said::Report(Report { sas, .. }) => {
+            counters.reports += 1;
+            if reported.len() < MOST_REPORTED {
+                reported.push(Reported { incarnation, sas });
+            }
+        }
+        Said::Health(HealthDatagram { node, news, .. }) => {
+            if heard_health.len() < health::WAITING {
+                counters.health_heard += 1;
+                heard_health.push(HeardHealth { node, incarnation, news });
+            } else {
+                counters.health_lost += 1;
+            }
         }
     }
 }

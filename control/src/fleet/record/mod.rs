@@ -1,22 +1,22 @@
 //! A negotiated SA as it goes, sealed, into the fleet's store: all that another node needs to receive and send under it.
 //!
-//! `8` magic and version | owner's number | owner's incarnation | tenant | tunnel | state | when it was retired | choice |
+//! `8` magic and version | owner's number | owner's journal | tenant | tunnel | state | when it was retired | choice |
 //! its revision | paired SPI | born | hard end | the SA as in ADD_SA, keys and all. Numbers in network byte order. There is
 //! one form for each record: what decodes encodes to the same bytes.
 //!
 //! Knows nothing of the store or of sealing. Whoever has the bytes has the keys: they are in wiped memory only.
 
 mod date;
-mod name;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use penstock_dataplane::esp::sa::Spi;
+use penstock_fleet::names::NodeNumber;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use date::Date;
-pub use name::{NameError, RecordName};
+pub use penstock_fleet::names::SaName;
 
 use crate::config::Name;
 use crate::ike::protocol::wire::{Reader, Writer};
@@ -30,13 +30,14 @@ const MAGIC: [u8; 8] = *b"penSAfl\x01";
 /// Largest record, bytes.
 pub const MAX_RECORD: usize = MAX_FRAME + 1024;
 
-/// The run of a node whose charon negotiated an SA.
+/// The node that has an SA, and the journal that it keeps it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
     /// The node.
     pub number: u16,
-    /// Differs for each of its starts.
-    pub incarnation: u64,
+    /// Names its journal: random, and another one when a node has lost its journal. What the node of this number has not
+    /// in this journal any more is over.
+    pub journal: u64,
 }
 
 /// An SA, with all that another node needs.
@@ -119,7 +120,7 @@ impl SaRecord {
         let mut w = Writer::new();
         w.put(&MAGIC);
         w.u16(self.owner.number);
-        w.u64(self.owner.incarnation);
+        w.u64(self.owner.journal);
         w.text(&self.tunnel.0);
         w.text(&self.tunnel.1);
         let (state, since) = match self.state {
@@ -162,7 +163,7 @@ impl SaRecord {
         if number > MAX_NODE_NUMBER {
             return Err(value("the owner's number", number.into()));
         }
-        let owner = Owner { number, incarnation: r.u64("the owner's incarnation")? };
+        let owner = Owner { number, journal: r.u64("the owner's journal")? };
         let tenant = Name::new(&r.text("the tenant")?).ok_or(RecordError::Name("the tenant"))?;
         let tunnel = Name::new(&r.text("the tunnel")?).ok_or(RecordError::Name("the tunnel"))?;
         let (state, since) = (r.u8("the state")?, Date(r.u64("when it was retired")?));
@@ -195,12 +196,12 @@ impl SaRecord {
     }
 
     /// Its name in the store.
-    pub fn name(&self) -> RecordName {
-        RecordName {
-            owner: self.owner.number,
+    pub fn name(&self) -> SaName {
+        SaName {
+            owner: NodeNumber(self.owner.number),
             tunnel: self.tunnel.clone(),
             direction: self.direction(),
-            spi: self.sa.id.spi,
+            spi: self.sa.id.spi.0,
         }
     }
 

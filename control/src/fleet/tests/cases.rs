@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::{EndpointId, TunnelId};
+use penstock_fleet::names::NodeNumber;
 
 use super::super::*;
 use super::lab::{Lab, site, state, tunnel};
-use crate::fleet::record::{RecordName, State};
+use crate::fleet::record::{SaName, State};
 use crate::ike::protocol::UpdateSa;
 use crate::ike::sad::tests::fake::{HOUR, SECOND, home, id};
-use crate::ike::sad::{Direction, GRACE, STOPPED_STAYS};
+use crate::ike::sad::{Direction, GRACE, Moment, STOPPED_STAYS};
 
 /// Two nodes; the first has negotiated a pair, and both know.
 fn up() -> Lab {
@@ -21,8 +22,8 @@ fn up() -> Lab {
     lab
 }
 
-fn name(owner: u16, direction: Direction, spi: u32) -> RecordName {
-    RecordName { owner, tunnel: tunnel(1), direction, spi: Spi(spi) }
+fn name(owner: u16, direction: Direction, spi: u32) -> SaName {
+    SaName { owner: NodeNumber(owner), tunnel: tunnel(1), direction, spi }
 }
 
 #[test]
@@ -108,6 +109,55 @@ fn of_two_nodes_that_negotiate_at_once_the_newest_choice_counts_everywhere() {
     lab.nodes[1].delete(Direction::Outbound, 1, 0x2002, lab.now);
     lab.sync();
     assert_eq!(lab.sends(1), [Some(0x2001); 3], "the own one is put back");
+}
+
+/// A node is cut off, and the peer negotiates with another one meanwhile. What is told late is not newer by that.
+#[test]
+fn a_choice_that_is_told_late_does_not_come_before_what_the_peer_did_since() {
+    let mut lab = Lab::new(3);
+    lab.nodes[0].pair(1, 0x1001, 0x2001, lab.now);
+    lab.nodes[0].choose(1, 0x2001, lab.now);
+    lab.wait(20 * SECOND);
+    lab.nodes[1].pair(1, 0x1002, 0x2002, lab.now);
+    lab.nodes[1].choose(1, 0x2002, lab.now);
+    lab.nodes[1].publish(&mut lab.store, usize::MAX, lab.now);
+    lab.nodes[0].publish(&mut lab.store, usize::MAX, lab.now);
+    lab.sync();
+    assert_eq!(lab.sends(1), [Some(0x2002); 3]);
+    assert!((0..3).all(|node| lab.nodes[node].receives(0x1001)), "what it received goes on");
+    lab.reboot(2);
+    assert_eq!(lab.sends(1), [Some(0x2002); 3], "whoever comes late agrees");
+    lab.nodes[1].delete(Direction::Outbound, 1, 0x2002, lab.now);
+    lab.sync();
+    assert_eq!(lab.sends(1), [Some(0x2001); 3], "there is nothing else");
+    // Also where the node that was cut off goes on: that is newer.
+    lab.nodes[1].pair(1, 0x1003, 0x2003, lab.now);
+    lab.nodes[1].choose(1, 0x2003, lab.now);
+    lab.wait(20 * SECOND);
+    lab.nodes[0].pair(1, 0x1004, 0x2004, lab.now);
+    lab.nodes[0].choose(1, 0x2004, lab.now);
+    lab.sync();
+    assert_eq!(lab.sends(1), [Some(0x2004); 3]);
+}
+
+/// A clock that is ahead by half an hour: what its node had does not come before what is negotiated after it for so long.
+#[test]
+fn a_clock_that_is_ahead_gives_no_precedence() {
+    let mut lab = Lab::new(3);
+    let ahead = Moment { date: lab.now.date + HOUR / 2, ..lab.now };
+    lab.nodes[0].pair(1, 0x1001, 0x2001, ahead);
+    lab.nodes[0].choose(1, 0x2001, ahead);
+    lab.nodes[0].publish(&mut lab.store, usize::MAX, ahead);
+    for node in [1, 2] {
+        lab.nodes[node].apply(&lab.store, usize::MAX, lab.now);
+    }
+    assert_eq!(lab.sends(1), [Some(0x2001); 3]);
+    lab.wait(20 * SECOND);
+    lab.nodes[1].pair(1, 0x1002, 0x2002, lab.now);
+    lab.nodes[1].choose(1, 0x2002, lab.now);
+    lab.nodes[1].publish(&mut lab.store, usize::MAX, lab.now);
+    lab.nodes[2].apply(&lab.store, usize::MAX, lab.now);
+    assert_eq!(lab.sends(1)[1..], [Some(0x2002); 2]);
 }
 
 #[test]
@@ -233,10 +283,10 @@ fn every_node_stops_at_the_hard_end_by_itself() {
     lab.nodes.remove(0);
     lab.wait(HOUR - SECOND);
     assert_eq!((lab.sends(1), lab.nodes[0].receives(0x1001)), (vec![Some(0x2001)], true));
-    assert!(lab.nodes[0].fleet.take_over().is_empty());
+    assert_eq!(lab.nodes[0].fleet.over().count(), 0);
     lab.wait(SECOND);
     assert_eq!((lab.sends(1), lab.nodes[0].receives(0x1001)), (vec![None], false));
-    assert_eq!(lab.nodes[0].fleet.take_over().len(), 2, "their records are of no use any more");
+    assert_eq!(lab.nodes[0].fleet.over().count(), 2, "their records are of no use any more");
     assert_eq!(lab.nodes[0].fake.inbound.len(), 1, "what comes is dropped for that reason");
     lab.wait(STOPPED_STAYS);
     assert!(lab.nodes[0].fake.inbound.is_empty());
@@ -244,7 +294,7 @@ fn every_node_stops_at_the_hard_end_by_itself() {
     let Lab { store, nodes, now, .. } = &mut lab;
     nodes[0].look(store, *now);
     assert!(nodes[0].fleet.foreign().sas().next().is_none());
-    assert_eq!(nodes[0].fleet.take_over().len(), 2);
+    assert_eq!(nodes[0].fleet.over().count(), 2);
 }
 
 #[test]
@@ -285,13 +335,66 @@ fn a_restart_of_control_is_no_new_choice() {
     lab.nodes[1].pair(1, 0x1002, 0x2002, lab.now);
     lab.nodes[1].choose(1, 0x2002, lab.now);
     lab.sync();
-    let incarnation = lab.incarnation();
     let Lab { store, nodes, now, .. } = &mut lab;
-    nodes[0].restart(incarnation, store, *now);
+    nodes[0].restart(store, *now);
     assert_eq!(lab.sends(1), [Some(0x2002); 2]);
     let revision = lab.store.revision;
     lab.sync();
     assert_eq!((lab.sends(1), lab.store.revision), (vec![Some(0x2002); 2], revision), "nothing is new");
+}
+
+#[test]
+fn what_was_deleted_and_not_told_goes_when_the_node_is_back() {
+    let mut lab = up();
+    lab.nodes[0].pair(1, 0x1002, 0x2002, lab.now);
+    lab.nodes[0].choose(1, 0x2002, lab.now);
+    lab.sync();
+    for (inbound, outbound) in [(0x1001, 0x2001), (0x1002, 0x2002)] {
+        lab.nodes[0].delete(Direction::Outbound, 1, outbound, lab.now);
+        lab.nodes[0].delete(Direction::Inbound, 1, inbound, lab.now);
+    }
+    lab.wait(GRACE);
+    // Nothing of it was told, and the journal is empty: it is the same journal all the same.
+    let Lab { store, nodes, now, .. } = &mut lab;
+    nodes[0].restart(store, *now);
+    assert_eq!((lab.store.contents.len(), lab.sends(1)), (4, vec![None, Some(0x2002)]));
+    lab.sync();
+    assert_eq!((lab.store.contents.len(), lab.sends(1)), (0, vec![None, None]));
+    assert!(lab.nodes[1].receives(0x1001), "for packets under way");
+    lab.wait(GRACE);
+    assert!(!lab.nodes[1].receives(0x1001) && !lab.nodes[1].receives(0x1002));
+}
+
+#[test]
+fn what_is_over_is_named_until_the_store_does_not_have_it() {
+    let mut lab = up();
+    lab.nodes.remove(0);
+    lab.wait(HOUR);
+    let node = &mut lab.nodes[0];
+    let over: Vec<_> = node.fleet.over().map(|(name, revision)| (name.clone(), revision)).collect();
+    assert_eq!((over.len(), node.fleet.over().count()), (2, 2), "again and again");
+    let (inbound, outbound) = (over[0].clone(), over[1].clone());
+    node.fleet.over_is_gone(&inbound.0, inbound.1 + 1);
+    assert_eq!(node.fleet.over().count(), 2, "that was another one");
+    node.fleet.over_is_gone(&inbound.0, inbound.1);
+    node.fleet.deleted(&outbound.0, lab.store.revision + 1, &mut node.fake, lab.now);
+    assert_eq!(node.fleet.over().count(), 0);
+    // A look at the store says which are still there.
+    let Lab { store, nodes, now, .. } = &mut lab;
+    nodes[0].look(store, *now);
+    assert_eq!(nodes[0].fleet.over().count(), 2);
+    store.contents.remove(&inbound.0);
+    nodes[0].look(store, *now);
+    assert_eq!(nodes[0].fleet.over().collect::<Vec<_>>(), [(&outbound.0, outbound.1)]);
+    // What has its name afterwards is another one.
+    let (_, bytes) = &store.contents[&outbound.0];
+    let mut record = record::SaRecord::decode(bytes).unwrap();
+    record.hard_end = record.hard_end.after(HOUR);
+    let (node, revision) = (&mut nodes[0], store.revision + 2);
+    node.fleet
+        .put(&outbound.0, revision, record, super::lab::expand, &node.sad, &mut node.fake, *now)
+        .unwrap();
+    assert_eq!(node.fleet.over().count(), 0);
 }
 
 #[test]
@@ -377,7 +480,7 @@ fn the_second_of_two_with_one_spi_waits_for_the_first_to_go() {
     // A node that does not keep to its share of the SPIs: the tunnel is not here, so it does not see the other.
     lab.nodes[1].pair(2, 0x1001, 0x2002, lab.now);
     lab.sync();
-    let second = RecordName { tunnel: tunnel(2), ..name(1, Direction::Inbound, 0x1001) };
+    let second = SaName { tunnel: tunnel(2), ..name(1, Direction::Inbound, 0x1001) };
     for node in [0, 2] {
         assert_eq!(lab.nodes[node].fleet.take_notices(), [Notice::Twice(second.clone())]);
     }
@@ -437,4 +540,113 @@ fn the_owners_end_of_an_sa_is_everybodys() {
     lab.sync();
     assert!(lab.store.contents.is_empty());
     assert!(lab.nodes[1].fleet.foreign().sas().next().is_none());
+}
+
+/// As [`up`], on three nodes, and charon wants another key after so many packets.
+fn up_with_a_volume(soft: u64, hard: u64) -> Lab {
+    let mut lab = Lab::new(3);
+    let [soft, hard] = [soft, hard].map(std::num::NonZeroU64::new);
+    lab.nodes[0].lifetimes.packets = crate::ike::protocol::Limit { soft, hard };
+    lab.nodes[0].pair(1, 0x1001, 0x2001, lab.now);
+    lab.nodes[0].choose(1, 0x2001, lab.now);
+    lab.sync();
+    lab
+}
+
+#[test]
+fn a_volume_is_that_of_all_nodes() {
+    let mut lab = up_with_a_volume(9_000, 10_000);
+    let asked = |lab: &mut Lab| lab.nodes[0].sad.take_events().len();
+    let send = |lab: &mut Lab, packets: u64| {
+        (0..3).for_each(|node| lab.nodes[node].fake.send_packets(TunnelId(1), packets).map(drop).unwrap());
+        lab.wait(SECOND);
+    };
+    send(&mut lab, 2_900);
+    assert_eq!(asked(&mut lab), 0);
+    send(&mut lab, 300);
+    assert_eq!(asked(&mut lab), 1, "charon is asked for a rekey");
+    send(&mut lab, 300);
+    assert_eq!(asked(&mut lab), 1, "it is over");
+    lab.sync();
+    assert_eq!(lab.sends(1), [None; 3]);
+    assert!(lab.nodes.iter().all(|node| node.receives(0x1001)), "each direction counts for itself");
+}
+
+#[test]
+fn what_comes_in_counts_too_and_so_does_what_was_before_a_restart() {
+    let mut lab = up_with_a_volume(900, 1_000);
+    for life in 0..2 {
+        for _ in 0..300 {
+            assert!(lab.receive(2, 1, 0x1001));
+        }
+        lab.wait(SECOND);
+        assert!(lab.nodes[0].sad.take_events().is_empty(), "{life}");
+        let Lab { store, nodes, now, .. } = &mut lab;
+        nodes[2].restart(store, *now);
+    }
+    let receive = |lab: &mut Lab, packets: u64| {
+        for _ in 0..packets {
+            assert!(lab.receive(1, 1, 0x1001));
+        }
+        lab.wait(SECOND);
+        lab.nodes[0].sad.take_events().len()
+    };
+    assert_eq!(receive(&mut lab, 310), 1, "600 in two lives of another node, and these");
+    // The owner forgets what others told it, and hears it again from those that are still there.
+    let Lab { store, nodes, now, .. } = &mut lab;
+    nodes[0].restart(store, *now);
+    assert_eq!((receive(&mut lab, 580), receive(&mut lab, 20)), (0, 1));
+}
+
+#[test]
+fn little_is_told_often_only_when_it_is_much_of_the_limit() {
+    let mut lab = up_with_a_volume(48_000, 50_000);
+    let tell = |lab: &mut Lab, packets: u64| {
+        let node = &mut lab.nodes[1];
+        node.fake.send_packets(TunnelId(1), packets).unwrap();
+        let others = Others { nodes: 3, life: 1, owner: |_| Some(7) };
+        node.fleet.tell_usage(&others, &mut node.fake, lab.now).remove(&0).unwrap_or_default()
+    };
+    // A 16th of the limit, for all three.
+    assert!(tell(&mut lab, 999).is_empty());
+    let told = tell(&mut lab, 1);
+    assert_eq!(
+        (told.len(), told[0].packets, told[0].spi, told[0].direction),
+        (1, 1000, Spi(0x1001), Direction::Outbound)
+    );
+    assert!(tell(&mut lab, 999).is_empty());
+    // No number is left for a tunnel here, whatever the volume.
+    assert!(lab.nodes[1].fleet.numbers_run_out(TunnelId(1), Spi(0x2001)));
+    assert!(!lab.nodes[1].fleet.numbers_run_out(TunnelId(1), Spi(0x2002)));
+    assert!(!lab.nodes[0].fleet.numbers_run_out(TunnelId(1), Spi(0x2001)), "that is its own");
+    let told = tell(&mut lab, 1);
+    assert_eq!((told.len(), told[0].runs_out, told[0].packets), (1, true, 2000));
+    assert!(tell(&mut lab, 1).is_empty(), "once");
+}
+
+#[test]
+fn an_owner_has_it_replaced_when_another_node_runs_out_of_numbers() {
+    let mut lab = up();
+    assert!(lab.nodes[1].fleet.numbers_run_out(TunnelId(1), Spi(0x2001)));
+    lab.wait(SECOND);
+    assert_eq!(lab.nodes[0].sad.take_events().len(), 1);
+}
+
+#[test]
+fn without_an_owner_each_node_has_a_share_of_the_volume() {
+    let mut lab = up_with_a_volume(900, 900);
+    lab.nodes.remove(0);
+    let send = |lab: &mut Lab, packets: u64| {
+        lab.nodes[0].fake.send_packets(TunnelId(1), packets).unwrap();
+        lab.wait(SECOND);
+    };
+    send(&mut lab, 299);
+    assert_eq!(lab.sends(1), [Some(0x2001); 2]);
+    send(&mut lab, 1);
+    assert_eq!(lab.sends(1), [None, Some(0x2001)], "a third: the owner had one, too");
+    lab.wait(STOPPED_STAYS * 2);
+    let Lab { store, nodes, now, .. } = &mut lab;
+    nodes[0].look(store, *now);
+    lab.wait(SECOND);
+    assert_eq!(lab.sends(1), [None, Some(0x2001)], "it does not begin anew");
 }

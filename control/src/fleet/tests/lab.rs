@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
+use penstock_fleet::names::NodeNumber;
 
 use super::super::*;
 use crate::config::Name;
-use crate::fleet::record::{Owner, RecordName, SaRecord, State};
+use crate::fleet::record::{Owner, SaName, SaRecord, State};
 use crate::ike::protocol::tests::{add_sa, secret};
-use crate::ike::protocol::{AddSa, Event, Instance, SaFlags, SaId};
+use crate::ike::protocol::{AddSa, Event, Instance, Lifetimes, SaFlags, SaId};
 use crate::ike::sad::tests::fake::{Fake, HOUR, Made, an_hour, home, id};
 use crate::ike::sad::{Direction, Moment, NewSa, Sad, Saved, Serial};
 use crate::leases::MAX_KEY_LIFE;
@@ -26,20 +27,20 @@ pub(super) fn start() -> Moment {
 }
 
 /// Something that happened in the store: a record, or that there is none any more.
-pub(super) type Written = (u64, RecordName, Option<Vec<u8>>);
+pub(super) type Written = (u64, SaName, Option<Vec<u8>>);
 
 /// The store.
 #[derive(Clone, Default)]
 pub(super) struct Store {
     pub(super) revision: u64,
-    pub(super) contents: BTreeMap<RecordName, (u64, Vec<u8>)>,
+    pub(super) contents: BTreeMap<SaName, (u64, Vec<u8>)>,
     pub(super) log: Vec<Written>,
     /// How often it was restored.
     pub(super) restored: u64,
 }
 
 impl Store {
-    fn write(&mut self, name: &RecordName, record: Option<Vec<u8>>) {
+    fn write(&mut self, name: &SaName, record: Option<Vec<u8>>) {
         if record.is_none() && !self.contents.contains_key(name) {
             return;
         }
@@ -59,6 +60,7 @@ pub(super) struct Given {
     pub(super) direction: Direction,
     pub(super) id: SaId,
     pub(super) key: u64,
+    pub(super) lifetimes: Lifetimes,
 }
 
 impl Given {
@@ -69,6 +71,7 @@ impl Given {
             flags: SaFlags { inbound, encap: true, ..SaFlags::default() },
             reqid: self.reqid,
             key: secret(&self.key.to_be_bytes()),
+            lifetimes: self.lifetimes,
             ..add_sa()
         }
     }
@@ -81,14 +84,18 @@ pub(super) fn expand(sa: &AddSa) -> Result<u64, Infallible> {
 /// One node.
 pub(super) struct Node {
     pub(super) me: Owner,
+    /// Differs for each of its starts.
+    pub(super) life: u64,
     pub(super) charon: Instance,
+    /// Of what it negotiates.
+    pub(super) lifetimes: Lifetimes,
     pub(super) sad: Sad<Arbitrated<Made>>,
     pub(super) fleet: Fleet<Made>,
     pub(super) fake: Fake,
     pub(super) sites: BTreeMap<TunnelName, Site>,
     pub(super) given: BTreeMap<Serial, Given>,
     /// What it knows to be in the store of its own.
-    pub(super) published: BTreeMap<RecordName, Outline>,
+    pub(super) published: BTreeMap<SaName, Outline>,
     /// How much of the log it has read, of which store.
     pub(super) read: usize,
     pub(super) restored: u64,
@@ -100,12 +107,15 @@ pub(super) fn site(number: u32) -> Site {
 }
 
 impl Node {
-    pub(super) fn new(number: u16, incarnation: u64) -> Self {
+    /// `journal` is new, and so is charon.
+    pub(super) fn new(number: u16, journal: u64) -> Self {
         let mut node = Self {
-            me: Owner { number, incarnation },
-            charon: Instance(incarnation),
+            me: Owner { number, journal },
+            life: journal,
+            charon: Instance(journal),
+            lifetimes: an_hour(),
             sad: Sad::default(),
-            fleet: Fleet::new(Owner { number, incarnation }),
+            fleet: Fleet::new(number),
             fake: Fake::new(),
             sites: (1..=2).map(|number| (tunnel(number), site(number))).collect(),
             given: BTreeMap::new(),
@@ -114,6 +124,7 @@ impl Node {
             restored: 0,
             journal: BTreeMap::new(),
         };
+        node.fleet.set_journal(journal);
         node.set_tunnels();
         node.sad.hello(node.charon);
         node
@@ -144,14 +155,15 @@ impl Node {
         let key = u64::from(self.me.number) << 48
             | u64::from(spi) << 1
             | u64::from(direction == Direction::Inbound);
-        let new = NewSa { id, reqid, encap: true, lifetimes: an_hour(), key };
+        let lifetimes = self.lifetimes;
+        let new = NewSa { id, reqid, encap: true, lifetimes, key };
         let workers = &mut self.fleet.workers(&mut self.fake);
         let serial = match direction {
             Direction::Inbound => self.sad.add_inbound(self.charon, new, workers, now),
             Direction::Outbound => self.sad.add_outbound(self.charon, new, workers, now),
         };
         let serial = serial.unwrap();
-        self.given.insert(serial, Given { reqid, direction, id, key });
+        self.given.insert(serial, Given { reqid, direction, id, key, lifetimes });
         self.settle();
         serial
     }
@@ -193,9 +205,9 @@ impl Node {
         self.sad.take_events().iter().filter_map(|(_, event)| ended(event)).collect()
     }
 
-    fn name(&self, given: &Given) -> RecordName {
-        let (tunnel, spi) = (tunnel(given.reqid), given.id.spi);
-        RecordName { owner: self.me.number, tunnel, direction: given.direction, spi }
+    pub(super) fn name(&self, given: &Given) -> SaName {
+        let (tunnel, spi) = (tunnel(given.reqid), given.id.spi.0);
+        SaName { owner: NodeNumber(self.me.number), tunnel, direction: given.direction, spi }
     }
 
     /// What has to be written for the store to know of this node's SAs. At most `most` records.
@@ -264,9 +276,9 @@ impl Node {
     }
 
     /// Control dies, and comes back with its journal.
-    pub(super) fn restart(&mut self, incarnation: u64, store: &Store, now: Moment) {
-        let before = std::mem::replace(self, Self::new(self.me.number, incarnation));
-        self.charon = before.charon;
+    pub(super) fn restart(&mut self, store: &Store, now: Moment) {
+        let before = std::mem::replace(self, Self::new(self.me.number, self.me.journal));
+        (self.charon, self.life) = (before.charon, before.life + (1 << 32));
         self.sites = before.sites;
         let mut fake = before.fake.restarted();
         // What is shared is numbered from the start by each start of a node.
@@ -314,13 +326,13 @@ pub(super) struct Lab {
     pub(super) store: Store,
     pub(super) nodes: Vec<Node>,
     pub(super) now: Moment,
-    pub(super) incarnations: u64,
+    pub(super) journals: u64,
 }
 
 impl Lab {
     pub(super) fn new(nodes: u16) -> Self {
         let made = (0..nodes).map(|number| Node::new(number, u64::from(number) + 100)).collect();
-        Self { store: Store::default(), nodes: made, now: start(), incarnations: 1000 }
+        Self { store: Store::default(), nodes: made, now: start(), journals: 1000 }
     }
 
     /// All tell what they have, and read what is there.
@@ -336,7 +348,25 @@ impl Lab {
         panic!("nodes do not come to an end of telling");
     }
 
+    /// What nodes tell one another every second of what went through whose SAs.
+    fn exchange(&mut self) {
+        let lives: BTreeMap<u16, u64> = self.nodes.iter().map(|node| (node.me.number, node.life)).collect();
+        let mut told = Vec::new();
+        for node in &mut self.nodes {
+            let me = node.me.number;
+            let owner = |number| lives.get(&number).copied().filter(|_| number != me);
+            let others = Others { nodes: lives.len() as u64, life: node.life, owner };
+            told.extend(node.fleet.tell_usage(&others, &mut node.fake, self.now));
+            node.settle();
+        }
+        for (owner, told) in told {
+            let owner = self.nodes.iter_mut().find(|node| node.me.number == owner).unwrap();
+            told.into_iter().for_each(|told| owner.sad.used_elsewhere(told));
+        }
+    }
+
     pub(super) fn wait(&mut self, time: Duration) {
+        self.exchange();
         self.now.uptime += time;
         self.now.date += time;
         let now = self.now;
@@ -347,15 +377,10 @@ impl Lab {
         self.nodes[node].fake.receive_packets(&id(Direction::Inbound, reqid, spi), 1)
     }
 
-    pub(super) fn incarnation(&mut self) -> u64 {
-        self.incarnations += 1;
-        self.incarnations
-    }
-
     /// A node dies with all that it knows. It comes back at once, or it never was away as far as the others see.
     pub(super) fn reboot(&mut self, node: usize) {
-        let incarnation = self.incarnation();
-        self.nodes[node] = Node::new(self.nodes[node].me.number, incarnation);
+        self.journals += 1;
+        self.nodes[node] = Node::new(self.nodes[node].me.number, self.journals);
         let Self { store, nodes, now, .. } = self;
         nodes[node].look(store, *now);
         nodes[node].restored = store.restored;
@@ -368,7 +393,7 @@ impl Lab {
 }
 
 /// The state that the store has of an SA.
-pub(super) fn state(store: &Store, name: &RecordName) -> Option<State> {
+pub(super) fn state(store: &Store, name: &SaName) -> Option<State> {
     let (_, bytes) = store.contents.get(name)?;
     Some(SaRecord::decode(bytes).unwrap().state)
 }

@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::TunnelId;
 use proptest::prelude::*;
 
 use super::super::*;
 use super::lab::{Lab, Node, Store, site, tunnel};
-use crate::fleet::record::{Date, State};
+use crate::fleet::record::{Date, SaRecord, State};
 use crate::ike::sad::tests::fake::{HOUR, SECOND};
 use crate::ike::sad::{Direction, STOPPED_STAYS};
 
@@ -188,11 +187,9 @@ impl Model {
                 self.forget_what_was_not_told(node);
             }
             Step::Restart { node } => {
-                let incarnation = self.lab.incarnation();
                 let Lab { store, nodes, .. } = &mut self.lab;
-                nodes[node].restart(incarnation, store, now);
+                nodes[node].restart(store, now);
                 self.seen[node].clear();
-                self.forget_what_was_not_told(node);
             }
             Step::Reload { node, reqid, there } => self.reload(node, reqid, there),
             Step::Backup => self.backup = self.lab.store.clone(),
@@ -242,9 +239,9 @@ impl Model {
         }
     }
 
-    /// Nobody can know what a node has deleted and not told before it died.
+    /// Nobody can know what a node has deleted and not told before its journal was lost.
     fn forget_what_was_not_told(&mut self, node: usize) {
-        let in_store: BTreeSet<u32> = self.lab.store.contents.keys().map(|name| name.spi.0).collect();
+        let in_store: BTreeSet<u32> = self.lab.store.contents.keys().map(|name| name.spi).collect();
         let Self { deleted, outbound, .. } = self;
         deleted.retain(|spi| outbound[spi].node != node || !in_store.contains(spi));
     }
@@ -294,6 +291,13 @@ impl Model {
                 "tunnel {reqid} is sent under what is deleted"
             );
         }
+        // What the store has of a node's journal, the journal has.
+        for (name, (_, bytes)) in &self.lab.store.contents {
+            let node = &self.lab.nodes[usize::from(name.owner.0)];
+            let is_there = node.given.values().any(|given| node.name(given) == *name);
+            let owner = SaRecord::decode(bytes).unwrap().owner;
+            assert!(owner != node.me || is_there, "{name} was deleted, and stays in the store");
+        }
     }
 
     /// All know the same, so all send under the same. But for what a node has seen a peer do, or has of a store that is
@@ -326,7 +330,7 @@ impl Model {
         for (number, node) in self.lab.nodes.iter().enumerate() {
             node.check();
             let inbound = |sa: &&ForeignSa<_>| sa.direction() == Direction::Inbound;
-            self.seen[number].extend(node.fleet.foreign().sas().filter(inbound).map(|sa| sa.name.spi.0));
+            self.seen[number].extend(node.fleet.foreign().sas().filter(inbound).map(|sa| sa.name.spi));
         }
         for number in 0..self.lab.nodes.len() {
             let node = &self.lab.nodes[number];
@@ -368,7 +372,7 @@ impl Model {
     /// Whether a tunnel sends under an SA because the peer has shown it.
     fn is_shown(&self, node: usize, spi: u32) -> bool {
         let mut sas = self.lab.nodes[node].fleet.foreign().sas();
-        sas.any(|sa| sa.name.spi == Spi(spi) && matches!(sa.rank(), Some(Rank::Chosen { shown: true, .. })))
+        sas.any(|sa| sa.name.spi == spi && matches!(sa.rank(), Some(Rank::Chosen { shown: true, .. })))
     }
 
     /// When all have had their time, nothing is left.
@@ -385,8 +389,13 @@ impl Model {
     }
 }
 
+/// How many histories are tried.
+fn histories() -> u32 {
+    std::env::var("PENSTOCK_HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(300)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: histories(), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_nodes_receive_and_send_under_what_peers_have(

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::pem;
 use crate::config::problem::Problems;
 use crate::config::{FileKind, Name, NamedFile, Problem, ValidConfig};
-use crate::secret_file::{self, Refusal};
+use penstock_fleet::names::TunnelName;
+use penstock_fleet::secret_file::{self, Refusal};
 
 /// Longest pre-shared key as it stands in its file, bytes.
 const MAX_PSK_BYTES: u64 = 4096;
@@ -26,7 +27,7 @@ pub struct Credentials {
     keys: BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
     certificates: BTreeMap<PathBuf, Vec<Vec<u8>>>,
     /// Pre-shared keys that stand in no file, by tenant and tunnel.
-    stored: BTreeMap<(Name, Name), Zeroizing<Vec<u8>>>,
+    stored: BTreeMap<TunnelName, Zeroizing<Vec<u8>>>,
 }
 
 /// What is wrong with the files of a configuration.
@@ -95,7 +96,8 @@ impl Credentials {
                 self.keys.insert(file.clone(), text);
             }
             FileKind::Certificate | FileKind::Authorities if !self.certificates.contains_key(file) => {
-                let bytes = public(file).map_err(Unfit::Unread)?;
+                let bytes =
+                    secret_file::read_public(file, "certificates", MAX_FILE_BYTES).map_err(Unfit::Unread)?;
                 self.certificates.insert(file.clone(), certificates(&bytes).map_err(Unfit::Wrong)?);
             }
             _ => {}
@@ -108,8 +110,8 @@ impl Credentials {
     }
 
     /// Adds the pre-shared key of a tunnel that stands in no file.
-    pub fn add_stored(&mut self, tenant: Name, tunnel: Name, psk: Zeroizing<Vec<u8>>) {
-        self.stored.insert((tenant, tunnel), psk);
+    pub fn add_stored(&mut self, tunnel: TunnelName, psk: Zeroizing<Vec<u8>>) {
+        self.stored.insert(tunnel, psk);
     }
 
     pub(super) fn stored(&self, tenant: &Name, tunnel: &Name) -> Option<&[u8]> {
@@ -166,19 +168,6 @@ fn private_key(text: &[u8]) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(refusal("holds no private key", "write an RSA or ECDSA key into it, PEM or DER"))
-}
-
-/// What a file holds that anybody may read.
-fn public(file: &Path) -> Result<Vec<u8>, Refusal> {
-    let unreadable = |error: std::io::Error| {
-        refusal(&format!("cannot be read: {error}"), "check the path, and who may read it")
-    };
-    let about = std::fs::metadata(file).map_err(unreadable)?;
-    if !about.is_file() || about.len() > MAX_FILE_BYTES {
-        let message = format!("is not a regular file of at most {MAX_FILE_BYTES} bytes");
-        return Err(refusal(&message, "check that this is the right file"));
-    }
-    std::fs::read(file).map_err(unreadable)
 }
 
 fn certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {

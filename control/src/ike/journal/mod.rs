@@ -12,6 +12,7 @@
 //! 3. Nothing in the directory keeps us from starting. What cannot be read is named, counted and set aside; at the next
 //!    start it is wiped.
 
+mod id;
 mod record;
 
 #[cfg(test)]
@@ -57,6 +58,8 @@ pub struct Found {
     pub unreadable: usize,
     /// How many records were of another run of the machine. They are wiped.
     pub outdated: usize,
+    /// Names the journal: another one when it was lost, or something of it.
+    pub id: u64,
 }
 
 impl Journal {
@@ -74,7 +77,9 @@ impl Journal {
             );
         }
         let mut journal = Self { path: path.to_owned(), boot, next: 0, _directory: directory };
-        let found = journal.read_all()?;
+        let mut found = journal.read_all()?;
+        let is_whole = found.unreadable + found.outdated == 0;
+        found.id = id::keep(path, &journal.boot, is_whole).map_err(failed("name the journal", path))?;
         Ok((journal, found))
     }
 

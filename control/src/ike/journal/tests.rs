@@ -299,3 +299,38 @@ fn a_failed_write_is_said() {
         assert!(error.contains("dc1.in.00001000") && error.contains("ike.run"), "{error}");
     }
 }
+
+#[test]
+fn a_journal_keeps_its_name_for_as_long_as_it_is_whole() {
+    let place = Place::new();
+    let file = place.0.path().join("run/sas.id");
+    let id = |place: &Place| place.open().1.id;
+    let first = id(&place);
+    assert_eq!(id(&place), first, "empty as it is");
+    place.open().0.add(&record(0x1000)).unwrap();
+    assert_eq!(id(&place), first);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    // Some of it is lost, or all of it.
+    fs::write(place.path().join("1.cut"), "x").unwrap();
+    let second = id(&place);
+    assert_ne!(second, first);
+    assert_eq!(id(&place), second, "that was said");
+    fs::remove_dir_all(place.path().parent().unwrap()).unwrap();
+    let third = id(&place);
+    assert!(third != first && third != second);
+    // What is no name, or that of another run of the machine.
+    let text = fs::read_to_string(&file).unwrap();
+    let boot = BootId::read().unwrap();
+    for damaged in [
+        String::new(),
+        text.replace(boot.as_str(), "another"),
+        text.trim_end().to_owned(),
+        text.replace(' ', " +"),
+        "x".repeat(1000),
+    ] {
+        fs::write(&file, &damaged).unwrap();
+        assert_ne!(id(&place), third, "{damaged}");
+    }
+    fs::write(&file, text).unwrap();
+    assert_eq!(id(&place), third);
+}

@@ -90,6 +90,7 @@ impl<K: Kinds> Sa<K> {
 
     /// What it has come to the end of.
     fn over(&self, used: Usage, now: Moment) -> Option<Limit> {
+        let used = self.elsewhere.and(used);
         if now.since(self.born) >= MAX_KEY_LIFE {
             Some(Limit::KeyAge)
         } else if now.uptime.saturating_sub(self.born.uptime) >= self.hard_time() {
@@ -105,6 +106,7 @@ impl<K: Kinds> Sa<K> {
 
     fn wants_rekey(&self, used: Usage, now: Moment) -> bool {
         let age = now.uptime.saturating_sub(self.born.uptime);
+        let used = self.elsewhere.and(used);
         self.soft_time().is_some_and(|soft| age >= soft)
             || is_reached(self.lifetimes.bytes.soft, used.bytes)
             || is_reached(self.lifetimes.packets.soft, used.packets)
@@ -113,6 +115,7 @@ impl<K: Kinds> Sa<K> {
     /// Whether a limit in bytes or packets may be reached before all SAs are looked at again.
     pub(super) fn is_near_a_limit(&self, used: Usage) -> bool {
         let Lifetimes { bytes, packets, .. } = self.lifetimes;
+        let used = self.elsewhere.and(used);
         [(bytes, used.bytes, BYTES_BETWEEN_LOOKS), (packets, used.packets, PACKETS_BETWEEN_LOOKS)]
             .into_iter()
             .any(|(limit, used, most)| {
@@ -247,7 +250,7 @@ impl<K: Kinds> Sad<K> {
         }
     }
 
-    fn ask_for_rekey(&mut self, serial: Serial) {
+    pub(super) fn ask_for_rekey(&mut self, serial: Serial) {
         let is_orphan = self.sas.get(&serial).is_none_or(|sa| self.is_orphan(sa));
         let Some(sa) = self.sas.get_mut(&serial).filter(|_| !is_orphan) else { return };
         if sa.stage == Stage::Live && !sa.told {

@@ -18,6 +18,7 @@
 
 mod calls;
 mod choice;
+mod elsewhere;
 mod life;
 mod refill;
 mod sa;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use penstock_dataplane::esp::sa::Spi;
 use penstock_dataplane::ids::{EndpointId, TunnelId};
 
+pub use elsewhere::Told;
 pub use life::{Limit, Moment};
 pub use refill::{Progress, Saved};
 pub use sa::{Direction, NewSa, Sa, Serial, State};

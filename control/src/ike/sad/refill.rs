@@ -247,6 +247,7 @@ impl<K: Kinds> Sad<K> {
             pair: saved.pair,
             stage: saved.retiring_until.map_or(Stage::Live, |until| Stage::Retiring { until }),
             deadline: None,
+            elsewhere: Default::default(),
             earlier: Usage { bytes, packets, newest, exhausted: false, idle: None },
             progress: saved.ahead(),
             packets_before: packets,

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use penstock_fleet::names::Direction;
+
+use super::elsewhere::Elsewhere;
 use super::life::Moment;
 use super::refill::Progress;
 use super::workers::{Kinds, Usage, Workers};
@@ -16,15 +19,6 @@ impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// Which way its packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    /// From the peer.
-    Inbound,
-    /// To the peer.
-    Outbound,
 }
 
 /// What an SA is used for.
@@ -92,6 +86,8 @@ pub struct Sa<K: Kinds> {
     pub(super) deadline: Option<Duration>,
     /// What went through it under handles before this one.
     pub(super) earlier: Usage,
+    /// What other nodes of a fleet say went through it there.
+    pub(super) elsewhere: Elsewhere,
     /// What the journal knows of it.
     pub(super) progress: Progress,
     /// Packets at the last look.
@@ -129,6 +125,7 @@ impl<K: Kinds> Sa<K> {
             stage: Stage::Live,
             deadline: None,
             earlier: Usage::default(),
+            elsewhere: Elsewhere::default(),
             progress: Progress::none(direction),
             packets_before: 0,
             first: 1,

@@ -164,7 +164,8 @@ impl<M: Machine, R: SharedRecord, P: PeerClocks> Keeper<M, R, P> {
         match self.record.read().await.map_err(FleetLeaseError::Store)? {
             None => Ok((Senders::empty(), None)),
             Some(Seen { value, version }) => {
-                Ok((Senders::decode(&value).map_err(FleetLeaseError::Unreadable)?, Some(version)))
+                let senders = value.and_then(|text| Senders::decode(&text));
+                Ok((senders.map_err(FleetLeaseError::Unreadable)?, Some(version)))
             }
         }
     }

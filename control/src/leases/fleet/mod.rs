@@ -32,7 +32,7 @@ use penstock_dataplane::esp::iv::Lease;
 
 pub use error::FleetLeaseError;
 use keeper::Keeper;
-pub use rule::{FLEET_LEASE_LIFE, FLEET_MAX_KEY_LIFE, FLEET_RENEW_AFTER};
+pub use rule::{CLOCKS_DIFFER, FLEET_LEASE_LIFE, FLEET_MAX_KEY_LIFE, FLEET_RENEW_AFTER};
 use system::System;
 
 /// What the store says when it cannot be asked.
@@ -41,13 +41,14 @@ pub type StoreFailure = Box<dyn Error + Send + Sync>;
 /// A value in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// The bytes.
-    pub value: Vec<u8>,
+    /// The bytes; or why they are not to be believed, in words for the operator.
+    pub value: Result<Vec<u8>, String>,
     /// How often it was put since it was created.
     pub version: u64,
 }
 
-/// The one record that all nodes share: the key `senders`. Its values are texts that this module makes and reads.
+/// The one record that all nodes share: the key `senders`. Its values are texts that this module makes and reads; that
+/// nobody else makes any is the implementation's business.
 ///
 /// Both calls answer or fail within a second or so, and a swap that has failed does not happen long after.
 pub trait SharedRecord {

@@ -28,7 +28,7 @@ pub(super) const SKEW: Duration = Duration::from_secs(2);
 
 /// A node whose clock shows so much more or less than ours is too far away. Half of what is safe: how far clocks are apart
 /// is not known better than the store is fast.
-pub(super) const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
 
 /// By so much earlier than they must be slots are taken, for the time that the store needs.
 pub(super) const ALLOWANCE: Duration = Duration::from_millis(250);

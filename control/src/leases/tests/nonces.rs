@@ -375,9 +375,15 @@ impl<C: Candidate> History<C> {
         }
         self.end_all(to);
         let image = lock(&self.hosts[self.owner]).image();
-        lock(&self.hosts[to]).restore_all(&image);
+        let machine = {
+            let mut host = lock(&self.hosts[to]);
+            host.restore_all(&image);
+            host.identity.clone()
+        };
         for (dir, store) in image.iter().enumerate() {
-            if store.is_some() {
+            // A store that came from there, and that no process has opened since the keys moved, is at home again: nothing
+            // tells that machine that it does not have the keys any more, and it is not to be started with them.
+            if store.as_ref().is_some_and(|store| !store.is_store_of(&machine)) {
                 self.start(to, dir, 4, None, false)?;
             }
         }

@@ -13,6 +13,7 @@ use redb::StorageBackend;
 use super::super::error::LeaseError;
 use super::super::identity::{BootId, Identity};
 use super::super::keeper::{Files, Machine};
+use super::super::store::Store;
 
 /// 2026-09-01, when all histories begin.
 const BEGIN: Duration = Duration::from_secs(1_788_220_800);
@@ -100,6 +101,12 @@ impl Contents {
             }
         }
         *self = Self { seen: disk.clone(), synced: disk, unsynced: Vec::new() };
+    }
+
+    /// Whether it is a store of this machine.
+    pub fn is_store_of(&self, machine: &Identity) -> bool {
+        let backend = SimBackend { file: Arc::new(Mutex::new(self.copied())), fuse: Fuse::new(None) };
+        Store::open(backend).is_ok_and(|store| store.record().machine == *machine)
     }
 
     /// A copy made by reading the file.

@@ -1,7 +1,5 @@
 //! A tenant as an account: read and written as a whole, with the pre-shared keys of its tunnels.
 
-use penstock_fleet::names::{Name as StoreName, TunnelName};
-
 use super::FleetState;
 use super::objects::{Change, no_fleet};
 use crate::api::{Account, AccountChange, ApiError, ErrorCode, Secret};
@@ -33,10 +31,7 @@ impl State {
     /// Adds the pre-shared keys that the store has.
     pub(in crate::runtime) fn add_stored_psks(&self, credentials: &mut Credentials) {
         for (tunnel, psk) in self.fleet.iter().flat_map(|fleet| fleet.psks.usable()) {
-            let named = Name::new(tunnel.tenant.as_str()).zip(Name::new(tunnel.tunnel.as_str()));
-            if let Some((tenant, tunnel)) = named {
-                credentials.add_stored(tenant, tunnel, psk.clone());
-            }
+            credentials.add_stored(tunnel.clone(), psk.clone());
         }
     }
 
@@ -111,10 +106,7 @@ impl Running {
 
 /// `None`: the tunnel whose key it should be has none.
 fn seal(fleet: &FleetState, tenant: &Name, tunnel: &str, secret: Secret) -> Result<Option<Sealed>, ApiError> {
-    let named = |tunnel: &str| {
-        let (tenant, tunnel) = StoreName::new(tenant).zip(StoreName::new(tunnel))?;
-        Some(TunnelName { tenant, tunnel })
-    };
+    let named = |tunnel: &str| Some((tenant.clone(), Name::new(tunnel)?));
     let unnamed = || ApiError::new(ErrorCode::BadRequest, format!("\"{tunnel}\" cannot be a tunnel's name"));
     let new = named(tunnel).ok_or_else(unnamed)?;
     let psk = match secret {

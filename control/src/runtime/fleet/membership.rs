@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
-use penstock_fleet::names::KeyName;
+use penstock_fleet::names::{KeyName, NODES};
 use penstock_fleet::store::{CommitError, Condition, Entry, LeaseId, Store, StoreError, Txn};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::{State, unix_millis};
-use crate::fleet::nodes::members::Conflict;
+use crate::fleet::nodes::conflict::Conflict;
 use crate::fleet::nodes::node_record::NodeRecord;
 
 /// How long to wait after the store did not answer, or has another one under our name.
@@ -89,7 +89,7 @@ impl Keeper {
             }
             match self.stay(lease).await {
                 Lost::Lease => {
-                    self.set_lease(None);
+                    self.lost_lease();
                     tracing::warn!("the node's record in the store has ended: it is written again");
                 }
                 Lost::Conflict(conflict) => return conflict,
@@ -107,11 +107,24 @@ impl Keeper {
         }
     }
 
+    /// What ended our lease has ended those of others.
+    fn lost_lease(&self) {
+        if let Some(fleet) = &mut self.lock().fleet {
+            fleet.lease = None;
+            fleet.store_returned(Instant::now());
+        }
+    }
+
     /// Takes name and number, or says who has them.
     async fn join(&self) -> Result<Result<LeaseId, String>, CommitError> {
         let Some(record) = self.record() else { return Ok(Err(String::new())) };
         let (node, number) =
             (KeyName::Node(record.name.clone()).to_string(), KeyName::Number(record.number).to_string());
+        let others = self.store.list(NODES).await?.entries;
+        let others = others.iter().filter_map(|entry| NodeRecord::read(&entry.value).ok());
+        if let Some(conflict) = Conflict::of_families(&record, others) {
+            return Ok(Err(conflict.to_string()));
+        }
         let lease = self.store.grant(self.liveness()).await?;
         let owner = format!("{} {} {}", record.name, record.incarnation, self.place);
         let txn = Txn::new()

@@ -6,12 +6,14 @@
 
 mod account;
 mod applied;
+mod health;
 mod membership;
 mod objects;
 mod rescue;
 mod senders;
 mod show;
 mod start;
+mod volumes;
 mod watch;
 mod writer;
 
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use penstock_fleet::names::{Name, NodeNumber};
 use penstock_fleet::peer::{Incarnation, PeerKeys, StoreTag};
 use penstock_fleet::seal::Keyring;
-use penstock_fleet::store::LeaseId;
+use penstock_fleet::store::{LeaseId, QUIET};
 use tokio::sync::Notify;
 
 pub(super) use senders::FleetSenders;
@@ -44,6 +46,10 @@ const TOO_FAR_BEHIND: Duration = Duration::from_secs(10);
 /// A node that lacks for so long what others wait for it to have does not serve. Routers receive under an old SA for
 /// seconds.
 const TOO_DEAF: Duration = Duration::from_secs(2);
+/// How long until the store's tenants, which could not be applied, are taken again.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// A store that says nothing for so long was away.
+const SILENCE: Duration = QUIET.saturating_add(Duration::from_millis(500));
 /// How often a change is looked for in the store while an answer to charon waits.
 const STEP: Duration = Duration::from_micros(500);
 
@@ -63,6 +69,8 @@ pub(super) struct FleetState {
     objects_changed: u64,
     objects_taken: u64,
     store: Health,
+    /// When the store's watch was last heard of.
+    heard: Option<Instant>,
     /// That of the node's record, while it is in the store.
     lease: Option<LeaseId>,
     /// What the workers do not have yet, in the order of revisions.
@@ -75,6 +83,10 @@ pub(super) struct FleetState {
     lags_since: Option<Instant>,
     /// Why the store's tenants cannot be applied on this node.
     unfit: Option<String>,
+    /// The record of sender IDs may be sealed with another key than the first.
+    seals_senders: bool,
+    /// When that is tried again: what was in the way, such as charon's restart, may be over.
+    try_again: Option<Instant>,
     /// Path MTUs that other nodes should know.
     path_mtus: Vec<PathMtu>,
     signals: Arc<Signals>,
@@ -104,8 +116,8 @@ struct Applying {
 }
 
 struct PathMtu {
-    tenant: crate::config::Name,
-    tunnel: crate::config::Name,
+    tenant: Name,
+    tunnel: Name,
     mtu: u32,
 }
 
@@ -138,12 +150,15 @@ impl FleetState {
             objects_changed: 0,
             objects_taken: 0,
             store: Health::default(),
+            heard: None,
             lease: None,
             applying: VecDeque::new(),
             applied: 0,
             propagation: Lateness::default(),
             lags_since: None,
             unfit: None,
+            seals_senders: false,
+            try_again: None,
             path_mtus: Vec::new(),
             signals: Arc::default(),
         }
@@ -167,7 +182,7 @@ impl FleetState {
     /// Why this node should not be sent traffic, as far as the fleet is concerned.
     pub(super) fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.lease.is_none() && self.store.connected {
+        if self.lease.is_none() && self.store.connected && !self.members.is_in_doubt() {
             reasons.push("its record is not in the fleet's store yet".to_owned());
         }
         if !self.has_all() {
@@ -189,10 +204,43 @@ impl FleetState {
                 self.applied
             ));
         }
+        if let Some(millis) = self.members.our_clock_is_off() {
+            reasons.push(format!(
+                "this node's clock is {} those of most nodes, and associations end by the clock: set it (timedatectl, NTP)",
+                ahead(millis)
+            ));
+        }
         reasons.extend(self.unfit.clone());
         let refused = self.objects.refused();
         reasons.extend(refused.map(|(name, why)| format!("tenant {name} of the store {why}")));
         reasons
+    }
+
+    /// Whether it is this node that deletes records of what is over.
+    fn deletes_what_is_over(&self) -> bool {
+        let us = self.us.number;
+        self.store.connected
+            && self.members.our_clock_is_off().is_none()
+            && self.members.live().all(|other| other.record.number > us)
+    }
+
+    /// The store is about to tell something. After a silence it may first tell what it did to leases that nobody could keep.
+    fn hears_store(&mut self, now: Instant) {
+        if self.heard.replace(now).is_some_and(|heard| now.duration_since(heard) > SILENCE) {
+            self.store_returned(now);
+        }
+    }
+
+    /// For as long as a lease lasts nobody is gone: as long a node may take that dies meanwhile, too.
+    fn store_returned(&mut self, now: Instant) {
+        self.members.store_returned(now + Duration::from(self.config.liveness));
+    }
+
+    /// Once a second: the store's tenants are taken again, if they could not be.
+    fn retry_objects(&mut self, now: Instant) {
+        if self.try_again.take_if(|at| *at <= now).is_some() {
+            self.signals.objects.notify_one();
+        }
     }
 
     /// Once a second: whether others have what this node lacks.
@@ -205,19 +253,20 @@ impl FleetState {
     }
 
     /// A path takes smaller packets: for the other nodes.
-    pub(super) fn tell_path_mtu(
-        &mut self,
-        tenant: &crate::config::Name,
-        tunnel: &crate::config::Name,
-        mtu: u32,
-    ) {
+    pub(super) fn tell_path_mtu(&mut self, tenant: &Name, tunnel: &Name, mtu: u32) {
         self.path_mtus.push(PathMtu { tenant: tenant.clone(), tunnel: tunnel.clone(), mtu });
         self.signals.write.notify_one();
+    }
+
+    /// Whether this node is ready may have changed: its record says so to the others.
+    pub(super) fn tell_readiness(&self) {
+        self.signals.record.notify_one();
     }
 
     /// Why the tenants of the store cannot be applied; `None`: they are.
     pub(super) fn set_unfit(&mut self, why: Option<String>) {
         self.unfit = why;
+        self.try_again = self.unfit.is_some().then(|| Instant::now() + TRY_AGAIN);
         self.signals.record.notify_one();
     }
 
@@ -229,6 +278,8 @@ impl FleetState {
             Err(error) => tracing::error!(%error, "other nodes are spoken to with the old keys"),
         }
         self.keyring = Arc::new(keyring);
+        self.seals_senders |= seals_anew;
+        self.signals.write.notify_one();
         seals_anew
     }
 
@@ -249,9 +300,16 @@ impl FleetState {
 impl State {
     /// Once a second.
     pub(super) fn check_fleet(&mut self) {
-        if let Some(fleet) = &mut self.fleet {
-            fleet.note_lag();
+        let Some(fleet) = &mut self.fleet else { return };
+        fleet.note_lag();
+        // They ask themselves the same.
+        fleet.acknowledgements.peers().remind_gone(fleet.applied);
+        fleet.retry_objects(Instant::now());
+        if fleet.members.turn(Instant::now()) {
+            self.members_changed();
         }
+        self.check_over();
+        self.exchange_volumes();
     }
 
     /// Reads the file of the fleet's keys again. What this node has written is sealed anew when another key seals.
@@ -311,6 +369,12 @@ pub(super) async fn everywhere(state: &std::sync::Mutex<State>, told: Told) {
     }
 }
 
+/// A difference of clocks in milliseconds, in words that go before whose clock it is compared with.
+fn ahead(millis: i64) -> String {
+    let seconds = millis.unsigned_abs() as f64 / 1000.0;
+    format!("{seconds:.1} s {}", if millis > 0 { "ahead of" } else { "behind" })
+}
+
 fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -320,12 +384,7 @@ fn now() -> Moment {
     clock::moment()
 }
 
-/// Names of the configuration and of the store have the same rule.
-fn name(name: &crate::config::Name) -> Option<Name> {
-    Name::new(name)
-}
-
-fn us(config: &crate::config::GatewayConfig, incarnation: u64) -> Option<Us> {
+fn us(config: &crate::config::GatewayConfig, incarnation: u64) -> Us {
     let number = NodeNumber(config.node.number);
-    Some(Us { name: name(&config.node.name)?, number, incarnation: Incarnation(incarnation) })
+    Us { name: config.node.name.clone(), number, incarnation: Incarnation(incarnation) }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use penstock_fleet::names::{KeyName, Name};
+use penstock_fleet::names::KeyName;
 use penstock_fleet::store::{CommitError, Condition, MOST_WRITES, Txn};
 
 use super::FleetState;
@@ -164,11 +164,7 @@ pub(super) fn no_fleet() -> ApiError {
 
 /// Pre-shared keys whose tunnels go, or do not want them any more.
 fn unwanted(fleet: &FleetState, steps: &[Step]) -> Vec<String> {
-    let of_step = |step: &Step| {
-        let name = Name::new(&step.name)?;
-        Some(fleet.psks.unwanted(&name, step.becomes.as_ref()))
-    };
-    steps.iter().filter_map(of_step).flatten().collect()
+    steps.iter().flat_map(|step| fleet.psks.unwanted(&step.name, step.becomes.as_ref())).collect()
 }
 
 /// All of it, if nothing of it was changed meanwhile.
@@ -179,7 +175,7 @@ pub(super) fn transaction(steps: &[Step], sealed: Vec<Sealed>, unwanted: &[Strin
     };
     let mut keys = BTreeMap::new();
     for step in steps {
-        keys.extend(Name::new(&step.name).map(|name| (KeyName::Tenant(name).to_string(), step)));
+        keys.insert(KeyName::Tenant(step.name.clone()).to_string(), step);
     }
     let txn = keys.into_iter().fold(Txn::new(), |txn, (key, step)| {
         let txn = txn.when(unchanged(&key, step.from));

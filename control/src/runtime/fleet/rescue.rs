@@ -8,9 +8,13 @@ use crate::api::FleetRescue;
 use crate::compile::FleetSpec;
 
 impl FleetState {
+    fn tokens(&self, kind: TokenKind) -> Option<Tokens> {
+        let mut tokens = self.keyring.tokens(kind).map(|token| Token::new(token.short()));
+        Some(Tokens { current: tokens.next()?, other: tokens.next() })
+    }
+
     fn rescue(&self) -> Option<FleetSpec> {
-        let mut tokens = self.keyring.tokens(TokenKind::Data).map(|token| Token::new(token.short()));
-        let tokens = Tokens { current: tokens.next()?, other: tokens.next() };
+        let tokens = self.tokens(TokenKind::Data)?;
         let nodes =
             self.members.live().map(|member| (member.record.number.0, member.record.address)).collect();
         let (number, address, port) = (self.us.number.0, self.config.address, self.config.port);
@@ -22,7 +26,9 @@ impl State {
     /// Nodes came or went, or keys changed.
     pub(super) fn set_rescue(&mut self) {
         let Some(spec) = self.fleet.as_ref().and_then(FleetState::rescue) else { return };
-        if self.compiler.set_fleet(Some(spec)) {
+        let probe_keys = self.fleet.as_ref().and_then(|fleet| fleet.tokens(TokenKind::Probe));
+        let has_new_keys = probe_keys.is_some_and(|keys| self.set_probe_keys(keys));
+        if self.compiler.set_fleet(Some(spec)) || has_new_keys {
             self.publish();
         }
     }

@@ -1,7 +1,7 @@
 //! `show fleet` and `ready`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{FleetState, State};
 use crate::api::{Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
@@ -12,6 +12,10 @@ impl State {
     /// Why this node should not be sent traffic.
     pub(in crate::runtime) fn not_ready(&self) -> Vec<String> {
         let mut reasons = self.fleet.as_ref().map(FleetState::not_ready).unwrap_or_default();
+        if let Some(at) = self.stops_at {
+            let seconds = at.saturating_duration_since(Instant::now()).as_secs();
+            reasons.push(format!("it was told to stop, and does so in {seconds} s"));
+        }
         if let Some(why) = &self.no_lease {
             reasons.push(format!("workers may not encrypt: {why}"));
         }
@@ -89,10 +93,13 @@ impl State {
             // Nodes tell owners only; so the next who looks sees how it is now.
             fleet.acknowledgements.peers().ask(&member.record.name, fleet.store.revision);
         }
+        let clocks: BTreeMap<&str, i64> =
+            fleet.members.clocks_that_are_off().map(|(name, millis)| (name.as_str(), millis)).collect();
         let others = fleet.members.live().map(|member| {
             let (applied, late) = applied.get(member.record.name.as_str()).copied().unwrap_or_default();
             FleetNode {
                 clock_ms: member.clock_difference(),
+                clock_off_ms: clocks.get(member.record.name.as_str()).copied(),
                 applied: Some(applied.max(member.record.applied)),
                 late,
                 sas: by_owner.get(&member.record.number.0).copied().unwrap_or_default(),
@@ -109,6 +116,7 @@ impl State {
             ready: self.not_ready().is_empty(),
             applied: Some(fleet.applied),
             clock_ms: None,
+            clock_off_ms: fleet.members.our_clock_is_off(),
             uptime_s: since(fleet.started),
             sas: self.negotiated.own_count() as u64,
             late: 0,

@@ -4,17 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use penstock_fleet::peer::{PeerKeys, StoreTag};
-use penstock_fleet::store::{Engine, EtcdSettings, EtcdTls, EtcdUser, Settings, Store};
+use penstock_fleet::store::Store;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{FleetSenders, FleetState, State, applied, membership, us, watch, writer};
-use crate::config::{FleetStore, GatewayConfig};
-use crate::fleet::key_file;
+use crate::config::GatewayConfig;
 use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::nodes::peers::{self, Peers};
+use crate::fleet::{key_file, store_settings};
 use crate::kernel::netns::Netns;
 use crate::leases::BootId;
+use crate::runtime::clock;
 use crate::runtime::error::RuntimeError;
 
 /// How long a stop may take for the others' sake.
@@ -99,12 +100,11 @@ pub(in crate::runtime) async fn start(
     let failed = |reason: String| RuntimeError::Fleet { reason };
     let keyring =
         key_file::read(&fleet.key_file).map_err(|error| failed(format!("fleet.key_file: {error}")))?;
-    let store = Store::open(settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
-    let incarnation = {
-        let locked = state.lock().unwrap_or_else(PoisonError::into_inner);
-        locked.negotiated.owner().incarnation
-    };
-    let Some(us) = us(config, incarnation) else { return Ok(None) };
+    let store =
+        Store::open(store_settings(config, fleet)).await.map_err(|error| failed(error.to_string()))?;
+    // Another one than that of the run before, whether there is chance to be had or not.
+    let incarnation = getrandom::u64().unwrap_or_else(|_| clock::moment().uptime.as_nanos() as u64);
+    let us = us(config, incarnation);
     let keys = PeerKeys::of(&keyring).map_err(|error| failed(error.to_string()))?;
     let local = fleet.control_address();
     let socket = peers::open(Some(netns), local).map_err(|error| failed(error.to_string()))?;
@@ -158,24 +158,6 @@ async fn store_away(state: &Mutex<State>) {
             since = Instant::now();
         }
     }
-}
-
-fn settings(config: &GatewayConfig, fleet: &crate::config::FleetConfig) -> Settings {
-    let engine = match &fleet.store {
-        FleetStore::Embedded => Engine::Embedded { directory: config.node.state.clone() },
-        FleetStore::Etcd { etcd } => Engine::Etcd(EtcdSettings {
-            endpoints: etcd.endpoints.iter().map(ToString::to_string).collect(),
-            tls: etcd.ca.clone().map(|ca| EtcdTls {
-                ca,
-                certificate: etcd.identity.clone().map(|own| (own.certificate, own.private_key)),
-            }),
-            user: etcd
-                .user
-                .clone()
-                .map(|user| EtcdUser { name: user.user, password_file: user.password_file }),
-        }),
-    };
-    Settings { fleet: fleet.name.to_string(), engine }
 }
 
 impl State {

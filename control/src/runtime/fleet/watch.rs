@@ -4,17 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use penstock_fleet::names::{KeyName, SaName, TunnelName};
+use penstock_fleet::names::{KeyName, Name, SaName, TunnelName};
 use penstock_fleet::seal::Keyring;
 use penstock_fleet::store::{Entry, Event, Store, Watch, Why};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Applying, FleetState, State, now, unix_millis};
-use crate::config::Name;
 use crate::fleet::record::SaRecord;
 use crate::runtime::negotiated::foreign::InStore;
-use crate::runtime::negotiated::sharing::record_name;
 
 /// Records that are opened and decoded before others of the thread have their turn.
 const CHUNK: usize = 128;
@@ -61,6 +59,11 @@ impl Taker {
     }
 
     async fn take(&self, event: Event) {
+        if !matches!(event, Event::Away { .. })
+            && let Some(fleet) = &mut self.lock().fleet
+        {
+            fleet.hears_store(Instant::now());
+        }
         match event {
             Event::Reset { why, store, revision, entries } => {
                 let sorted = self.sort(entries).await;
@@ -73,6 +76,10 @@ impl Taker {
             Event::Progress(revision) => self.lock().changed_by_store(revision.0, Sorted::default(), &[]),
             Event::Away { error } => self.lock().store_away(error.to_string()),
             Event::Back => self.lock().store_back(),
+        }
+        // To take a long listing is no silence of the store's.
+        if let Some(fleet) = &mut self.lock().fleet {
+            fleet.heard = Some(Instant::now());
         }
     }
 
@@ -99,10 +106,12 @@ impl Sorted {
         };
         match key {
             KeyName::Node(_) => self.nodes.push(entry),
-            KeyName::Sa(sa) => self.add_sa(&sa, &entry, keyring),
-            KeyName::Tenant(name) => {
-                if let Some(name) = Name::new(name.as_str()) {
-                    self.tenants.push((name, entry));
+            KeyName::Sa(name) => self.add_sa(name, &entry, keyring),
+            KeyName::Tenant(name) => self.tenants.push((name, entry)),
+            KeyName::PathMtu((tenant, tunnel)) => self.path_mtus.push((tenant, tunnel, entry.value)),
+            KeyName::Senders => {
+                if let Err(error) = keyring.open(&entry.key, entry.version, &entry.value) {
+                    self.refused.push((entry.key, error.to_string()));
                 }
             }
             KeyName::Psk(tunnel) => {
@@ -112,16 +121,11 @@ impl Sorted {
                 }
                 self.psks.push((tunnel, entry.version, opened.ok()));
             }
-            KeyName::PathMtu(tunnel) => {
-                let named = Name::new(tunnel.tenant.as_str()).zip(Name::new(tunnel.tunnel.as_str()));
-                self.path_mtus.extend(named.map(|(tenant, tunnel)| (tenant, tunnel, entry.value)));
-            }
-            KeyName::Meta | KeyName::Number(_) | KeyName::Senders => {}
+            KeyName::Meta | KeyName::Number(_) => {}
         }
     }
 
-    fn add_sa(&mut self, sa: &SaName, entry: &Entry, keyring: &Keyring) {
-        let Some(name) = record_name(sa) else { return };
+    fn add_sa(&mut self, name: SaName, entry: &Entry, keyring: &Keyring) {
         let opened = keyring.open(&entry.key, entry.version, &entry.value);
         let record = opened.map_err(|error| error.to_string()).and_then(|bytes| {
             let record = SaRecord::decode(&bytes).map_err(|error| error.to_string())?;
@@ -130,7 +134,7 @@ impl Sorted {
         if let Err(why) = &record {
             self.refused.push((entry.key.clone(), why.clone()));
         }
-        self.owners.insert(name.owner);
+        self.owners.insert(name.owner.0);
         let (revision, version) = (entry.modified.0, entry.version);
         self.sas.push(InStore { name, revision, version, record: record.ok() });
     }
@@ -196,7 +200,7 @@ impl State {
                     nodes_changed = true;
                 }
                 Ok(KeyName::Tenant(tenant)) => {
-                    gone |= Name::new(tenant.as_str()).is_some_and(|name| fleet.objects.remove(&name));
+                    gone |= fleet.objects.remove(&tenant);
                 }
                 Ok(KeyName::Psk(tunnel)) => gone |= fleet.psks.remove(&tunnel),
                 Ok(KeyName::Sa(sa)) => {
@@ -241,17 +245,17 @@ impl State {
         let number = fleet.us.number.0;
         for (tenant, tunnel, value) in path_mtus {
             let Ok(shared) = serde_json::from_slice::<SharedPathMtu>(value) else { continue };
-            let id = self.compiler.tunnels().find(|known| known.tenant == tenant && known.name == tunnel);
-            if let Some(id) = id.map(|known| known.id).filter(|_| shared.node != number) {
+            let id = self.compiler.tunnel_id(tenant, tunnel);
+            if let Some(id) = id.filter(|_| shared.node != number) {
                 self.compiler.learn_path_mtu(id, shared.mtu, Instant::now());
             }
         }
     }
 
-    fn refuse_unusable(&mut self, unusable: Vec<(crate::fleet::record::RecordName, String)>) {
+    fn refuse_unusable(&mut self, unusable: Vec<(SaName, String)>) {
         if let Some(fleet) = &mut self.fleet {
             for (name, why) in unusable {
-                fleet.refuse(&super::super::negotiated::sharing::key(&name), &why);
+                fleet.refuse(&name.to_string(), &why);
             }
         }
         self.publish_fleet();
@@ -265,7 +269,7 @@ impl State {
         fleet.signals.apply.notify_one();
     }
 
-    fn members_changed(&mut self) {
+    pub(super) fn members_changed(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
         for notice in fleet.members.take_notices() {
             if notice.is_warning() {
@@ -299,7 +303,7 @@ impl State {
         fleet.signals.write.notify_one();
     }
 
-    fn publish_fleet(&mut self) {
+    pub(super) fn publish_fleet(&mut self) {
         if self.negotiated.take_unpublished() {
             self.publish();
         }

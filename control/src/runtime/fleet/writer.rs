@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use penstock_fleet::names::{KeyName, Name, TunnelName};
+use penstock_fleet::names::KeyName;
 use penstock_fleet::seal::Keyring;
-use penstock_fleet::store::{CommitError, Condition, Store, Txn};
+use penstock_fleet::store::{CommitError, Condition, Revision, Store, Txn};
 
 use super::watch::SharedPathMtu;
-use super::{PathMtu, State};
+use super::{FleetState, PathMtu, State, senders};
 use crate::fleet::outbox::{Change, Flight};
-use crate::runtime::negotiated::sharing::key;
+use crate::fleet::record::SaName;
 
 /// Records in one transaction.
 const MOST: usize = 64;
@@ -24,7 +24,7 @@ const PATH_MTU_LIFE: Duration = crate::compile::PATH_MTU_AGE;
 /// Never ends.
 pub(super) async fn write(state: Arc<Mutex<State>>, store: Store) {
     let writer = Writer { state, store };
-    let Some(wake) = writer.lock().fleet.as_ref().map(super::FleetState::writes) else { return };
+    let Some(wake) = writer.lock().fleet.as_ref().map(FleetState::writes) else { return };
     loop {
         match writer.turn().await {
             Turn::Idle => wake.notified().await,
@@ -54,23 +54,18 @@ impl Writer {
     }
 
     async fn turn(&self) -> Turn {
-        let (flights, keyring, path_mtus, over) = {
+        let (flights, keyring, path_mtus) = {
             let mut state = self.lock();
-            let over = state.negotiated.take_over();
             let sharing = state.negotiated.sharing();
             let flights = sharing.map(|sharing| sharing.outbox.take(MOST, MOST_BYTES)).unwrap_or_default();
             let Some(fleet) = &mut state.fleet else { return Turn::Idle };
-            (flights, Arc::clone(&fleet.keyring), std::mem::take(&mut fleet.path_mtus), over)
+            (flights, Arc::clone(&fleet.keyring), std::mem::take(&mut fleet.path_mtus))
         };
         for path_mtu in path_mtus {
             self.write_path_mtu(&path_mtu).await;
         }
-        for name in over {
-            // Whoever is first; the others find it gone.
-            let _ = self.store.commit(&Txn::new().delete(key(&name))).await;
-        }
         if flights.is_empty() {
-            return Turn::Idle;
+            return self.tidy(&keyring).await;
         }
         let outcome = match transaction(&flights, &keyring) {
             Ok(txn) => self.store.commit(&txn).await,
@@ -98,6 +93,50 @@ impl Writer {
         }
     }
 
+    /// What nobody waits for.
+    async fn tidy(&self, keyring: &Keyring) -> Turn {
+        let (over, seals_senders) = {
+            let mut state = self.lock();
+            let over = state.over();
+            (over, state.fleet.as_mut().is_some_and(|fleet| std::mem::take(&mut fleet.seals_senders)))
+        };
+        self.delete(over).await;
+        if seals_senders && let Err(error) = senders::seal_again(&self.store, keyring).await {
+            tracing::debug!(%error, "the record of sender IDs is sealed again later");
+            if let Some(fleet) = &mut self.lock().fleet {
+                fleet.seals_senders = true;
+            }
+            return Turn::Failed;
+        }
+        Turn::Idle
+    }
+
+    /// Deletes records of these revisions, together or else one by one. What the store has not done is asked for again.
+    async fn delete(&self, over: Vec<(SaName, u64)>) {
+        let delete = |txn: Txn, (name, revision): &(SaName, u64)| {
+            let key = name.to_string();
+            txn.when(Condition::Modified(key.clone(), Revision(*revision))).delete(key)
+        };
+        let mut batches = if over.is_empty() { Vec::new() } else { vec![over] };
+        while let Some(batch) = batches.pop() {
+            match self.store.commit(&batch.iter().fold(Txn::new(), delete)).await {
+                Ok(_) => {}
+                // Some are gone, or are others by now.
+                Err(CommitError::Conflict) if batch.len() > 1 => {
+                    batches.extend(batch.into_iter().map(|one| vec![one]));
+                    continue;
+                }
+                Err(CommitError::Conflict) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "records of what is over wait until the store deletes them");
+                    return;
+                }
+            }
+            let mut state = self.lock();
+            batch.iter().for_each(|(name, revision)| state.negotiated.over_is_gone(name, *revision));
+        }
+    }
+
     fn lost(&self, flights: Vec<Flight>) {
         if let Some(sharing) = self.lock().negotiated.sharing() {
             sharing.outbox.lost(flights);
@@ -117,9 +156,8 @@ impl Writer {
     }
 
     async fn write_path_mtu(&self, PathMtu { tenant, tunnel, mtu }: &PathMtu) {
-        let Some((tenant, tunnel)) = Name::new(tenant).zip(Name::new(tunnel)) else { return };
         let Some(node) = self.lock().fleet.as_ref().map(|fleet| fleet.us.number.0) else { return };
-        let key = KeyName::PathMtu(TunnelName { tenant, tunnel }).to_string();
+        let key = KeyName::PathMtu((tenant.clone(), tunnel.clone())).to_string();
         let value = serde_json::to_vec(&SharedPathMtu { mtu: *mtu, node }).unwrap_or_default();
         let written = async {
             let lease = self.store.grant(PATH_MTU_LIFE).await?;
@@ -127,6 +165,24 @@ impl Writer {
         };
         if let Err(error) = written.await {
             tracing::warn!(%error, "other nodes do not hear of a smaller path MTU; each learns it by itself");
+        }
+    }
+}
+
+impl State {
+    /// Records of what is over, if it is for this node to delete them: its clock is right, and no node with a lower number
+    /// lives. So a fleet does not delete each of them a thousand times.
+    fn over(&self) -> Vec<(SaName, u64)> {
+        let is_for_us = self.fleet.as_ref().is_some_and(FleetState::deletes_what_is_over);
+        if is_for_us { self.negotiated.over(MOST) } else { Vec::new() }
+    }
+
+    /// Once a second: there may be records to delete.
+    pub(super) fn check_over(&mut self) {
+        if !self.over().is_empty()
+            && let Some(fleet) = &self.fleet
+        {
+            fleet.signals.write.notify_one();
         }
     }
 }

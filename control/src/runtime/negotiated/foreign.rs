@@ -1,18 +1,18 @@
 //! What the store says of SAs, of other nodes' and of this one's.
 
+use std::collections::BTreeMap;
+
 use super::on_feed::OnFeed;
-use super::sharing::record_name;
 use super::{Gear, Negotiated, demand};
-use crate::fleet::Found;
 use crate::fleet::outbox::Flight;
-use crate::fleet::record::{RecordName, SaRecord};
-use crate::ike::sad::{Moment, Serial};
-use penstock_fleet::names::SaName;
+use crate::fleet::record::{SaName, SaRecord};
+use crate::fleet::{Found, Others};
+use crate::ike::sad::{Moment, Serial, Told};
 
 /// A record of an SA, found in the store.
 pub(in crate::runtime) struct InStore {
     /// Whose it is.
-    pub(in crate::runtime) name: RecordName,
+    pub(in crate::runtime) name: SaName,
     /// At which it was written.
     pub(in crate::runtime) revision: u64,
     /// Counts how often it was written.
@@ -30,7 +30,7 @@ impl Negotiated {
         deletes: &[SaName],
         gear: &mut Gear<'_>,
         now: Moment,
-    ) -> Vec<(RecordName, String)> {
+    ) -> Vec<(SaName, String)> {
         let mut unusable = Vec::new();
         let backends = gear.backends;
         let workers = &mut OnFeed(gear.feed);
@@ -44,11 +44,11 @@ impl Negotiated {
                 unusable.push((name, error.to_string()));
             }
         }
-        for name in deletes.iter().filter_map(record_name) {
+        for name in deletes {
             if let Some(sharing) = &mut self.sharing {
-                sharing.seen(&name, 0);
+                sharing.seen(name, 0);
             }
-            self.fleet.deleted(&name, revision, workers, now);
+            self.fleet.deleted(name, revision, workers, now);
         }
         self.fleet.passed(revision);
         self.settle(gear);
@@ -63,10 +63,10 @@ impl Negotiated {
         is_restored: bool,
         gear: &mut Gear<'_>,
         now: Moment,
-    ) -> Vec<(RecordName, String)> {
-        let versions: std::collections::HashMap<RecordName, (u64, u64)> = match &self.sharing {
+    ) -> Vec<(SaName, String)> {
+        let versions: std::collections::HashMap<SaName, (u64, u64)> = match &self.sharing {
             Some(sharing) => {
-                let own = listed.iter().filter(|found| found.name.owner == sharing.owner().number);
+                let own = listed.iter().filter(|found| found.name.owner.0 == sharing.number());
                 own.map(|found| (found.name.clone(), (found.version, found.revision))).collect()
             }
             None => Default::default(),
@@ -88,7 +88,7 @@ impl Negotiated {
                     .map(|(reqid, _)| *reqid);
                 let mut sas = reqid.into_iter().flat_map(|reqid| self.sad.of_tunnel(reqid));
                 let serial: Option<Serial> = sas
-                    .find(|sa| sa.direction == name.direction && sa.id.spi == name.spi)
+                    .find(|sa| sa.direction == name.direction && sa.id.spi.0 == name.spi)
                     .map(|sa| sa.serial);
                 sharing.found(name, outline, version, revision, serial);
             }
@@ -104,6 +104,28 @@ impl Negotiated {
         }
     }
 
+    /// What other nodes say went through SAs of this one.
+    pub(in crate::runtime) fn used_elsewhere(
+        &mut self,
+        told: impl IntoIterator<Item = Told>,
+        gear: &mut Gear<'_>,
+    ) {
+        told.into_iter().for_each(|told| self.sad.used_elsewhere(told));
+        self.settle(gear);
+    }
+
+    /// What the owners of SAs are to be told of what went through them here, by the owner's number.
+    pub(in crate::runtime) fn tell_usage(
+        &mut self,
+        others: &Others<impl Fn(u16) -> Option<u64>>,
+        gear: &mut Gear<'_>,
+        now: Moment,
+    ) -> BTreeMap<u16, Vec<Told>> {
+        let told = self.fleet.tell_usage(others, &mut OnFeed(gear.feed), now);
+        self.settle(gear);
+        told
+    }
+
     /// SAs of other nodes: the number of each one's owner, and whether its tunnel is configured here.
     pub(in crate::runtime) fn foreign_owners(&self) -> impl Iterator<Item = (u16, bool)> {
         self.fleet.foreign().sas().map(move |sa| (sa.owner.number, self.reqid(&sa.name.tunnel).is_some()))
@@ -114,8 +136,13 @@ impl Negotiated {
         self.sad.len()
     }
 
-    /// Records whose SAs are past their hard end, whoever had them.
-    pub(in crate::runtime) fn take_over(&mut self) -> Vec<RecordName> {
-        self.fleet.take_over().into_iter().collect()
+    /// So many records whose SAs are past their hard end, whoever had them, with the revision of each.
+    pub(in crate::runtime) fn over(&self, most: usize) -> Vec<(SaName, u64)> {
+        self.fleet.over().take(most).map(|(name, revision)| (name.clone(), revision)).collect()
+    }
+
+    /// The store does not have such a record of this revision any more.
+    pub(in crate::runtime) fn over_is_gone(&mut self, name: &SaName, revision: u64) {
+        self.fleet.over_is_gone(name, revision);
     }
 }

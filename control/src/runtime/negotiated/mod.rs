@@ -27,7 +27,6 @@ use penstock_dataplane::tables::UdpPorts;
 use super::associations::unique;
 use super::backends::Backends;
 use crate::compile::{Compiler, EspForm, Peer};
-use crate::fleet::record::Owner;
 use crate::fleet::{Arbitrated, Fleet, ForeignSa, Sender, Site};
 use crate::ike::protocol::{Event, Instance};
 use crate::ike::run_directory::RunDirectoryError;
@@ -70,8 +69,8 @@ struct IkeTunnel {
 
 /// All of it. Nothing is negotiated before [`Negotiated::open`].
 pub(super) struct Negotiated {
-    /// This run of this node.
-    owner: Owner,
+    /// Number of this node.
+    number: u16,
     sad: Sad<Arbitrated<Real>>,
     /// SAs of other nodes, and what is sent under where there are several.
     fleet: Fleet<Real>,
@@ -95,12 +94,12 @@ struct Opened {
 }
 
 impl Negotiated {
-    /// Of a run of a node.
-    pub(super) fn new(owner: Owner) -> Self {
+    /// Of the node of this number, which is in the SPIs that it gives out.
+    pub(super) fn new(number: u16) -> Self {
         Self {
-            owner,
+            number,
             sad: Sad::default(),
-            fleet: Fleet::new(owner),
+            fleet: Fleet::new(number),
             sharing: None,
             opened: None,
             tunnels: BTreeMap::new(),
@@ -111,19 +110,19 @@ impl Negotiated {
     }
 
     /// Goes on where the run of control before this one has ended: what is in the run directory goes back to the
-    /// workers. `node_number` is in the SPIs that we give out.
+    /// workers.
     ///
     /// # Errors
     /// When the run directory cannot be used.
     pub(super) fn open(
         &mut self,
         run: &Path,
-        node_number: u16,
         gear: &mut Gear<'_>,
         now: Moment,
     ) -> Result<(), RunDirectoryError> {
         let (store, kept) = Store::open(run, now)?;
-        self.opened = Some(Opened { store, spis: Spis::new(node_number), events: Events::default() });
+        self.fleet.set_journal(store.id);
+        self.opened = Some(Opened { store, spis: Spis::new(self.number), events: Events::default() });
         let in_use: BTreeSet<u32> = kept.iter().map(|kept| kept.saved.reqid).collect();
         self.name_tunnels(gear, |reqid| in_use.contains(&reqid));
         self.refill(kept, gear, now);
@@ -274,7 +273,9 @@ impl Negotiated {
     pub(super) fn numbers_run_out(&mut self, tunnel: TunnelId, spi: u32, gear: &mut Gear<'_>) -> bool {
         let is_ours = self.by_number.contains_key(&tunnel);
         if is_ours {
-            self.sad.numbers_run_out(tunnel, Spi(spi));
+            if !self.fleet.numbers_run_out(tunnel, Spi(spi)) {
+                self.sad.numbers_run_out(tunnel, Spi(spi));
+            }
             self.settle(gear);
         }
         is_ours
@@ -335,9 +336,7 @@ impl Negotiated {
         for notice in self.fleet.take_notices() {
             tell::log_foreign(&notice);
         }
-        for (tunnel, sender) in self.fleet.take_switched() {
-            tell::log_sender(&tunnel, sender.as_ref());
-        }
+        tell::log_senders(&self.fleet.take_switched());
         self.write_down();
         for (charon, event) in self.sad.take_events() {
             self.tell(charon, event);

@@ -6,20 +6,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use penstock_fleet::names::{self, KeyName, NodeNumber, SaName};
 use tokio::sync::Notify;
 
 use super::Negotiated;
-use crate::config::Name;
 use crate::fleet::Outline;
 use crate::fleet::outbox::{Change, Flight, Outbox, Ticket};
-use crate::fleet::record::{Owner, RecordName};
+use crate::fleet::record::{Owner, SaName};
 use crate::ike::sad::Serial;
 use crate::runtime::clock;
 
 /// This node among the others.
 pub(in crate::runtime) struct Sharing {
-    owner: Owner,
+    number: u16,
     /// What waits to be written.
     pub(in crate::runtime) outbox: Outbox,
     /// What the store has, or will have, of each SA of this node.
@@ -33,7 +31,7 @@ pub(in crate::runtime) struct Sharing {
 }
 
 struct Written {
-    name: RecordName,
+    name: SaName,
     outline: Outline,
     ticket: Ticket,
 }
@@ -46,9 +44,9 @@ pub(in crate::runtime) struct Told {
 }
 
 impl Sharing {
-    fn new(owner: Owner, wake: Arc<Notify>) -> Self {
+    fn new(number: u16, wake: Arc<Notify>) -> Self {
         Self {
-            owner,
+            number,
             outbox: Outbox::default(),
             written: HashMap::new(),
             serials: HashMap::new(),
@@ -57,9 +55,9 @@ impl Sharing {
         }
     }
 
-    /// This run of this node.
-    pub(in crate::runtime) fn owner(&self) -> Owner {
-        self.owner
+    /// Number of this node.
+    pub(super) fn number(&self) -> u16 {
+        self.number
     }
 
     /// Records of these SAs have to be looked at, or are over.
@@ -68,9 +66,9 @@ impl Sharing {
     }
 
     /// The store has this version of a record; 0: none.
-    pub(super) fn seen(&mut self, name: &RecordName, version: u64) {
-        if name.owner == self.owner.number {
-            self.outbox.seen(&key(name), version);
+    pub(super) fn seen(&mut self, name: &SaName, version: u64) {
+        if name.owner.0 == self.number {
+            self.outbox.seen(&name.to_string(), version);
         }
     }
 
@@ -85,13 +83,13 @@ impl Sharing {
     /// The store has this of an SA of this node. `serial`: `None` if there is no such SA any more.
     pub(super) fn found(
         &mut self,
-        name: RecordName,
+        name: SaName,
         outline: Outline,
         version: u64,
         revision: u64,
         serial: Option<Serial>,
     ) {
-        let key = key(&name);
+        let key = name.to_string();
         let ticket = self.outbox.found_written(key.clone(), version, revision);
         match serial {
             Some(serial) => {
@@ -114,19 +112,14 @@ impl Sharing {
     /// The change of an SA's record that is the newest.
     fn told(&self, serial: Serial) -> Option<Told> {
         let written = self.written.get(&serial)?;
-        Some(Told { key: key(&written.name), ticket: written.ticket })
+        Some(Told { key: written.name.to_string(), ticket: written.ticket })
     }
 }
 
 impl Negotiated {
     /// Begins to tell other nodes: of all that there is, as soon as the store was read.
     pub(in crate::runtime) fn share(&mut self, wake: Arc<Notify>) {
-        self.sharing = Some(Sharing::new(self.owner, wake));
-    }
-
-    /// This run of this node.
-    pub(in crate::runtime) fn owner(&self) -> Owner {
-        self.owner
+        self.sharing = Some(Sharing::new(self.number, wake));
     }
 
     /// Records that wait to be written.
@@ -157,7 +150,7 @@ impl Negotiated {
             let named = sad.get(serial).and_then(|sa| tunnels.get(&sa.reqid));
             let (Some(outline), Some(tunnel)) = (outline, named) else {
                 if let Some(written) = sharing.written.remove(&serial) {
-                    let key = key(&written.name);
+                    let key = written.name.to_string();
                     sharing.serials.remove(&key);
                     sharing.outbox.change(key, Change::Delete);
                 }
@@ -167,11 +160,12 @@ impl Negotiated {
                 continue;
             }
             let Some(sa) = opened.store.keys(serial) else { continue };
-            let record = outline.record(sharing.owner, tunnel.name.clone(), sa);
+            let owner = Owner { number: sharing.number, journal: opened.store.id };
+            let record = outline.record(owner, tunnel.name.clone(), sa);
             match record.encode() {
                 Ok(bytes) => {
                     let name = record.name();
-                    let key = key(&name);
+                    let key = name.to_string();
                     let ticket = sharing.outbox.change(key.clone(), Change::Put(bytes));
                     sharing.serials.insert(key, serial);
                     sharing.written.insert(serial, Written { name, outline, ticket });
@@ -188,35 +182,4 @@ impl Negotiated {
     pub(super) fn told(&self, serial: Serial) -> Option<Told> {
         self.sharing.as_ref()?.told(serial)
     }
-}
-
-/// An SA's key in the store.
-pub(in crate::runtime) fn key(name: &RecordName) -> String {
-    let RecordName { owner, tunnel: (tenant, tunnel), direction, spi } = name;
-    let of_store = |name: &Name| names::Name::new(name);
-    // Both sides have the same rule for names.
-    let (Some(tenant), Some(tunnel)) = (of_store(tenant), of_store(tunnel)) else { return String::new() };
-    KeyName::Sa(SaName {
-        owner: NodeNumber(*owner),
-        tunnel: names::TunnelName { tenant, tunnel },
-        direction: match direction {
-            crate::ike::sad::Direction::Inbound => names::Direction::Inbound,
-            crate::ike::sad::Direction::Outbound => names::Direction::Outbound,
-        },
-        spi: spi.0,
-    })
-    .to_string()
-}
-
-/// The SA that a key of the store is of.
-pub(in crate::runtime) fn record_name(name: &SaName) -> Option<RecordName> {
-    Some(RecordName {
-        owner: name.owner.0,
-        tunnel: (Name::new(name.tunnel.tenant.as_str())?, Name::new(name.tunnel.tunnel.as_str())?),
-        direction: match name.direction {
-            names::Direction::Inbound => crate::ike::sad::Direction::Inbound,
-            names::Direction::Outbound => crate::ike::sad::Direction::Outbound,
-        },
-        spi: penstock_dataplane::esp::sa::Spi(name.spi),
-    })
 }

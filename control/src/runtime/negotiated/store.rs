@@ -25,6 +25,8 @@ pub(super) struct Store {
     journal: Journal,
     entries: HashMap<Serial, Entry>,
     pub(super) reqids: Reqids,
+    /// Names the journal: another one when it was lost.
+    pub(super) id: u64,
 }
 
 /// An SA that the journal had.
@@ -43,7 +45,7 @@ impl Store {
         let (journal, found) = Journal::open(&run.join(JOURNAL))?;
         let in_use = found.records.iter().map(|(_, record)| (&record.tunnel, record.sa.reqid));
         let reqids = Reqids::open(run, in_use)?;
-        let mut store = Self { journal, entries: HashMap::new(), reqids };
+        let mut store = Self { journal, entries: HashMap::new(), reqids, id: found.id };
         let mut kept = Vec::new();
         let serials: HashMap<_, _> = (0..)
             .zip(&found.records)

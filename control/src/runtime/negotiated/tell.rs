@@ -5,6 +5,9 @@ use crate::fleet::{Sender, foreign};
 use crate::ike::sad::{Direction, Notice, Serial};
 use crate::static_sas::TunnelName;
 
+/// Tunnels that are named each when they change at once.
+const MOST_NAMED: usize = 16;
+
 impl Negotiated {
     pub(super) fn log(&self, notice: &Notice) {
         match *notice {
@@ -89,9 +92,18 @@ pub(super) fn log_foreign(notice: &foreign::Notice) {
     }
 }
 
-/// What a tunnel sends under, when that is another node's.
-pub(super) fn log_sender((tenant, tunnel): &TunnelName, sender: Option<&Sender>) {
-    if let Some(Sender::Foreign(sa)) = sender {
+/// What tunnels send under, when that is another node's. At a start that is all of them.
+pub(super) fn log_senders(switched: &[(TunnelName, Option<Sender>)]) {
+    let to_foreign = switched.iter().filter_map(|(tunnel, sender)| match sender {
+        Some(Sender::Foreign(sa)) => Some((tunnel, sa)),
+        Some(Sender::Own) | None => None,
+    });
+    let tunnels = to_foreign.clone().count();
+    if tunnels > MOST_NAMED {
+        tracing::info!(tunnels, "tunnels send under SAs of other nodes");
+        return;
+    }
+    for ((tenant, tunnel), sa) in to_foreign {
         tracing::info!(tunnel = format!("{tenant}/{tunnel}"), %sa, "a tunnel sends under an SA of another node");
     }
 }

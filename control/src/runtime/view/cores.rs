@@ -3,7 +3,8 @@
 use penstock_dataplane::stats::{PortCounters, WorkerStats};
 
 use super::super::state::State;
-use crate::api::{CoreRole, CoreRow, PoolUse};
+use crate::api::{CoreRole, CoreRow, IdlePolicy, PoolUse};
+use crate::config;
 
 pub(super) fn cores(state: &State) -> Vec<CoreRow> {
     let current_generation = state.dataplane.publisher.generation();
@@ -21,6 +22,7 @@ pub(super) fn cores(state: &State) -> Vec<CoreRow> {
         numa: worker.numa.map(u32::from),
         queues: worker.queues.iter().map(ToString::to_string).collect(),
         current_generation,
+        idle_policy: Some(idle_policy(state.compiler.config().cores.idle_policy(worker.core))),
         idle_share: Some((1.0 - worker.stats.busy_cycles.get() as f64 / elapsed as f64).clamp(0.0, 1.0)),
         max_loop_us: Some(worker.stats.longest_turn.get() as f64 / cycles_per_us),
         pool: Some(PoolUse {
@@ -31,6 +33,14 @@ pub(super) fn cores(state: &State) -> Vec<CoreRow> {
         ..counted(&worker.stats)
     });
     std::iter::once(control).chain(workers).collect()
+}
+
+fn idle_policy(policy: config::IdlePolicy) -> IdlePolicy {
+    match policy {
+        config::IdlePolicy::Poll => IdlePolicy::Poll,
+        config::IdlePolicy::Pause => IdlePolicy::Pause,
+        config::IdlePolicy::Sleep => IdlePolicy::Sleep,
+    }
 }
 
 /// What a worker counted itself.
@@ -52,6 +62,7 @@ fn counted(stats: &WorkerStats) -> CoreRow {
         cycles_per_packet: (handled > 0).then(|| stats.busy_cycles.get() as f64 / handled as f64),
         generated: stats.generated.get(),
         merged: stats.merged.get(),
+        probe_answers: stats.probe_answers.get(),
         icmp_sent: stats.icmp_sent.get(),
         icmp_suppressed: stats.icmp_suppressed.get(),
         ..CoreRow::default()

@@ -62,9 +62,11 @@ fn nothing_that_is_printed_shows_a_key() {
 #[test]
 fn tokens_differ_by_key_and_kind() {
     let ring = ring(&[1, 2]);
-    let tokens: Vec<_> =
-        [TokenKind::Data, TokenKind::Control].into_iter().flat_map(|kind| ring.tokens(kind)).collect();
-    assert_eq!(tokens.len(), 4);
+    let tokens: Vec<_> = [TokenKind::Data, TokenKind::Control, TokenKind::Probe]
+        .into_iter()
+        .flat_map(|kind| ring.tokens(kind))
+        .collect();
+    assert_eq!(tokens.len(), 6);
     assert!(tokens[0] == key(1).token(TokenKind::Data));
     for (index, token) in tokens.iter().enumerate() {
         assert!(tokens[..index].iter().all(|other| other != token && other.short() != token.short()));

@@ -1,8 +1,5 @@
 //! The files that let us in: certificates, a private key, a password.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use etcd_client::{Certificate, Identity, TlsOptions};
@@ -10,9 +7,8 @@ use zeroize::Zeroizing;
 
 use super::super::error::OpenError;
 use super::super::settings::{EtcdSettings, EtcdTls, EtcdUser};
+use crate::secret_file::{self, Refusal};
 
-/// Mode bits of everybody but the owner.
-const OTHERS: u32 = 0o077;
 /// More than any chain of certificates has.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -37,17 +33,22 @@ impl Credentials {
 }
 
 fn tls(tls: &EtcdTls) -> Result<TlsOptions, OpenError> {
-    let ca = pem(&tls.ca, "certificate", "BEGIN CERTIFICATE", Readers::Any)?;
-    let options = TlsOptions::new().ca_certificate(Certificate::from_pem(ca.as_slice()));
-    let Some((certificate, key)) = &tls.certificate else { return Ok(options) };
-    let certificate = pem(certificate, "certificate", "BEGIN CERTIFICATE", Readers::Any)?;
-    let key = pem(key, "private key", "PRIVATE KEY-----", Readers::Us)?;
-    Ok(options.identity(Identity::from_pem(certificate.as_slice(), key.as_slice())))
+    let certificate = |path: &Path| {
+        let what = "certificate";
+        pem(path, what, "BEGIN CERTIFICATE", secret_file::read_public(path, what, MOST_BYTES))
+    };
+    let options = TlsOptions::new().ca_certificate(Certificate::from_pem(certificate(&tls.ca)?.as_slice()));
+    let Some((own, key)) = &tls.certificate else { return Ok(options) };
+    let own = certificate(own)?;
+    let what = "private key";
+    let bytes = secret_file::read(key, what, MOST_BYTES).map(|(bytes, _)| bytes);
+    let key = pem(key, what, "PRIVATE KEY-----", bytes)?;
+    Ok(options.identity(Identity::from_pem(own.as_slice(), key.as_slice())))
 }
 
 fn password(user: &EtcdUser) -> Result<Zeroizing<String>, OpenError> {
     let path = &user.password_file;
-    let bytes = read(path, Readers::Us)?;
+    let (bytes, _) = secret_file::read(path, "password", MOST_BYTES).map_err(unread(path))?;
     let text = std::str::from_utf8(&bytes).ok().map(|text| text.trim_end_matches(['\r', '\n']));
     match text {
         Some(password) if !password.is_empty() => Ok(Zeroizing::new(password.to_owned())),
@@ -55,51 +56,21 @@ fn password(user: &EtcdUser) -> Result<Zeroizing<String>, OpenError> {
     }
 }
 
-/// Who may be able to read a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Readers {
-    Any,
-    Us,
-}
-
 fn pem(
     path: &Path,
     wanted: &'static str,
     label: &str,
-    readers: Readers,
+    bytes: Result<Zeroizing<Vec<u8>>, Refusal>,
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let bytes = read(path, readers)?;
+    let bytes = bytes.map_err(unread(path))?;
     if bytes.windows(label.len()).any(|window| window == label.as_bytes()) {
         return Ok(bytes);
     }
     Err(OpenError::NotPem { path: path.into(), wanted })
 }
 
-fn read(path: &Path, readers: Readers) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let failed = |source| OpenError::File { action: "read", path: path.into(), source };
-    // A pipe without a writer must not keep us waiting.
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let mut file = opened.map_err(failed)?;
-    // Of the file that is open, not of the path: that may name another one by now.
-    let about = file.metadata().map_err(failed)?;
-    if !about.is_file() || about.len() > MOST_BYTES {
-        return Err(failed(io::Error::other("not a regular file of less than a MiB")));
-    }
-    let (us, name) = (rustix::process::geteuid().as_raw(), path.display());
-    let exposed = |problem, fix| OpenError::Exposed { path: path.into(), problem, fix };
-    if readers == Readers::Us && about.uid() != us && about.uid() != 0 {
-        let problem = format!("belongs to user {}, who can read and change it", about.uid());
-        return Err(exposed(problem, format!("chown {us} {name}")));
-    }
-    if readers == Readers::Us && about.mode() & OTHERS != 0 {
-        let problem =
-            format!("has mode {:04o}: other users may read the secret in it", about.mode() & 0o7777);
-        return Err(exposed(problem, format!("chmod 600 {name}")));
-    }
-    // All at once: a vector that grows leaves its old memory behind as it is.
-    let mut bytes = Zeroizing::new(vec![0; usize::try_from(about.len()).unwrap_or(0)]);
-    file.read_exact(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+fn unread(path: &Path) -> impl Fn(Refusal) -> OpenError {
+    move |Refusal { message, fix }| OpenError::Unread { path: path.into(), message, fix }
 }
 
 #[cfg(test)]
@@ -136,9 +107,6 @@ mod tests {
             format!("{} holds no certificate", path.display())
         );
         let absent = EtcdTls { ca: dir.path().join("absent"), certificate: None };
-        assert!(matches!(tls(&absent), Err(OpenError::File { .. })));
-        // Without end.
-        let zero = EtcdTls { ca: "/dev/zero".into(), certificate: None };
-        assert!(matches!(tls(&zero), Err(OpenError::File { .. })));
+        assert!(matches!(tls(&absent), Err(OpenError::Unread { .. })));
     }
 }

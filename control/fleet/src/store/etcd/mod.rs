@@ -32,8 +32,13 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Between repetitions.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Entries of one answer to a listing. Each is at most `MOST_VALUE_BYTES` long.
+/// Entries of the first answer to a listing, and of one whose larger size failed. Each is at most `MOST_VALUE_BYTES` long.
 const PAGE: i64 = 100;
+/// What the answers after it should come to, bytes. Etcd 3.4 looks at all that is left for each, however few it answers with:
+/// a thousand answers of a hundred entries take it twenty seconds.
+const PAGE_BYTES: usize = 4 << 20;
+/// Most entries of an answer, however small they are.
+const MOST_PAGE: i64 = 16_384;
 /// How often a listing begins anew, if the store is compacted under it.
 const LISTINGS: usize = 3;
 
@@ -95,20 +100,29 @@ impl Etcd {
         let end = end_of(&self.key(prefix));
         let mut start = self.key(prefix);
         let mut listing = Listing::default();
+        let mut limit = PAGE;
         loop {
             let options = GetOptions::new()
                 .with_range(end.clone())
-                .with_limit(PAGE)
+                .with_limit(limit)
                 .with_revision(signed(listing.revision.0));
             let page = self.call(true, |client| {
                 let (start, options) = (start.clone(), options.clone());
                 async move { Ok(kv(&client).get(start, Some(options)).await?) }
             });
-            let mut page = page.await?;
+            let mut page = match page.await {
+                // Larger entries than those before: together they may be more than an answer holds.
+                Err(Failure::Lost(_) | Failure::Answer(_)) if limit > PAGE => {
+                    limit = PAGE;
+                    continue;
+                }
+                page => page?,
+            };
             if listing.revision == Revision(0) {
                 listing.revision = revision(page.header())?;
             }
             let kvs = page.take_kvs();
+            limit = next_limit(&kvs);
             let last = kvs.last().map(|kv| kv.key().to_owned());
             listing.entries.extend(kvs.into_iter().filter_map(|kv| self.entry(kv)));
             match last {
@@ -302,6 +316,13 @@ fn kv(client: &Client) -> etcd_client::KvClient {
 fn revision(header: Option<&ResponseHeader>) -> Result<Revision, Failure> {
     let header = header.ok_or_else(|| Failure::Answer(StoreError::Nonsense("no header".into())))?;
     Ok(Revision(unsigned(header.revision())))
+}
+
+/// How many entries the next answer may have, if they are like those of the last one.
+fn next_limit(last: &[KeyValue]) -> i64 {
+    let bytes: usize = last.iter().map(|kv| kv.key().len() + kv.value().len()).sum();
+    let fit = PAGE_BYTES.saturating_mul(last.len()) / bytes.max(1);
+    i64::try_from(fit).unwrap_or(MOST_PAGE).clamp(PAGE, MOST_PAGE)
 }
 
 /// The first key behind all that begin with the prefix.

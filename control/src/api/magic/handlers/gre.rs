@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, Made, answered, body, change, chosen, id_of, look, object, objects, one};
-use crate::api::magic::envelope::Envelope;
+use crate::api::magic::envelope::{Envelope, Nothing};
 use crate::api::magic::fields::{GreTunnel, GreTunnelRequest};
 use crate::api::magic::tunnels::{self, Kind, Wanted};
 use crate::api::server::Api;
@@ -55,7 +55,7 @@ struct GreTunnelDeleted {
 
 /// All GRE tunnels of an account.
 #[utoipa::path(get, path = "/accounts/{account_id}/magic/gre_tunnels", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
-    responses((status = 200, body = Envelope<GreTunnels<GreTunnel>>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<GreTunnels<GreTunnel>>), (status = "default", body = Envelope<Nothing>)))]
 async fn list_gre_tunnels(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -66,7 +66,7 @@ async fn list_gre_tunnels(
 /// Makes GRE tunnels: one, or a list of them, all or none.
 #[utoipa::path(post, path = "/accounts/{account_id}/magic/gre_tunnels", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
     request_body = Made<GreTunnelRequest, GreTunnels<GreTunnelRequest>>,
-    responses((status = 200, body = Envelope<Made<GreTunnel, GreTunnels<GreTunnel>>>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Made<GreTunnel, GreTunnels<GreTunnel>>>), (status = "default", body = Envelope<Nothing>)))]
 async fn create_gre_tunnels(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -89,7 +89,7 @@ async fn create_gre_tunnels(
 /// Changes GRE tunnels, all or none.
 #[utoipa::path(put, path = "/accounts/{account_id}/magic/gre_tunnels", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
     request_body = GreTunnels<GreTunnelRequest>,
-    responses((status = 200, body = Envelope<GreTunnelsModified>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<GreTunnelsModified>), (status = "default", body = Envelope<Nothing>)))]
 async fn update_gre_tunnels(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -114,7 +114,7 @@ async fn update_gre_tunnels(
 /// A GRE tunnel.
 #[utoipa::path(get, path = "/accounts/{account_id}/magic/gre_tunnels/{gre_tunnel_id}", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant"), ("gre_tunnel_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<GreTunnelOne>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<GreTunnelOne>), (status = "default", body = Envelope<Nothing>)))]
 async fn get_gre_tunnel(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,
@@ -130,7 +130,7 @@ async fn get_gre_tunnel(
 #[utoipa::path(put, path = "/accounts/{account_id}/magic/gre_tunnels/{gre_tunnel_id}", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant"), ("gre_tunnel_id" = String, Path, description = "Its identifier")),
     request_body = GreTunnelRequest,
-    responses((status = 200, body = Envelope<GreTunnelModified>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<GreTunnelModified>), (status = "default", body = Envelope<Nothing>)))]
 async fn update_gre_tunnel(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,
@@ -149,7 +149,7 @@ async fn update_gre_tunnel(
 /// Removes a GRE tunnel. Routes into it have to go before.
 #[utoipa::path(delete, path = "/accounts/{account_id}/magic/gre_tunnels/{gre_tunnel_id}", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant"), ("gre_tunnel_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<GreTunnelDeleted>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<GreTunnelDeleted>), (status = "default", body = Envelope<Nothing>)))]
 async fn delete_gre_tunnel(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,

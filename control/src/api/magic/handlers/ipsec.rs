@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, Made, answered, body, change, chosen, id_of, look, object, objects, one};
-use crate::api::magic::envelope::Envelope;
+use crate::api::magic::envelope::{Envelope, Nothing};
 use crate::api::magic::fields::{IpsecTunnel, IpsecTunnelRequest};
 use crate::api::magic::tunnels::{self, Kind, Wanted};
 use crate::api::server::Api;
@@ -55,7 +55,7 @@ struct IpsecTunnelDeleted {
 
 /// All IPsec tunnels of an account.
 #[utoipa::path(get, path = "/accounts/{account_id}/magic/ipsec_tunnels", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
-    responses((status = 200, body = Envelope<IpsecTunnels<IpsecTunnel>>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<IpsecTunnels<IpsecTunnel>>), (status = "default", body = Envelope<Nothing>)))]
 async fn list_ipsec_tunnels(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -66,7 +66,7 @@ async fn list_ipsec_tunnels(
 /// Makes IPsec tunnels: one, or a list of them, all or none.
 #[utoipa::path(post, path = "/accounts/{account_id}/magic/ipsec_tunnels", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
     request_body = Made<IpsecTunnelRequest, IpsecTunnels<IpsecTunnelRequest>>,
-    responses((status = 200, body = Envelope<Made<IpsecTunnel, IpsecTunnels<IpsecTunnel>>>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Made<IpsecTunnel, IpsecTunnels<IpsecTunnel>>>), (status = "default", body = Envelope<Nothing>)))]
 async fn create_ipsec_tunnels(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -89,7 +89,7 @@ async fn create_ipsec_tunnels(
 /// Changes IPsec tunnels, all or none.
 #[utoipa::path(put, path = "/accounts/{account_id}/magic/ipsec_tunnels", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
     request_body = IpsecTunnels<IpsecTunnelRequest>,
-    responses((status = 200, body = Envelope<IpsecTunnelsModified>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<IpsecTunnelsModified>), (status = "default", body = Envelope<Nothing>)))]
 async fn update_ipsec_tunnels(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -114,7 +114,7 @@ async fn update_ipsec_tunnels(
 /// A IPsec tunnel.
 #[utoipa::path(get, path = "/accounts/{account_id}/magic/ipsec_tunnels/{ipsec_tunnel_id}", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant"), ("ipsec_tunnel_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<IpsecTunnelOne>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<IpsecTunnelOne>), (status = "default", body = Envelope<Nothing>)))]
 async fn get_ipsec_tunnel(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,
@@ -130,7 +130,7 @@ async fn get_ipsec_tunnel(
 #[utoipa::path(put, path = "/accounts/{account_id}/magic/ipsec_tunnels/{ipsec_tunnel_id}", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant"), ("ipsec_tunnel_id" = String, Path, description = "Its identifier")),
     request_body = IpsecTunnelRequest,
-    responses((status = 200, body = Envelope<IpsecTunnelModified>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<IpsecTunnelModified>), (status = "default", body = Envelope<Nothing>)))]
 async fn update_ipsec_tunnel(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,
@@ -149,7 +149,7 @@ async fn update_ipsec_tunnel(
 /// Removes a IPsec tunnel. Routes into it have to go before.
 #[utoipa::path(delete, path = "/accounts/{account_id}/magic/ipsec_tunnels/{ipsec_tunnel_id}", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant"), ("ipsec_tunnel_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<IpsecTunnelDeleted>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<IpsecTunnelDeleted>), (status = "default", body = Envelope<Nothing>)))]
 async fn delete_ipsec_tunnel(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,

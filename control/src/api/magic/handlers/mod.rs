@@ -97,11 +97,15 @@ fn ended() -> Failure {
     ApiError::new(ErrorCode::Internal, "the request ended inside the daemon; its log has the details").into()
 }
 
-/// A body of JSON. What it holds is not repeated: there may be a key in it.
+/// A body of JSON.
 async fn body(body: Body) -> Result<Value, Failure> {
     let bytes: Bytes = receive(body, MAX_BODY_BYTES).await?;
-    let bytes = Zeroizing::new(Vec::from(bytes));
-    serde_json::from_slice(&bytes).map_err(|error| {
+    json(&Zeroizing::new(Vec::from(bytes)))
+}
+
+/// Bytes of JSON. What they hold is not repeated: there may be a key in it.
+fn json(bytes: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         Failure::bad("", format!("the body is not JSON ({place})"))
     })

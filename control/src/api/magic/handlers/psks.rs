@@ -12,8 +12,7 @@ use utoipa_axum::routes;
 use super::{Answer, apart, body, change, object};
 use crate::api::magic::Failure;
 use crate::api::magic::draft::Draft;
-use crate::api::magic::envelope::Envelope;
-use crate::api::magic::envelope::Success;
+use crate::api::magic::envelope::{Envelope, Nothing, Success};
 use crate::api::magic::fields::PskMetadata;
 use crate::api::magic::tunnels;
 use crate::api::server::Api;
@@ -35,7 +34,7 @@ struct PskGenerated {
 /// Makes a pre-shared key for an IPsec tunnel, in the place of the one that it has.
 #[utoipa::path(post, path = "/accounts/{account_id}/magic/ipsec_tunnels/{ipsec_tunnel_id}/psk_generate", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant"), ("ipsec_tunnel_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<PskGenerated>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<PskGenerated>), (status = "default", body = Envelope<Nothing>)))]
 async fn generate_psk(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,
@@ -88,7 +87,7 @@ struct PskSet {
 /// Gives tunnels pre-shared keys, all or none.
 #[utoipa::path(post, path = "/accounts/{account_id}/magic/ipsec_tunnels/psk", tag = "magic",
     params(("account_id" = String, Path, description = "The tenant")), request_body = PsksRequest,
-    responses((status = 200, body = Envelope<PsksSet>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<PsksSet>), (status = "default", body = Envelope<Nothing>)))]
 async fn set_psks(State(api): State<Api>, Path(account): Path<String>, content: Body) -> Answer<PsksSet> {
     let PsksRequest { psks, validate_only } = object(body(content).await?)?;
     let given = psks.into_iter().enumerate().map(|(i, one)| {

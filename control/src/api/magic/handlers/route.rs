@@ -8,9 +8,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    Answer, MAX_BODY_BYTES, Made, answered, body, change, chosen, id_of, look, object, objects, one,
+    Answer, MAX_BODY_BYTES, Made, answered, body, change, chosen, id_of, json, look, object, objects, one,
 };
-use crate::api::magic::envelope::Envelope;
+use crate::api::magic::envelope::{Envelope, Nothing};
 use crate::api::magic::fields::{Route, RouteRequest};
 use crate::api::magic::routes as route_map;
 use crate::api::server::{Api, receive};
@@ -62,6 +62,13 @@ struct RouteDeleted {
     deleted_route: Route,
 }
 
+/// Which routes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RouteIds {
+    routes: Vec<RouteId>,
+}
+
 /// Which route.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -71,14 +78,14 @@ struct RouteId {
 
 /// All routes of an account.
 #[utoipa::path(get, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
-    responses((status = 200, body = Envelope<Routes<Route>>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Routes<Route>>), (status = "default", body = Envelope<Nothing>)))]
 async fn list_routes(State(api): State<Api>, Path(account): Path<String>) -> Answer<Routes<Route>> {
     look(api, account, |draft, typed| Ok(Routes { routes: route_map::all(draft, typed) })).await
 }
 
 /// Makes routes: one, or a list of them, all or none.
 #[utoipa::path(post, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")), request_body = Made<RouteRequest, Routes<RouteRequest>>,
-    responses((status = 200, body = Envelope<Made<Route, Routes<Route>>>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<Made<Route, Routes<Route>>>), (status = "default", body = Envelope<Nothing>)))]
 async fn create_routes(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -99,7 +106,7 @@ async fn create_routes(
 
 /// Changes routes, all or none.
 #[utoipa::path(put, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")), request_body = Routes<RouteRequest>,
-    responses((status = 200, body = Envelope<RoutesModified>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<RoutesModified>), (status = "default", body = Envelope<Nothing>)))]
 async fn update_routes(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -122,8 +129,8 @@ async fn update_routes(
 }
 
 /// Removes routes: those that are named, or, without a body, all.
-#[utoipa::path(delete, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")), request_body = Option<Routes<RouteId>>,
-    responses((status = 200, body = Envelope<RoutesDeleted>), (status = "default", body = Envelope<()>)))]
+#[utoipa::path(delete, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")), request_body = Option<RouteIds>,
+    responses((status = 200, body = Envelope<RoutesDeleted>), (status = "default", body = Envelope<Nothing>)))]
 async fn delete_routes(
     State(api): State<Api>,
     Path(account): Path<String>,
@@ -132,7 +139,7 @@ async fn delete_routes(
     let bytes = receive(content, MAX_BODY_BYTES).await?;
     let named = match bytes.as_ref() {
         b"" => None,
-        bytes => Some(objects::<RouteId>(body(Body::from(bytes.to_vec())).await?, "routes")?.0),
+        bytes => Some(object::<RouteIds>(json(bytes)?)?.routes),
     };
     change(api, account, move |draft| {
         let all = route_map::all(draft, &draft.typed()?);
@@ -150,7 +157,7 @@ async fn delete_routes(
 
 /// A route.
 #[utoipa::path(get, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic", params(("account_id" = String, Path, description = "The tenant"), ("route_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<RouteOne>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<RouteOne>), (status = "default", body = Envelope<Nothing>)))]
 async fn get_route(State(api): State<Api>, Path((account, id)): Path<(String, String)>) -> Answer<RouteOne> {
     look(api, account, move |draft, typed| {
         Ok(RouteOne { route: one(route_map::all(draft, typed), &id, |one| &one.id, "route")? })
@@ -160,7 +167,7 @@ async fn get_route(State(api): State<Api>, Path((account, id)): Path<(String, St
 
 /// Changes a route. What is not named stays as it is.
 #[utoipa::path(put, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic", params(("account_id" = String, Path, description = "The tenant"), ("route_id" = String, Path, description = "Its identifier")), request_body = RouteRequest,
-    responses((status = 200, body = Envelope<RouteModified>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<RouteModified>), (status = "default", body = Envelope<Nothing>)))]
 async fn update_route(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,
@@ -177,7 +184,7 @@ async fn update_route(
 
 /// Removes a route.
 #[utoipa::path(delete, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic", params(("account_id" = String, Path, description = "The tenant"), ("route_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<RouteDeleted>), (status = "default", body = Envelope<()>)))]
+    responses((status = 200, body = Envelope<RouteDeleted>), (status = "default", body = Envelope<Nothing>)))]
 async fn delete_route(
     State(api): State<Api>,
     Path((account, id)): Path<(String, String)>,

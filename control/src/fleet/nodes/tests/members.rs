@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::nodes::members::{Conflict, Members, Notice, Us};
+use crate::fleet::nodes::conflict::Conflict;
+use crate::fleet::nodes::members::{Members, Notice, Us};
 use crate::fleet::nodes::node_record::BadRecord;
 
 const NOW: u64 = 1_800_000_000_000;
@@ -186,17 +187,48 @@ fn clocks_are_compared_when_a_record_is_fresh() {
     // One that was on its way for long does not count against it.
     write(&mut members, NOW + 5000, NOW + 9000);
     assert_eq!(difference(&members), Some(-3));
-    assert_eq!(members.worst_clock(), Some((&name("fra2"), -3)));
     // A clock that was put back is found when its last records all say so.
     for i in 6..=9 {
         write(&mut members, NOW + i * 1000, NOW + i * 1000 + 60_000);
     }
     assert_eq!(difference(&members), Some(-60_000));
-    put(&mut members, &NodeRecord { clock: NOW + 70_000, ..record("fra3", 3) });
-    assert_eq!(members.worst_clock(), Some((&name("fra3"), 70_000)));
     // No number is too large.
-    put(&mut members, &NodeRecord { clock: u64::MAX, ..record("fra3", 3) });
-    assert_eq!(members.worst_clock(), Some((&name("fra3"), i64::MAX)));
+    write(&mut members, u64::MAX, NOW);
+    assert_eq!(difference(&members), Some(i64::MAX));
+    assert_eq!(members.clocks_that_are_off().collect::<Vec<_>>(), [(&name("fra2"), i64::MAX)]);
+}
+
+#[test]
+fn the_clock_that_is_off_is_the_one_that_most_do_not_have() {
+    // What each node's clock shows more than ours; each has written twice.
+    let with = |clocks: &[i64]| {
+        let mut members = members();
+        for (number, ahead) in (2..).zip(clocks) {
+            for _ in 0..2 {
+                let clock = NOW.saturating_add_signed(*ahead);
+                put(&mut members, &NodeRecord { clock, ..record(&format!("fra{number}"), number) });
+            }
+        }
+        members
+    };
+    let off = |members: &Members| {
+        let others =
+            members.clocks_that_are_off().map(|(name, by)| (name.to_string(), by)).collect::<Vec<_>>();
+        (members.our_clock_is_off(), others)
+    };
+    assert_eq!(off(&with(&[])), (None, vec![]));
+    assert_eq!(off(&with(&[900, -900])), (None, vec![]));
+    assert_eq!(off(&with(&[3, 60_000])), (None, vec![("fra3".into(), 59_997)]));
+    assert_eq!(off(&with(&[5000, 5100])), (Some(-5000), vec![]), "ours is behind");
+    assert_eq!(off(&with(&[-5000, -5100, -5050])).0, Some(5000));
+    // Of two nobody knows which is right.
+    assert_eq!(off(&with(&[-5000])), (None, vec![("fra2".into(), -5000)]));
+    // One record that says so may have been on its way for long.
+    let mut members = members();
+    for number in 2..4 {
+        put(&mut members, &NodeRecord { clock: NOW - 5000, ..record(&format!("fra{number}"), number) });
+    }
+    assert_eq!(members.our_clock_is_off(), None);
 }
 
 #[test]
@@ -229,4 +261,64 @@ proptest! {
             prop_assert_eq!(NodeRecord::read(&again), Ok(read));
         }
     }
+}
+
+#[test]
+fn a_store_that_was_away_has_forgotten_nobody_who_lives() {
+    let mut members = members();
+    for (node, number) in [("fra2", 2), ("fra3", 3), ("fra4", 4)] {
+        put(&mut members, &record(node, number));
+    }
+    members.take_notices();
+    let back = std::time::Instant::now();
+    let over = back + std::time::Duration::from_secs(5);
+    members.store_returned(over);
+    members.deleted("nodes/fra2");
+    members.deleted("nodes/fra3");
+    // Also when it is found out by a look at the whole store.
+    members.listed(NOW, []);
+    assert_eq!(names(&members), ["fra2", "fra3", "fra4"]);
+    assert!(members.is_in_doubt());
+    put(&mut members, &record("fra3", 3));
+    put(&mut members, &record("fra4", 4));
+    assert!(!members.turn(over - std::time::Duration::from_millis(1)));
+    assert_eq!(members.take_notices(), []);
+    // One of them did not come back: it has died meanwhile.
+    assert!(members.turn(over));
+    assert_eq!(names(&members), ["fra3", "fra4"]);
+    assert_eq!(members.take_notices(), [Notice::Went(name("fra2"))]);
+    assert!(!members.is_in_doubt() && !members.turn(over));
+    // From then on who goes is gone.
+    members.deleted("nodes/fra3");
+    assert_eq!(names(&members), ["fra4"]);
+}
+
+#[test]
+fn a_later_return_prolongs_the_doubt() {
+    let mut members = members();
+    put(&mut members, &record("fra2", 2));
+    let first = std::time::Instant::now();
+    let second = first + std::time::Duration::from_secs(2);
+    members.store_returned(second);
+    members.store_returned(first);
+    members.deleted("nodes/fra2");
+    assert!(!members.turn(first));
+    assert_eq!(names(&members), ["fra2"]);
+    assert!(members.turn(second));
+    assert_eq!(names(&members), Vec::<String>::new());
+}
+
+#[test]
+fn nodes_have_addresses_of_one_family() {
+    let ours = record("fra1", 1);
+    let mut other = record("fra3", 3);
+    let all = |other: &NodeRecord| [record("fra2", 2), other.clone()];
+    assert_eq!(Conflict::of_families(&ours, all(&other)), None);
+    other.address = "2001:db8::3".parse().unwrap();
+    let conflict = Conflict::of_families(&ours, all(&other)).unwrap().to_string();
+    assert!(conflict.starts_with("node fra3 is at 2001:db8::3 and this one at 127.0.0.1"), "{conflict}");
+    assert!(conflict.contains("fleet.address of the same family on all nodes"), "{conflict}");
+    // A record of our own former life says nothing of others.
+    other.name = ours.name.clone();
+    assert_eq!(Conflict::of_families(&ours, all(&other)), None);
 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use penstock_fleet::peer::{Datagram, Kind, PeerKeys, StoreTag};
+use penstock_fleet::peer::{
+    Datagram, HealthDatagram, HealthNews, Kind, MAX_STATES, PeerKeys, SaUsage, Sick, StoreTag, TunnelTag,
+};
 use penstock_fleet::seal::{FleetKey, TokenKind};
 use tokio::net::UdpSocket;
 
 use super::*;
 use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::nodes::members::{Members, Us};
-use crate::fleet::nodes::peers::{Peers, Settings, open};
+use crate::fleet::nodes::peers::{HeardHealth, Peers, Settings, open};
 use crate::kernel::netns::Netns;
 
 const STORE: StoreTag = StoreTag([7; 16]);
@@ -109,6 +111,60 @@ async fn who_says_nothing_is_asked() {
     assert!(began.elapsed() >= Duration::from_millis(20), "it was not told");
     assert!(nodes[0].peers().counters().asked >= 1);
     assert_eq!(nodes[1].peers().counters().questions, nodes[0].peers().counters().asked);
+}
+
+/// Its lease ended, and it lives: it is told what there is, until it is among the others again.
+#[tokio::test]
+async fn a_node_called_dead_is_reminded() {
+    let port = free_port();
+    let nodes = [start(1, port), start(2, port)];
+    introduce(&nodes[0], 1, &[(2, 2)]);
+    introduce(&nodes[1], 2, &[(1, 1)]);
+    nodes[0].peers().remind_gone(6);
+    introduce(&nodes[0], 1, &[]);
+    nodes[0].peers().remind_gone(7);
+    let began = Instant::now();
+    while nodes[0].peers().counters().gone == 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", nodes[0].peers().counters());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(nodes[1].peers().awaited(), 7);
+    assert_eq!(nodes[1].peers().counters().questions, 1);
+    introduce(&nodes[0], 1, &[(2, 2)]);
+    nodes[0].peers().remind_gone(8);
+    nodes[0].peers().ask(&name("n2"), 9);
+    while nodes[0].peers().counters().heard == 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", nodes[0].peers().counters());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((nodes[1].peers().awaited(), nodes[1].peers().counters().questions), (9, 2));
+}
+
+#[tokio::test]
+async fn what_went_through_is_reported_to_the_owner_only() {
+    let port = free_port();
+    let nodes = [start(1, port), start(2, port), start(3, port)];
+    for us in 1..=3u16 {
+        let others: Vec<(u16, u8)> = (1..=3).filter(|n| *n != us).map(|n| (n, n as u8)).collect();
+        introduce(&nodes[usize::from(us) - 1], us, &others);
+    }
+    // More than fit into one datagram.
+    let sa = |spi| SaUsage { spi, outbound: spi % 2 == 0, runs_out: false, bytes: u64::MAX, packets: 1 };
+    let sas: Vec<_> = (0..100).map(sa).collect();
+    nodes[1].peers().report(&name("n1"), sas.clone());
+    nodes[1].peers().report(&name("nobody"), sas.clone());
+    let mut heard = Vec::new();
+    let began = Instant::now();
+    while heard.len() < sas.len() && began.elapsed() < LIMIT {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        for reported in nodes[0].peers().take_reported() {
+            assert_eq!(reported.incarnation, Incarnation(2000));
+            heard.extend(reported.sas);
+        }
+    }
+    assert_eq!(heard, sas);
+    assert_eq!((nodes[1].peers().counters().reported, nodes[0].peers().counters().reports), (3, 3));
+    assert!(nodes[2].peers().take_reported().is_empty() && nodes[0].peers().take_reported().is_empty());
 }
 
 #[tokio::test]
@@ -321,4 +377,70 @@ fn the_socket_is_in_the_namespace_of_the_twins() {
         open(Some(&netns), (address, 4791).into()).unwrap();
     }
     netns.close().unwrap();
+}
+
+#[tokio::test]
+async fn nodes_tell_each_other_of_tunnels_health() {
+    let port = free_port();
+    let (one, two) = (start(1, port), start(2, port));
+    introduce(&one, 1, &[(2, 2)]);
+    introduce(&two, 2, &[(1, 1)]);
+    let answer = HealthNews::Answer { serial: u64::MAX, tunnel: 7, via: Some(TunnelTag(9)) };
+    let sick = (0..MAX_STATES as u64).map(|number| (TunnelTag(number), Sick::Down)).collect();
+    let states = HealthNews::States { number: 1, total: MAX_STATES as u32, sick };
+    one.peers().say_health(&name("n2"), answer.clone());
+    // Nobody of that name lives.
+    one.peers().say_health(&name("n3"), answer.clone());
+    one.peers().say_health_to_all(&states);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        heard.extend(two.peers().take_health());
+    }
+    let of_one = |news: &HealthNews| HeardHealth {
+        node: name("n1"),
+        incarnation: Incarnation(1000),
+        news: news.clone(),
+    };
+    assert_eq!(heard, [of_one(&answer), of_one(&states)]);
+    // What was signed with another key, is of another life or of another store, or comes from elsewhere, is not heard.
+    let datagram = |node: &str, incarnation| HealthDatagram {
+        node: name(node),
+        incarnation: Incarnation(incarnation),
+        store: STORE,
+        news: answer.clone(),
+    };
+    let socket = UdpSocket::bind(at(9, port)).await.unwrap();
+    socket.send_to(&datagram("n1", 1000).seal(&keys(1)), at(2, port)).await.unwrap();
+    drop(one);
+    let socket_of_one = loop {
+        // The task of the node that went closes its socket a moment later.
+        match UdpSocket::bind(at(1, port)).await {
+            Ok(socket) => break socket,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    for bytes in [
+        datagram("n1", 1000).seal(&keys(2)),
+        datagram("n1", 1001).seal(&keys(1)),
+        datagram("n2", 2000).seal(&keys(1)),
+        HealthDatagram { store: StoreTag([8; 16]), ..datagram("n1", 1000) }.seal(&keys(1)),
+    ] {
+        socket_of_one.send_to(&bytes, at(2, port)).await.unwrap();
+    }
+    for _ in 0..20 {
+        socket_of_one.send_to(&datagram("n1", 1000).seal(&keys(1)), at(2, port)).await.unwrap();
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        heard.extend(two.peers().take_health());
+    }
+    assert_eq!(heard.len(), 20);
+    let counters = two.peers().counters();
+    assert_eq!(
+        (counters.forged, counters.other_node, counters.other_store, counters.unknown_source),
+        (1, 2, 1, 1)
+    );
+    assert_eq!((counters.health_heard, counters.health_lost), (22, 0));
 }

@@ -560,3 +560,42 @@ fn an_end_that_came_before_a_rekey_could_be_asked_for_is_not_the_peers_fault() {
     assert!(lab.sad.take_notices().iter().any(ended));
     assert_eq!(lab.sad.take_events(), [expire(outbound(1, 0x2001), true)]);
 }
+
+#[test]
+fn what_goes_through_an_sa_elsewhere_counts() {
+    let mut lab = Lab::new();
+    let limit = |hard, soft| Span { hard: NonZeroU64::new(hard), soft: NonZeroU64::new(soft) };
+    let bytes = Lifetimes { bytes: limit(10_000, 5_000), ..an_hour() };
+    lab.add(CHARON, Direction::Inbound, 1, 0x1001, bytes).unwrap();
+    lab.add(CHARON, Direction::Outbound, 1, 0x2001, bytes).unwrap();
+    lab.choose(1, 0x2001).unwrap();
+    let told = |life, direction, bytes| Told {
+        life,
+        spi: Spi(0x1001),
+        direction,
+        runs_out: false,
+        bytes,
+        packets: bytes / 100,
+    };
+    let mut tell = |told: Told| {
+        lab.sad.used_elsewhere(told);
+        lab.wait(SECOND);
+        lab.sad.take_events()
+    };
+    assert_eq!(tell(told(1, Direction::Outbound, 3_000)), []);
+    assert_eq!(tell(told(1, Direction::Outbound, 2_000)), [], "an old datagram takes nothing back");
+    assert_eq!(tell(told(1, Direction::Outbound, 3_000)), [], "nor does one count twice");
+    assert_eq!(tell(told(1, Direction::Inbound, 3_000)), []);
+    assert_eq!(tell(told(2, Direction::Outbound, 2_000)), [expire(outbound(1, 0x2001), false)]);
+    assert_eq!(tell(told(2, Direction::Inbound, 2_000)), [expire(inbound(1, 0x1001), false)]);
+    let runs_out = Told { runs_out: true, ..told(2, Direction::Outbound, 2_000) };
+    assert_eq!(tell(runs_out), [], "it was asked for");
+    assert_eq!(
+        tell(Told { spi: Spi(0x1002), ..told(2, Direction::Outbound, u64::MAX) }),
+        [],
+        "of none of ours"
+    );
+    assert_eq!(tell(told(3, Direction::Outbound, u64::MAX)), [expire(outbound(1, 0x2001), true)]);
+    assert_eq!(lab.receives(), [0x1001]);
+    assert_eq!(lab.sends(1), Some(0x2001), "what comes for it is dropped, and counted as that");
+}

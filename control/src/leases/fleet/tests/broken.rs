@@ -23,8 +23,9 @@ impl Candidate for PlainCounter {
         Box::pin(async move {
             loop {
                 let seen = store.read().await.unwrap();
-                let senders =
-                    seen.as_ref().map_or_else(Senders::empty, |seen| Senders::decode(&seen.value).unwrap());
+                let senders = seen.as_ref().map_or_else(Senders::empty, |seen| {
+                    Senders::decode(seen.value.as_ref().unwrap()).unwrap()
+                });
                 let first = senders.newest().later(1);
                 let new = senders.with(0, first.later(count - 1), clock.now()).unwrap().encode().unwrap();
                 if store.compare_and_swap(seen.map(|seen| seen.version), new).await.unwrap() {
@@ -73,7 +74,7 @@ impl SharedRecord for Believed {
 
     async fn compare_and_swap(&self, version: Option<u64>, value: Vec<u8>) -> Result<bool, StoreFailure> {
         let is_swapped = !self.asks || self.store.compare_and_swap(version, value.clone()).await?;
-        *lock(&self.claimed) = is_swapped.then_some(Seen { value, version: 0 });
+        *lock(&self.claimed) = is_swapped.then_some(Seen { value: Ok(value), version: 0 });
         Ok(is_swapped)
     }
 }

@@ -39,7 +39,7 @@ impl SharedRecord for Store {
             let mut seen = lock(&self.0);
             let is_same = seen.as_ref().map(|seen| seen.version) == version;
             if is_same {
-                *seen = Some(Seen { value, version: version.unwrap_or(0) + 1 });
+                *seen = Some(Seen { value: Ok(value), version: version.unwrap_or(0) + 1 });
             }
             is_same
         };

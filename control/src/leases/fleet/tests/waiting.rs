@@ -103,7 +103,7 @@ fn who_waits_too_long_is_told() {
     let error = loop {
         let now = bench.time.get();
         let taken = Senders::empty().with(1, Slot::at(now + Duration::from_secs(10)), now).unwrap();
-        bench.store.put_back(Some(Seen { value: taken.encode().unwrap(), version: 1 }));
+        bench.store.put_back(Some(Seen { value: Ok(taken.encode().unwrap()), version: 1 }));
         if let Some(taken) = step(&mut program) {
             break taken.unwrap_err();
         }
@@ -179,7 +179,7 @@ fn a_clock_that_is_set_meanwhile_is_waited_for_again() {
     let id = taken.unwrap()[0].id();
     assert!(waited > SKEW, "{waited:?}");
     // Not those that it had, which have not begun by any other clock.
-    let newest = Senders::decode(&bench.store.snapshot().unwrap().value).unwrap().newest();
+    let newest = Senders::decode(&bench.store.snapshot().unwrap().value.unwrap()).unwrap().newest();
     assert_eq!(bench.store.snapshot().unwrap().version, 2);
     assert_eq!(newest.id(), id);
 }
@@ -202,7 +202,7 @@ fn a_clock_that_is_behind_is_told() {
 #[test]
 fn a_record_that_is_not_ours_is_left_alone() {
     let bench = Bench::new(1);
-    let theirs = Some(Seen { value: b"{\"schema\":2}".to_vec(), version: 9 });
+    let theirs = Some(Seen { value: Ok(b"{\"schema\":2}".to_vec()), version: 9 });
     bench.store.put_back(theirs.clone());
     assert!(matches!(bench.run_one(0, 1).0, Err(FleetLeaseError::Unreadable(_))));
     assert_eq!(bench.store.snapshot(), theirs);
@@ -217,7 +217,7 @@ impl SharedRecord for Plain {
     }
 
     async fn compare_and_swap(&self, version: Option<u64>, value: Vec<u8>) -> Result<bool, StoreFailure> {
-        *lock(&self.0) = Some(Seen { value, version: version.unwrap_or(0) + 1 });
+        *lock(&self.0) = Some(Seen { value: Ok(value), version: version.unwrap_or(0) + 1 });
         Ok(true)
     }
 }

@@ -110,10 +110,10 @@ impl Lab {
         let (feed, _) = SaFeed::new(stats.iter().cloned(), 64);
         let compiler = Compiler::new(config::parse_str(CONFIG).unwrap(), vec![[2, 0, 0, 0, 0, 1]]);
         let backends = Backends::choose(CryptoBackend::Auto).unwrap();
-        let negotiated = Negotiated::new(Owner { number: 5, incarnation: 1 });
+        let negotiated = Negotiated::new(5);
         let mut parts = Parts { negotiated, feed, backends, compiler, stats };
         let run = directory.path().join("run");
-        parts.on(|negotiated, gear| negotiated.open(&run, 5, gear, clock::moment()).unwrap());
+        parts.on(|negotiated, gear| negotiated.open(&run, gear, clock::moment()).unwrap());
         let events = parts.negotiated.events().unwrap();
         let gateway = Arc::new(Gateway { state: Mutex::new(parts), obedient: AtomicBool::new(true) });
         let socket = local_socket::bind(&run.join("charon.sock"), "ike.plugin_socket").unwrap();

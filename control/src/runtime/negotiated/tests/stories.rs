@@ -1,14 +1,19 @@
 //! One story each.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::super::foreign::InStore;
 use super::super::*;
 use super::lab::{CHARON, Lab, add, id, inbound, name, outbound, policy};
+use crate::fleet::outbox::{Change as Written, Flight};
+use crate::fleet::record::SaRecord;
 use crate::ike::protocol::{
     AddSa, Answer, Direction as Looks, ErrorCode, Installed, Limit, Mode, Request, SaFlags, UpdateSa, Usage,
 };
+use crate::runtime::clock;
 
 #[tokio::test]
 async fn a_tunnel_comes_up() {
@@ -232,4 +237,60 @@ async fn a_limit_that_charon_does_not_give_is_none() {
     lab.count(spi, u64::MAX / 2, u64::MAX / 2);
     lab.turn();
     assert_eq!(lab.states(), [(spi, State::Current)]);
+}
+
+/// What a node that reads the whole store writes then. The store has these records, of version 1.
+fn shared(lab: &Lab, revision: u64, store: &[Flight]) -> Vec<Flight> {
+    let listed = store.iter().map(|Flight { change, .. }| {
+        let Written::Put(bytes) = change else { panic!("nothing was written") };
+        let record = SaRecord::decode(bytes).unwrap();
+        InStore { name: record.name(), revision: 1, version: 1, record: Some(record) }
+    });
+    lab.gateway.with(|negotiated, gear| {
+        negotiated.share(Arc::default());
+        let unusable = negotiated.listed_in_store(revision, listed.collect(), false, gear, clock::moment());
+        assert!(unusable.is_empty());
+        negotiated.sharing().unwrap().outbox.take(10, 1 << 20)
+    })
+}
+
+#[tokio::test]
+async fn what_other_nodes_did_not_hear_of_they_hear_after_a_restart() {
+    let lab = Lab::start();
+    let spi = lab.child(0x2001).await;
+    let store = shared(&lab, 1, &[]);
+    assert_eq!(store.len(), 2);
+    // The store is away when charon deletes one, and then control ends.
+    lab.ask(Request::DelSa(id(false, 0x2001))).await.unwrap();
+    let lab = lab.restart().await;
+    let flights = shared(&lab, 2, &store);
+    let deleted: Vec<_> = flights.iter().filter(|flight| flight.change == Written::Delete).collect();
+    assert_eq!((deleted.len(), deleted[0].from), (1, 1));
+    assert!(deleted[0].key.ends_with("acme/dc1/o-00002001"), "{}", deleted[0].key);
+    assert_eq!(lab.gateway.parts().negotiated.own_count(), 1);
+    // The last one, and nothing is in the journal any more.
+    lab.gateway.parts().on(|negotiated, gear| {
+        let charon = negotiated.sad.sas().next().unwrap().charon;
+        negotiated.delete(charon, &id(true, spi.0), gear, clock::moment()).unwrap();
+        let later = clock::moment();
+        let later = Moment { uptime: later.uptime + crate::ike::sad::GRACE, ..later };
+        negotiated.turn(gear, later);
+    });
+    let lab = lab.restart().await;
+    assert!(lab.journal().is_empty());
+    assert_eq!(shared(&lab, 3, &store).iter().filter(|flight| flight.change == Written::Delete).count(), 2);
+}
+
+#[tokio::test]
+async fn what_a_lost_journal_had_is_as_good_as_another_nodes() {
+    let lab = Lab::start();
+    lab.child(0x2001).await;
+    let store = shared(&lab, 1, &[]);
+    let run = lab.directory.path().join("run");
+    std::fs::remove_dir_all(run.join("sas")).unwrap();
+    std::fs::remove_file(run.join("sas.id")).unwrap();
+    let lab = lab.restart().await;
+    assert_eq!(shared(&lab, 2, &store).len(), 0);
+    let parts = lab.gateway.parts();
+    assert_eq!(parts.negotiated.foreign_sas(&name("dc1")).count(), 2);
 }

@@ -1,0 +1,6 @@
+//! What each number of `rules` means, and a naive model that must agree.
+
+mod cases;
+mod ends;
+mod model;
+mod probing;
