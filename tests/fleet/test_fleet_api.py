@@ -125,7 +125,8 @@ def test_packets_flow_while_a_gre_tunnel_and_its_routes_are_there(lab):
 
     got = api.call("gre_tunnels.get", account_id=ACCOUNT, gre_tunnel_id=tunnel["id"])["gre_tunnel"]
     assert got == tunnel
-    changed = api.call("gre_tunnels.update", gre_tunnel_id=tunnel["id"], **(gre_request(GRE, "berlin") | {"mtu": 1400}))
+    changed = api.call("gre_tunnels.update", gre_tunnel_id=tunnel["id"], health_check={"rate": "high"},
+                       **(gre_request(GRE, "berlin") | {"mtu": 1400}))
     changed = changed["modified_gre_tunnel"]
     assert (changed["id"], changed["name"], changed["mtu"]) == (tunnel["id"], "berlin", 1400)
     assert (changed["created_on"], changed["description"]) == (tunnel["created_on"], tunnel["description"])
@@ -133,6 +134,8 @@ def test_packets_flow_while_a_gre_tunnel_and_its_routes_are_there(lab):
     rows = lab.gateways[FIRST].show("tunnels")["rows"]
     assert [(row["name"], row["mtu"]) for row in rows] == [("berlin", 1400)]
     assert flows(lab, GRE), "another name changes nothing"
+    assert eventually(lambda: lab.gateways[FIRST].show("tunnels")["rows"][0]["health"]["state"] == "healthy", 10)
+    assert changed["health_check"] == {"enabled": True, "rate": "high", "type": "request", "direction": "bidirectional"}
 
     # Bulk, and the same objects through the other node.
     other = client(lab, "noc", 2)

@@ -210,6 +210,30 @@ fn what_nobody_does_is_refused() {
 }
 
 #[test]
+fn health_checks_are_those_of_the_configuration() {
+    let mut draft = draft(json!({}));
+    let mut request = dc1();
+    request["health_check"] = json!({"rate": "high", "type": "reply", "target": {"saved": "10.213.0.9"}});
+    let id = gre(&mut draft, request).unwrap();
+    let tunnel = |draft: &Draft| draft.tunnel("dc1").unwrap().get("health").cloned();
+    assert_eq!(tunnel(&draft), Some(json!({"rate": "high", "type": "reply", "target": "10.213.0.9"})));
+    let shown = |draft: &Draft| shown_gre(draft)[0]["health_check"].clone();
+    let expected = json!({"enabled": true, "rate": "high", "type": "reply", "direction": "bidirectional",
+        "target": "10.213.0.9"});
+    assert_eq!(shown(&draft), expected);
+    let mut change = |check: Value| {
+        let wanted: GreTunnelRequest = serde_json::from_value(json!({"health_check": check})).unwrap();
+        tunnels::update(&mut draft, Kind::Gre, &id, Wanted::try_from(wanted)?).map(|()| shown(&draft))
+    };
+    assert_eq!(change(expected.clone()).unwrap(), expected);
+    let other = change(json!({"rate": "low", "target": ""})).unwrap();
+    assert_eq!(other, json!({"enabled": true, "rate": "low", "type": "reply", "direction": "bidirectional"}));
+    assert!(change(json!({"target": "nowhere"})).unwrap_err().text().contains("IPv4 or IPv6"));
+    assert_eq!(change(json!({"enabled": false})).unwrap(), json!({"enabled": false}));
+    assert_eq!(tunnel(&draft), None);
+}
+
+#[test]
 fn what_is_off_may_be_said() {
     let mut request = dc1();
     request["automatic_return_routing"] = false.into();
