@@ -167,7 +167,7 @@ def test_an_ipsec_tunnel_negotiates_under_a_key_that_was_made(lab):
         psk=SECRETS[0])
     for family in (4, 6):
         api.call("routes.create", account_id=ACCOUNT, prefix=IKE.prefix(family), nexthop=IKE.router_address(family), priority=1)
-    made = api.call("ipsec_tunnels.psk_generate", account_id=ACCOUNT, ipsec_tunnel_id=tunnel["id"], body={})
+    made = api.call("ipsec_tunnels.psk_generate", account_id=ACCOUNT, ipsec_tunnel_id=tunnel["id"])
     SECRETS.append(made["psk"])
     record = lab.store.get(f"/penstock/lab/psks/{ACCOUNT}/{IKE.name}")
     assert record and made["psk"].encode() not in record
