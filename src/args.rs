@@ -70,6 +70,8 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Print the description of the API, as OpenAPI.
+    ApiSchema,
     /// Write the manual pages.
     #[command(after_help = "Example:\n  penstock man /usr/local/share/man/man1")]
     Man {

@@ -31,6 +31,9 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
     if let Ok(valid) = &checked {
         let found = Credentials::check(valid);
         verdict.warnings.extend(rows(&found.unread));
+        let of_api = penstock_control::api::check_files(valid);
+        verdict.warnings.extend(rows(&of_api.unread));
+        verdict.problems.extend(rows(&of_api.wrong));
         let (unread, wrong) = key_file::check(valid);
         verdict.warnings.extend(rows(&unread));
         verdict.problems.extend(rows(&found.wrong));

@@ -2,6 +2,7 @@
 //!
 //! Thin on purpose. What the gateway does is in `penstock-control`; here is what an operator types and reads.
 
+mod api_schema;
 mod args;
 mod ask;
 mod capture;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Trace(options) => trace::trace(&options),
         Command::Why(options) => why::why(&options),
         Command::Completions { shell } => completions::print(shell),
+        Command::ApiSchema => api_schema::print(),
         Command::Man { directory } => man::write(&directory),
     };
     exit::code(done)

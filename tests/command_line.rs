@@ -29,6 +29,10 @@ tenants:
 
 struct Fake;
 
+fn no_store() -> ApiError {
+    ApiError::new(ErrorCode::NoStore, "the command has no use for accounts")
+}
+
 fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
     TunnelRow {
         tenant: "acme".into(),
@@ -166,6 +170,14 @@ impl Gateway for Fake {
         let refused =
             ApiError::new(ErrorCode::NotFound, format!("the store has no tenant {}", request.tenant));
         async move { Err(refused) }.boxed()
+    }
+
+    fn account(&self, _tenant: &str) -> Result<Account, ApiError> {
+        Err(no_store())
+    }
+
+    fn write_account(&self, _change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>> {
+        async { Err(no_store()) }.boxed()
     }
 
     fn crypto(&self) -> Crypto {
@@ -306,7 +318,7 @@ impl Daemon {
             let stopped = async move {
                 let _ = stopped.await;
             };
-            runtime.block_on(serve(socket, Arc::new(Fake), stopped)).unwrap();
+            runtime.block_on(serve(socket, Api::new(Arc::new(Fake)), stopped)).unwrap();
         });
         Self { directory, stop: Some(stop), thread: Some(thread) }
     }
@@ -626,6 +638,9 @@ fn version_and_completions_need_no_daemon() {
         assert!(script.contains(sign), "{shell}");
         assert!(script.contains("neighbors") && script.contains("dry-run"), "{shell}");
     }
+    let schema = penstock(nowhere, &["api-schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
+    assert!(schema["paths"]["/v1/show/status"]["get"].is_object(), "{schema}");
 }
 
 #[test]

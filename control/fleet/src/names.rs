@@ -19,6 +19,8 @@ pub const NUMBERS: &str = "numbers/";
 pub const SAS: &str = "sas/";
 /// What the names of all tenants begin with.
 pub const TENANTS: &str = "tenants/";
+/// What the names of all pre-shared keys begin with.
+pub const PSKS: &str = "psks/";
 /// What the names of all path MTUs begin with.
 pub const PATH_MTUS: &str = "pmtu/";
 
@@ -149,6 +151,8 @@ pub enum KeyName {
     Sa(SaName),
     /// `tenants/NAME`: a tenant's part of the configuration.
     Tenant(Name),
+    /// `psks/TENANT/TUNNEL`: a tunnel's pre-shared key, sealed.
+    Psk(TunnelName),
     /// `pmtu/TENANT/TUNNEL`: what is known of the path to the tunnel's other end.
     PathMtu(TunnelName),
 }
@@ -162,6 +166,7 @@ impl fmt::Display for KeyName {
             Self::Senders => f.write_str("senders"),
             Self::Sa(sa) => sa.fmt(f),
             Self::Tenant(name) => write!(f, "{TENANTS}{name}"),
+            Self::Psk((tenant, tunnel)) => write!(f, "{PSKS}{tenant}/{tunnel}"),
             Self::PathMtu((tenant, tunnel)) => write!(f, "{PATH_MTUS}{tenant}/{tunnel}"),
         }
     }
@@ -192,6 +197,7 @@ fn parse(text: &str) -> Option<KeyName> {
         ("nodes", (Some(name), None, ..)) => KeyName::Node(Name::new(name)?),
         ("numbers", (Some(number), None, ..)) => KeyName::Number(parse_number(number)?),
         ("tenants", (Some(name), None, ..)) => KeyName::Tenant(Name::new(name)?),
+        ("psks", (Some(tenant), Some(tunnel), None, ..)) => KeyName::Psk(tunnel_name(tenant, tunnel)?),
         ("pmtu", (Some(tenant), Some(tunnel), None, ..)) => KeyName::PathMtu(tunnel_name(tenant, tunnel)?),
         ("sas", (Some(owner), Some(tenant), Some(tunnel), Some(spi), None)) => {
             let (direction, spi) = parse_spi(spi)?;
@@ -239,6 +245,7 @@ mod tests {
             number().prop_map(KeyName::Number),
             name().prop_map(KeyName::Tenant),
             tunnel().prop_map(KeyName::PathMtu),
+            tunnel().prop_map(KeyName::Psk),
             (number(), tunnel(), direction, any::<u32>())
                 .prop_map(|(owner, tunnel, direction, spi)| SaName { owner, tunnel, direction, spi })
                 .prop_map(KeyName::Sa),
@@ -261,6 +268,7 @@ mod tests {
             (KeyName::Sa(SaName { direction: Direction::Outbound, ..sa }), "sas/7/acme/dc1/o-0040abcd"),
             (KeyName::Tenant(name("acme")), "tenants/acme"),
             (KeyName::PathMtu(tunnel()), "pmtu/acme/dc1"),
+            (KeyName::Psk(tunnel()), "psks/acme/dc1"),
         ] {
             assert_eq!(key.to_string(), text);
             assert_eq!(text.parse(), Ok(key));

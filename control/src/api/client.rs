@@ -267,7 +267,7 @@ impl Client {
         let body = serde_json::to_vec(request).map_err(|error| self.protocol(error))?;
         // The server would refuse it too, but closes the connection while we still write.
         if body.len() > MAX_BODY_BYTES {
-            return Err(ApiError::too_large().into());
+            return Err(ApiError::too_large(MAX_BODY_BYTES).into());
         }
         self.ask(Method::POST, path, body.into(), RELOAD_TIMEOUT).await
     }

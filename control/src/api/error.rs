@@ -14,7 +14,7 @@ use crate::static_sas::Unchangeable;
 pub const MAX_BODY_BYTES: usize = MAX_TEXT_BYTES / 4 * 5;
 
 /// Why a request failed, for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request makes no sense.
@@ -45,7 +45,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Forbidden => StatusCode::FORBIDDEN,
@@ -62,7 +62,7 @@ impl ErrorCode {
 }
 
 /// One thing that is wrong with a configuration, or (a warning) that will surprise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// The file or other source of the text; empty where there is none.
     pub file: String,
@@ -92,7 +92,7 @@ impl fmt::Display for Problem {
 }
 
 /// A request that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, utoipa::ToSchema)]
 #[error("{message}")]
 pub struct ApiError {
     /// For programs.
@@ -110,9 +110,9 @@ impl ApiError {
         Self { code, message: message.into(), problems: Vec::new() }
     }
 
-    /// A body beyond [`MAX_BODY_BYTES`].
-    pub(super) fn too_large() -> Self {
-        let limit = MAX_BODY_BYTES >> 20;
+    /// A body of more than so many bytes.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let limit = limit >> 20;
         Self::new(ErrorCode::TooLarge, format!("a request's body may have at most {limit} MiB"))
     }
 
@@ -156,7 +156,7 @@ impl Problem {
 }
 
 /// The envelope on the wire.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
 pub(super) struct ErrorBody {
     pub(super) error: ApiError,
 }

@@ -15,7 +15,8 @@ fn default_limit() -> usize {
 }
 
 /// Which tunnels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelFilter {
     /// Of this tenant.
@@ -33,7 +34,8 @@ pub struct TunnelFilter {
 }
 
 /// Which routes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct RouteFilter {
     /// Of this tenant's table; `internet` is the underlay.
@@ -41,9 +43,11 @@ pub struct RouteFilter {
     pub tenant: Option<String>,
     /// This prefix and all inside it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
     pub prefix: Option<IpNet>,
     /// All prefixes that cover this address; the longest is the one that packets take.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
     pub address: Option<IpAddr>,
     /// At most so many; 0: all.
     #[serde(default = "default_limit")]
@@ -51,7 +55,8 @@ pub struct RouteFilter {
 }
 
 /// Which security associations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SaFilter {
     /// Of this tenant.
@@ -69,7 +74,8 @@ pub struct SaFilter {
 pub type IkeFilter = SaFilter;
 
 /// Which neighbours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct NeighborFilter {
     /// On this port or VLAN.

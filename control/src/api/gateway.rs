@@ -6,9 +6,9 @@ use super::error::ApiError;
 use super::filter::{IkeFilter, NeighborFilter, RouteFilter, SaFilter, TunnelFilter};
 use super::stream::Watching;
 use super::types::{
-    ApplyReport, ApplyRequest, CaptureRequest, CoreRow, Crypto, DeleteRequest, DropRow, Fleet, Ike,
-    NeighborRow, Page, PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow, RunningConfig, SaRow,
-    Status, StopRequest, TenantObject, TraceRequest, TunnelRow, WhyAnswer, WhyRequest,
+    Account, AccountChange, ApplyReport, ApplyRequest, CaptureRequest, CoreRow, Crypto, DeleteRequest,
+    DropRow, Fleet, Ike, NeighborRow, Page, PortRow, Readiness, ReloadReport, ReloadRequest, RouteRow,
+    RunningConfig, SaRow, Status, StopRequest, TenantObject, TraceRequest, TunnelRow, WhyAnswer, WhyRequest,
 };
 
 /// The running gateway, as the API sees it.
@@ -81,6 +81,15 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Ends a capture or a trace; false when there is none of this number.
     fn stop_watching(&self, request: StopRequest) -> bool;
+
+    /// What the fleet's store has of a tenant, which may be nothing.
+    ///
+    /// # Errors
+    /// When there is no fleet.
+    fn account(&self, tenant: &str) -> Result<Account, ApiError>;
+
+    /// Writes a tenant, checked as [`apply`](Self::apply) does. Returns when this node works with it.
+    fn write_account(&self, change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>>;
 
     /// Validates, compares and, unless it is a dry run, applies a configuration.
     ///

@@ -3,15 +3,18 @@
 //! The page only reads. An operator's browser reaches the unix socket through ssh
 //! (`ssh -L 8080:/run/penstock/api.sock gateway`), so whatever page that browser shows besides could ask
 //! `localhost:8080` too. Browsers say whose page asks (`Origin`, `Sec-Fetch-Site`) and what name they looked up (`Host`);
-//! [`not_for_other_pages`] lets nothing through that another site caused.
+//! [`not_for_other_pages`] lets nothing through that another site caused. Over TLS the certificate says whether the name is
+//! ours, and [`not_for_other_sites`] is enough.
 
 use axum::extract::Request;
+use axum::http::header::ToStrError;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 
 use super::error::{ApiError, ErrorCode};
+use super::server::refusal;
 
 /// Only our own files and the API; nobody may put the page into a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
@@ -40,19 +43,33 @@ fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str
 
 /// Refuses what a browser sends on behalf of another site's page.
 pub(super) async fn not_for_other_pages(request: Request, next: Next) -> Response {
-    match foreign(request.headers()) {
+    match misnamed(request.headers()).or_else(|| foreign(request.headers())) {
         None => next.run(request).await,
-        Some(why) => {
-            tracing::warn!(path = request.uri().path(), why, "API request of another site's page refused");
-            ApiError::new(ErrorCode::Forbidden, format!("{why}: open the page by localhost or an address"))
-                .into_response()
-        }
+        Some(why) => refuse(&request, &format!("{why}: open the page by localhost or an address")),
     }
 }
 
-fn foreign(headers: &HeaderMap) -> Option<&'static str> {
-    let text = |name: &header::HeaderName| headers.get(name).map(HeaderValue::to_str);
-    let host = match text(&header::HOST) {
+/// The same where TLS has made sure of the name.
+pub(super) async fn not_for_other_sites(request: Request, next: Next) -> Response {
+    match foreign(request.headers()) {
+        None => next.run(request).await,
+        Some(why) => refuse(&request, why),
+    }
+}
+
+fn refuse(request: &Request, why: &str) -> Response {
+    let path = request.uri().path();
+    tracing::warn!(path, why, "API request of another site's page refused");
+    refusal(path, ApiError::new(ErrorCode::Forbidden, why))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<Result<&'a str, ToStrError>> {
+    headers.get(name).map(HeaderValue::to_str)
+}
+
+/// Whether the name that was looked up may be another site's.
+fn misnamed(headers: &HeaderMap) -> Option<&'static str> {
+    let host = match text(headers, &header::HOST) {
         // No browser leaves it out.
         None => return None,
         Some(Ok(host)) => host,
@@ -63,12 +80,15 @@ fn foreign(headers: &HeaderMap) -> Option<&'static str> {
         let name = authority.host().trim_start_matches('[').trim_end_matches(']');
         name == "localhost" || name.parse::<std::net::IpAddr>().is_ok()
     });
-    if !is_ours {
-        return Some("the Host header has a name that is not localhost");
-    }
-    match text(&header::ORIGIN) {
+    (!is_ours).then_some("the Host header has a name that is not localhost")
+}
+
+/// Whether a page asks that is not this one.
+fn foreign(headers: &HeaderMap) -> Option<&'static str> {
+    let host = text(headers, &header::HOST).and_then(Result::ok);
+    match text(headers, &header::ORIGIN) {
         None => {}
-        Some(Ok(origin)) if origin.split_once("://").is_some_and(|(_, from)| from == host) => {}
+        Some(Ok(origin)) if origin.split_once("://").is_some_and(|(_, from)| Some(from) == host) => {}
         Some(_) => return Some("another site's page asks"),
     }
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
@@ -90,7 +110,7 @@ mod tests {
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
         }
-        foreign(&headers)
+        misnamed(&headers).or_else(|| foreign(&headers))
     }
 
     #[test]

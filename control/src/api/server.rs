@@ -1,54 +1,58 @@
-//! The server: paths, bounds and who may ask.
+//! The server: what both listeners have in common, and the one on the unix socket.
 //!
-//! Every answer is JSON, every error the same envelope. Reads run on a blocking thread. A reload runs in a task of
-//! its own: a client that goes away cannot leave half of it undone, and a second one waits for the first.
+//! Every answer is JSON. Requests are in `requests` and `magic`; here are their bounds, who may ask over the unix socket,
+//! and what is said where there is no such request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::serve::IncomingStream;
-use axum::{Json, Router};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::sync::Mutex;
+use utoipa_axum::router::OpenApiRouter;
 
-use super::attention::attention;
-use super::error::{ApiError, ErrorCode, MAX_BODY_BYTES};
+use super::error::{ApiError, ErrorCode};
 use super::gateway::Gateway;
 use super::history::Past;
+use super::magic::{self, Failure};
 use super::page::{files, not_for_other_pages};
-use super::types::{
-    ApplyReport, ApplyRequest, CaptureRequest, DeleteRequest, Page, ReloadReport, ReloadRequest, Status,
-    StopRequest, TraceRequest, WhyAnswer, WhyRequest,
-};
+use super::remote::access::SCHEMA;
+use super::{requests, watches};
 use crate::local_socket::{LocalSocket, is_trusted};
 use crate::metrics::{self, Scraper};
 
-/// A local client has its body ready; one that does not send it is stuck.
+/// A client has its body ready; one that does not send it is stuck.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-struct Api {
-    gateway: Arc<dyn Gateway>,
-    scraper: Scraper,
-    reloading: Arc<Mutex<()>>,
-    past: Arc<Past>,
+/// What requests work with, whichever way they come.
+#[derive(Clone)]
+pub struct Api {
+    pub(super) gateway: Arc<dyn Gateway>,
+    pub(super) scraper: Scraper,
+    /// Reloads run one at a time,
+    pub(super) reloading: Arc<Mutex<()>>,
+    /// and so do changes of accounts: those of this node do not get in each other's way.
+    pub(super) changing: Arc<Mutex<()>>,
+    pub(super) past: Arc<Past>,
 }
 
-impl Clone for Api {
-    fn clone(&self) -> Self {
+impl Api {
+    /// Answers for this gateway.
+    pub fn new(gateway: Arc<dyn Gateway>) -> Self {
         Self {
-            gateway: Arc::clone(&self.gateway),
-            scraper: self.scraper.clone(),
-            reloading: Arc::clone(&self.reloading),
-            past: Arc::clone(&self.past),
+            scraper: Scraper::new(Arc::clone(&gateway)),
+            gateway,
+            reloading: Arc::default(),
+            changing: Arc::default(),
+            past: Arc::default(),
         }
     }
 }
@@ -71,183 +75,64 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 /// When the socket cannot be registered with the runtime.
 pub async fn serve(
     mut socket: LocalSocket,
-    gateway: Arc<dyn Gateway>,
+    api: Api,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let listener = socket.listen()?;
-    let past = Arc::<Past>::default();
-    let watch = tokio::spawn(Arc::clone(&past).watch(Arc::clone(&gateway)));
-    let app = router(gateway, past).into_make_service_with_connect_info::<Peer>();
+    let watch = tokio::spawn(Arc::clone(&api.past).watch(Arc::clone(&api.gateway)));
+    let app = router(api).layer(middleware::from_fn(not_for_other_pages));
+    let app = app.layer(middleware::from_fn(owner_only)).into_make_service_with_connect_info::<Peer>();
     let outcome = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
     watch.abort();
     outcome
 }
 
-fn router(gateway: Arc<dyn Gateway>, past: Arc<Past>) -> Router {
+/// All requests, and how they are described.
+pub(super) fn described() -> OpenApiRouter<Api> {
+    requests::router().merge(watches::router()).nest(magic::NESTED, magic::router())
+}
+
+/// All requests, for whoever gets here, and the status page.
+pub(super) fn router(api: Api) -> Router {
+    let (described, _) = described().split_for_parts();
+    // Also without the prefix, which is of another's addresses.
+    let (accounts, _) = magic::router().split_for_parts();
     let page = files().into_iter().fold(Router::new(), |page, (path, file)| page.route(path, file));
-    page.route("/v1/show/status", get(show_status))
-        .route("/v1/show/ports", get(|api| show(api, |gateway| Page::all(gateway.ports()))))
-        .route("/v1/show/cores", get(|api| show(api, |gateway| Page::all(gateway.cores()))))
-        .route("/v1/show/drops", get(|api| show(api, |gateway| Page::all(gateway.drops()))))
-        .route("/v1/show/crypto", get(|api| show(api, |gateway| gateway.crypto())))
-        .route("/v1/show/ready", get(|api| show(api, |gateway| gateway.ready())))
-        .route("/v1/show/fleet", get(|api| show(api, |gateway| gateway.fleet())))
-        .route("/v1/show/sas", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.sas(filter))))
-        .route("/v1/show/ike", get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.ike(filter))))
-        .route("/v1/show/config", get(|api| show(api, |gateway| gateway.config())))
-        .route(
-            "/v1/show/tunnels",
-            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.tunnels(filter))),
-        )
-        .route(
-            "/v1/show/routes",
-            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.routes(filter))),
-        )
-        .route(
-            "/v1/show/neighbors",
-            get(|api, uri| show_filtered(api, uri, |gateway, filter| gateway.neighbors(filter))),
-        )
-        .route("/v1/show/history", get(show_history))
-        .route("/v1/fleet/tenants", get(|api| show(api, |gateway| Page::all(gateway.tenants()))))
-        .route("/v1/fleet/apply", post(apply))
-        .route("/v1/fleet/delete", post(delete))
-        .route("/v1/reload", post(reload))
-        .route(metrics::PATH, get(scrape))
-        .route("/v1/capture", post(capture))
-        .route("/v1/trace", post(trace))
-        .route("/v1/watch/stop", post(stop_watching))
-        .route("/v1/why", post(why))
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(not_for_other_pages))
-        .layer(middleware::from_fn(owner_only))
-        .with_state(Api {
-            scraper: Scraper::new(Arc::clone(&gateway)),
-            gateway,
-            reloading: Arc::default(),
-            past,
-        })
+    let page = page.route(metrics::PATH, get(scrape));
+    let all = page.merge(described).merge(accounts);
+    all.fallback(no_such_path).method_not_allowed_fallback(wrong_method).with_state(api)
 }
 
 async fn owner_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     if peer.uid.is_some_and(is_trusted) {
         return next.run(request).await;
     }
-    tracing::warn!(uid = peer.uid, path = request.uri().path(), "API request of another user refused");
-    ApiError::new(ErrorCode::Forbidden, "only root and the user that penstock runs as may use this socket")
-        .into_response()
+    let path = request.uri().path();
+    tracing::warn!(uid = peer.uid, path, "API request of another user refused");
+    let message = "only root and the user that penstock runs as may use this socket";
+    refusal(path, ApiError::new(ErrorCode::Forbidden, message))
 }
 
-async fn show_status(State(api): State<Api>) -> Result<Response, ApiError> {
-    read(api, |gateway| {
-        let status = gateway.status();
-        let attention = attention(&status, &gateway.ports(), &gateway.cores());
-        Status { attention, ..status }
-    })
-    .await
+/// An error in the form that the clients of a path expect.
+pub(super) fn refusal(path: &str, error: ApiError) -> Response {
+    let below = path.strip_prefix(magic::NESTED).unwrap_or(path);
+    if below.starts_with("/accounts") { Failure::from(error).into_response() } else { error.into_response() }
 }
 
 async fn scrape(State(api): State<Api>, headers: HeaderMap) -> Response {
     api.scraper.scrape(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok())).await
 }
 
-async fn show_history(State(api): State<Api>) -> Result<Response, ApiError> {
-    let past = Arc::clone(&api.past);
-    read(api, move |_| past.history()).await
+/// What is said when nobody looked who asks.
+pub(super) fn no_caller() -> ApiError {
+    ApiError::new(ErrorCode::Forbidden, "the connection has shown no certificate")
 }
 
-async fn show<T: Serialize>(
-    State(api): State<Api>,
-    rows: impl FnOnce(&dyn Gateway) -> T + Send + 'static,
-) -> Result<Response, ApiError> {
-    read(api, rows).await
-}
-
-async fn show_filtered<F, T>(
-    State(api): State<Api>,
-    uri: Uri,
-    rows: impl FnOnce(&dyn Gateway, &F) -> T + Send + 'static,
-) -> Result<Response, ApiError>
-where
-    F: DeserializeOwned + Send + 'static,
-    T: Serialize,
-{
-    let Query(filter) = Query::<F>::try_from_uri(&uri)
-        .map_err(|rejection| ApiError::new(ErrorCode::BadRequest, rejection.body_text()))?;
-    read(api, move |gateway| rows(gateway, &filter)).await
-}
-
-/// Makes rows and their JSON on a blocking thread.
-async fn read<T: Serialize>(
-    api: Api,
-    rows: impl FnOnce(&dyn Gateway) -> T + Send + 'static,
-) -> Result<Response, ApiError> {
-    tokio::task::spawn_blocking(move || Json(rows(&*api.gateway)).into_response())
-        .await
-        .map_err(|failed| internal("reading the tables", &failed))
-}
-
-async fn apply(State(api): State<Api>, body: Body) -> Result<Json<ApplyReport>, ApiError> {
-    let request: ApplyRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a change of tenants")?;
-    let task = tokio::spawn(async move { api.gateway.apply(request).await });
-    task.await.map_err(|failed| internal("the change", &failed))?.map(Json)
-}
-
-async fn delete(State(api): State<Api>, body: Body) -> Result<Json<ApplyReport>, ApiError> {
-    let request: DeleteRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a removal")?;
-    let task = tokio::spawn(async move { api.gateway.delete(request).await });
-    task.await.map_err(|failed| internal("the removal", &failed))?.map(Json)
-}
-
-async fn capture(State(api): State<Api>, body: Body) -> Result<Response, ApiError> {
-    let request: CaptureRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a capture")?;
-    // A client that goes away meanwhile leaves nothing half begun.
-    let task = tokio::spawn(async move { api.gateway.capture(request).await });
-    Ok(task.await.map_err(|failed| internal("the capture", &failed))??.into_response())
-}
-
-async fn trace(State(api): State<Api>, body: Body) -> Result<Response, ApiError> {
-    let request: TraceRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a trace")?;
-    // A client that goes away meanwhile leaves nothing half begun.
-    let task = tokio::spawn(async move { api.gateway.trace(request).await });
-    Ok(task.await.map_err(|failed| internal("the trace", &failed))??.into_response())
-}
-
-async fn why(State(api): State<Api>, body: Body) -> Result<Json<WhyAnswer>, ApiError> {
-    let request: WhyRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "a packet")?;
-    let task = tokio::task::spawn_blocking(move || api.gateway.why(&request));
-    task.await.map_err(|failed| internal("the rehearsal", &failed))?.map(Json)
-}
-
-async fn stop_watching(State(api): State<Api>, body: Body) -> Result<Json<StopRequest>, ApiError> {
-    let request: StopRequest = parse(&receive(body, MAX_BODY_BYTES).await?, "the number of a capture")?;
-    if api.gateway.stop_watching(request) {
-        return Ok(Json(request));
-    }
-    let message = format!("no capture or trace has the number {}; it has ended already", request.id);
-    Err(ApiError::new(ErrorCode::NotFound, message))
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(ErrorCode::BadRequest, format!("the request is not {what}: {error}")))
-}
-
-async fn reload(State(api): State<Api>, body: Body) -> Result<Json<ReloadReport>, ApiError> {
-    let body = receive(body, MAX_BODY_BYTES).await?;
-    let request: ReloadRequest =
-        if body.is_empty() { ReloadRequest::default() } else { parse(&body, "a reload")? };
-    let task = tokio::spawn(async move {
-        let _alone = api.reloading.lock().await;
-        api.gateway.reload(request).await
-    });
-    task.await.map_err(|failed| internal("the reload", &failed))?.map(Json)
-}
-
-async fn receive(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// The body of a request, up to so many bytes.
+pub(super) async fn receive(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     // What announces itself as too large is refused at once, what turns out so while it is read.
     if body.size_hint().lower() > limit as u64 {
-        return Err(ApiError::too_large());
+        return Err(ApiError::too_large(limit));
     }
     let whole = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await.map_err(|_| {
         let seconds = BODY_TIMEOUT.as_secs();
@@ -255,7 +140,7 @@ async fn receive(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     })?;
     whole.map_err(|error| {
         if is_too_large(&error) {
-            ApiError::too_large()
+            ApiError::too_large(limit)
         } else {
             ApiError::new(ErrorCode::BadRequest, format!("the request's body broke off: {error}"))
         }
@@ -266,23 +151,21 @@ fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-fn internal(what: &str, failed: &tokio::task::JoinError) -> ApiError {
+/// Something of ours failed.
+pub(super) fn internal(what: &str, failed: &tokio::task::JoinError) -> ApiError {
     tracing::error!(%failed, "{what} failed");
     ApiError::new(ErrorCode::Internal, format!("{what} failed inside the daemon; its log has the details"))
 }
 
-async fn no_such_path(uri: Uri) -> ApiError {
-    ApiError::new(
-        ErrorCode::NotFound,
-        format!("{} does not exist; try /v1/show/status or see docs/cli.md", uri.path()),
-    )
+async fn no_such_path(uri: Uri) -> Response {
+    let message = format!("{} does not exist; try {SCHEMA} or see docs/api.md", uri.path());
+    refusal(uri.path(), ApiError::new(ErrorCode::NotFound, message))
 }
 
-async fn wrong_method(request: Request) -> ApiError {
-    ApiError::new(
-        ErrorCode::MethodNotAllowed,
-        format!("{} does not answer {}", request.uri().path(), request.method()),
-    )
+async fn wrong_method(request: Request) -> Response {
+    let path = request.uri().path();
+    let message = format!("{path} does not answer {}", request.method());
+    refusal(path, ApiError::new(ErrorCode::MethodNotAllowed, message))
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Server and client over a real socket, in front of a gateway that is made up.
 
+mod accounts;
 pub(crate) mod fake;
+mod http;
+mod openapi;
+mod remote;
 mod requests;
 mod socket;
 
@@ -11,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Gateway, bind, serve};
+use super::{Api, Gateway, bind, serve};
 
 /// A server in a directory of its own.
 struct Running {
@@ -25,7 +29,7 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let socket = bind(&socket_in(directory.path())).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(serve(socket, gateway, async move {
+        let server = tokio::spawn(serve(socket, Api::new(gateway), async move {
             let _ = stopped.await;
         }));
         Self { directory, stop, server }

@@ -4,6 +4,7 @@
 //! last word of a field's name. A field that does not apply is `null`, never a magic number. New fields may be
 //! added in any version; clients ignore what they do not know.
 
+mod account;
 mod core;
 mod crypto;
 mod fleet;
@@ -19,6 +20,7 @@ mod tunnel;
 mod watch;
 mod why;
 
+pub use self::account::{Account, AccountChange, Secret};
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, IdlePolicy, PoolUse};
 pub use fleet::{Durations, Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
@@ -42,7 +44,7 @@ pub use why::{WhyAnswer, WhyOutcome, WhyProtocol, WhyRequest};
 use serde::{Deserialize, Serialize};
 
 /// The rows that were asked for, and how many there are in all.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// Rows that match the filter, including those beyond the limit.
     pub total: u64,

@@ -1,6 +1,6 @@
 //! What a reload would change, object by object, and whether it can be changed without a restart.
 //!
-//! Tenants, tunnels, routes, endpoints, addresses, VLANs and ICMP limits change live. Cores, memory, the
+//! Tenants, tunnels, routes, endpoints, addresses, VLANs, ICMP limits and the API over TCP change live. Cores, memory, the
 //! encrypting library, the node itself, its fleet and what a port gives to DPDK (device, MAC, MTU, queues) are fixed
 //! while the process runs.
 
@@ -228,6 +228,11 @@ pub fn diff(old: &ValidConfig, new: &ValidConfig) -> Difference {
         (Some(old), Some(new)) => difference.section("fleet", old, new),
         (None, None) => {}
         (old, new) => difference.add("fleet", old.as_ref().map(value), new.as_ref().map(value)),
+    }
+    match (&old.api, &new.api) {
+        (Some(old), Some(new)) => difference.section("api", old, new),
+        (None, None) => {}
+        (old, new) => difference.add("api", old.as_ref().map(value), new.as_ref().map(value)),
     }
     difference.each("tenants", &old.tenants, &new.tenants, |d, path, old, new| d.tenant(path, old, new));
     difference

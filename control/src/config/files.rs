@@ -1,5 +1,5 @@
 //! The files that a configuration names, and where it does: what `ike` needs to show who we are and to know the peer,
-//! and `fleet` to read what the nodes share.
+//! `fleet` to read what the nodes share, and `api` to serve others than root.
 //!
 //! They are not opened here: a configuration can be checked on a machine that has none of them.
 
@@ -73,6 +73,7 @@ pub(super) fn named(name: &str, config: &GatewayConfig, root: &Node) -> Vec<Name
                 files.push(NamedFile { kind, file: file.clone(), config: name.clone(), key, at });
             };
             match &ike.auth {
+                IkeAuth::Stored { .. } => {}
                 IkeAuth::Psk { psk_file } => add(FileKind::Psk, "psk_file", psk_file),
                 IkeAuth::Certificates { certificate, private_key, ca } => {
                     add(FileKind::Certificate, "certificate", certificate);
@@ -109,6 +110,23 @@ pub(super) fn of_fleet(name: &str, config: &GatewayConfig, root: &Node) -> Vec<N
         }
     }
     files
+}
+
+/// All files that `api` names.
+pub(super) fn of_api(name: &str, config: &GatewayConfig, root: &Node) -> Vec<NamedFile> {
+    let Some(api) = &config.api else { return Vec::new() };
+    let name: Arc<str> = name.into();
+    let named = |kind, key: &str, file: &PathBuf| {
+        let key = format!("api.{key}");
+        let at = root.locate(&key);
+        NamedFile { kind, file: file.clone(), config: name.clone(), key, at }
+    };
+    let own = [
+        named(FileKind::Certificate, "certificate", &api.certificate),
+        named(FileKind::PrivateKey, "private_key", &api.private_key),
+    ];
+    let authorities = api.client_ca.iter().map(|file| named(FileKind::Authorities, "client_ca", file));
+    own.into_iter().chain(authorities).collect()
 }
 
 /// The entries of the map that a key of this one has. To find each by itself would take for ever in a large file.

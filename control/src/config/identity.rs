@@ -78,6 +78,11 @@ const RDNS: [&str; 33] = [
 ];
 
 impl Identity {
+    /// A domain name as an identity; `None`: it is none.
+    pub fn domain(name: &str) -> Option<Self> {
+        Self::parse(&format!("fqdn:{name}")).ok()
+    }
+
     /// The identity that a text means.
     pub(super) fn parse(text: &str) -> Result<Self, Unfit> {
         let identity = Self::read(text)?;

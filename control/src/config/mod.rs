@@ -34,7 +34,7 @@ pub use placement::{PortPlacement, place_queues};
 pub use problem::{Location, Problem};
 pub use proposal::{Proposal, Proposals};
 pub use schema::*;
-pub use shared::{SharedTenants, tenants_in};
+pub use shared::{SharedTenants, tenant_of, tenants_in};
 pub use tree::MAX_TEXT_BYTES;
 pub use validate::{MAX_PORTS, MAX_TENANTS, MAX_TUNNELS};
 
@@ -49,6 +49,7 @@ pub struct ValidConfig {
     warnings: Arc<[Problem]>,
     files: Arc<[NamedFile]>,
     fleet_files: Arc<[NamedFile]>,
+    api_files: Arc<[NamedFile]>,
 }
 
 impl ValidConfig {
@@ -65,6 +66,11 @@ impl ValidConfig {
     /// The files that `fleet` names, likewise.
     pub fn fleet_files(&self) -> &[NamedFile] {
         &self.fleet_files
+    }
+
+    /// The files that `api` names, likewise.
+    pub fn api_files(&self) -> &[NamedFile] {
+        &self.api_files
     }
 
     /// The configuration with every default written out, as YAML that reads back as the same configuration.
@@ -150,8 +156,9 @@ fn parse(file: &str, text: &str, shared: &SharedTenants) -> Result<ValidConfig, 
         Some(config) if problems.is_empty() => {
             let files = files::named(file, &config, &root).into();
             let fleet_files = files::of_fleet(file, &config, &root).into();
+            let api_files = files::of_api(file, &config, &root).into();
             let warnings = warnings.into_list().into();
-            Ok(ValidConfig { config: Arc::new(config), warnings, files, fleet_files })
+            Ok(ValidConfig { config: Arc::new(config), warnings, files, fleet_files, api_files })
         }
         _ => Err(problems.into_list()),
     }

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 
 use super::Name;
 use super::problem::{Location, Problem, Problems};
+use super::reader::Reader;
+use super::schema::TenantConfig;
 use super::tree::{self, Key, Kind, Node};
 
 /// Largest object. A store's entry has 1.5 MB at most.
@@ -94,6 +96,23 @@ impl SharedTenants {
             }
             tenants.push((Key { at: Location::default(), text: (**name).into() }, node.clone()));
         }
+    }
+}
+
+/// A tenant of the store as typed values, each right in itself.
+///
+/// # Errors
+/// All problems, with paths below `tenants.NAME`.
+pub fn tenant_of(name: &Name, tenant: &Value) -> Result<TenantConfig, Vec<Problem>> {
+    let mut problems = Problems::new("");
+    let root = tree::parse(&tenant.to_string(), &mut problems);
+    let mut reader = Reader::new(problems);
+    let read = root.and_then(|root| {
+        reader.within(TENANTS, |r| r.within(name, |r| super::read::tenant_of_fleet(r, &root)))
+    });
+    match read {
+        Some(tenant) if reader.problems.is_empty() => Ok(tenant),
+        _ => Err(reader.problems.into_list()),
     }
 }
 

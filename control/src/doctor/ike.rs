@@ -80,7 +80,9 @@ fn plugin(host: &Host) -> Finding {
     const CHECK: &str = "strongswan.plugin";
     // Who has installed us from a package has no sources here.
     let mend = match installed(host, "penstock") {
-        Some(_) => "scripts/package, where the sources are, then here: apt-get install ./penstock-charon_*.deb",
+        Some(_) => {
+            "scripts/package, where the sources are, then here: apt-get install ./penstock-charon_*.deb"
+        }
         None => "scripts/charon-plugin build && scripts/charon-plugin install",
     };
     let Some(bytes) = host.bytes(PLUGIN) else {

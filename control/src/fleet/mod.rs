@@ -7,6 +7,7 @@
 //! All SAs that are shared have no replay window on either side and no extended sequence numbers: each node numbers its own
 //! packets, and knows nothing of the others' numbers. IVs differ by the sender IDs.
 
+pub mod about;
 pub mod arbiter;
 pub mod foreign;
 pub mod key_file;
@@ -14,6 +15,7 @@ pub mod nodes;
 pub mod objects;
 pub mod outbox;
 mod outline;
+pub mod psks;
 pub mod record;
 mod settle;
 mod store_settings;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::about::About;
 use crate::config::{Name, SharedTenants};
 
 /// The form of objects that this version writes, and the newest that it reads.
@@ -29,11 +30,15 @@ pub enum ObjectError {
 struct Stored {
     schema: u32,
     tenant: Value,
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    about: About,
 }
 
-/// A tenant, as the store has it.
-pub fn encode(tenant: &Value) -> Vec<u8> {
-    Stored { schema: SCHEMA, tenant: tenant.clone() }.to_bytes()
+/// A tenant, as the store has it; of what is about its objects only those that it has.
+pub fn encode(tenant: &Value, about: &About) -> Vec<u8> {
+    let mut about = about.clone();
+    about.prune(tenant);
+    Stored { schema: SCHEMA, tenant: tenant.clone(), about }.to_bytes()
 }
 
 impl Stored {
@@ -43,10 +48,14 @@ impl Stored {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Value, ObjectError> {
+fn decode(bytes: &[u8]) -> Result<(Value, About), ObjectError> {
     let stored: Stored =
         serde_json::from_slice(bytes).map_err(|error| ObjectError::Malformed(error.to_string()))?;
-    if stored.schema > SCHEMA { Err(ObjectError::TooNew(stored.schema)) } else { Ok(stored.tenant) }
+    if stored.schema > SCHEMA {
+        Err(ObjectError::TooNew(stored.schema))
+    } else {
+        Ok((stored.tenant, stored.about))
+    }
 }
 
 /// A tenant of the store.
@@ -54,6 +63,8 @@ fn decode(bytes: &[u8]) -> Result<Value, ObjectError> {
 pub struct Object {
     /// What stands under `tenants.NAME`.
     pub tenant: Value,
+    /// What is known about its objects.
+    pub about: About,
     /// Counts its changes, from 1.
     pub version: u64,
 }
@@ -74,6 +85,8 @@ pub struct Step {
     pub name: Name,
     /// `None`: it goes.
     pub becomes: Option<Value>,
+    /// What is known about its objects.
+    pub about: About,
     /// The version before.
     pub from: u64,
 }
@@ -81,14 +94,14 @@ pub struct Step {
 impl Objects {
     /// The store has this tenant. Whether anything is different from before.
     pub fn put(&mut self, name: Name, version: u64, bytes: &[u8]) -> bool {
-        let taken = decode(bytes).and_then(|tenant| {
+        let taken = decode(bytes).and_then(|(tenant, about)| {
             let set = self.shared.set(name.clone(), &tenant);
-            set.map_err(ObjectError::Unfit).map(|()| tenant)
+            set.map_err(ObjectError::Unfit).map(|()| (tenant, about))
         });
         match taken {
-            Ok(tenant) => {
+            Ok((tenant, about)) => {
                 self.refused.remove(&name);
-                let object = Object { tenant, version };
+                let object = Object { tenant, about, version };
                 let before = self.tenants.insert(name, object.clone());
                 before.is_none_or(|before| before.tenant != object.tenant)
             }
@@ -121,6 +134,11 @@ impl Objects {
     /// The tenants, by name.
     pub fn tenants(&self) -> impl Iterator<Item = (&Name, &Object)> {
         self.tenants.iter()
+    }
+
+    /// One of them.
+    pub fn tenant(&self, name: &str) -> Option<&Object> {
+        self.tenants.get(name)
     }
 
     /// What was not taken, and why.
@@ -156,6 +174,7 @@ impl Objects {
             let is_different = before.is_none_or(|before| before.tenant != tenant);
             is_different.then(|| Step {
                 from: before.map_or(0, |before| before.version),
+                about: before.map(|before| before.about.clone()).unwrap_or_default(),
                 name,
                 becomes: Some(tenant),
             })
@@ -184,7 +203,7 @@ impl Objects {
                 Some(tenant)
             }
         };
-        Ok(Step { name: name.clone(), becomes, from: object.version })
+        Ok(Step { name: name.clone(), becomes, about: object.about.clone(), from: object.version })
     }
 
     /// The tenants as they would be after a change.
@@ -212,6 +231,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fleet::about::Notes;
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
@@ -219,7 +239,7 @@ mod tests {
 
     fn with(name_of: &str, tenant: &Value) -> Objects {
         let mut objects = Objects::default();
-        assert!(objects.put(name(name_of), 4, &encode(tenant)));
+        assert!(objects.put(name(name_of), 4, &encode(tenant, &About::default())));
         objects
     }
 
@@ -238,8 +258,8 @@ mod tests {
         assert_eq!(
             steps,
             [
-                Step { name: name("acme"), becomes: Some(other.clone()), from: 4 },
-                Step { name: name("globex"), becomes: Some(other), from: 0 }
+                Step { name: name("acme"), becomes: Some(other.clone()), about: About::default(), from: 4 },
+                Step { name: name("globex"), becomes: Some(other), about: About::default(), from: 0 }
             ]
         );
     }
@@ -280,9 +300,26 @@ mod tests {
             assert!(**who == *"acme" && why.contains(expected), "{why}");
             assert_eq!(objects.tenants().next().unwrap().1.tenant, acme());
         }
-        assert!(objects.put(name("acme"), 6, &encode(&json!({}))));
+        assert!(objects.put(name("acme"), 6, &encode(&json!({}), &About::default())));
         assert_eq!(objects.refused().count(), 0);
-        assert!(!objects.put(name("acme"), 7, &encode(&json!({}))), "the same again");
+        assert!(!objects.put(name("acme"), 7, &encode(&json!({}), &About::default())), "the same again");
+    }
+
+    #[test]
+    fn what_is_known_about_objects_outlives_an_apply() {
+        let notes = |id: &str| Notes { id: id.into(), ..Notes::default() };
+        let about = About {
+            tunnels: [("dc1".into(), notes("1")), ("dc2".into(), notes("2"))].into(),
+            routes: vec![],
+        };
+        let mut objects = Objects::default();
+        objects.put(name("acme"), 4, &encode(&acme(), &about));
+        let wanted = json!({"tunnels": {"dc1": {"remote": "192.0.2.99"}}});
+        let steps = objects.plan([(name("acme"), wanted.clone())].into(), &BTreeMap::new()).unwrap();
+        objects.put(name("acme"), 5, &encode(steps[0].becomes.as_ref().unwrap(), &steps[0].about));
+        let now = objects.tenant("acme").unwrap();
+        assert_eq!((&now.tenant, now.about.tunnels.len()), (&wanted, 1));
+        assert_eq!(now.about.tunnels["dc1"].id, "1");
     }
 
     #[test]

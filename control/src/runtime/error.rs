@@ -76,6 +76,12 @@ pub enum RuntimeError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The API over TCP.
+    #[error("api.listen: {reason}")]
+    Api {
+        /// Why it does not listen, and what to do.
+        reason: String,
+    },
     /// What must outlive a restart cannot be kept.
     #[error(transparent)]
     RunDirectory(#[from] RunDirectoryError),

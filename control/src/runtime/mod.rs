@@ -14,6 +14,7 @@ mod health;
 mod install;
 mod keepalive;
 mod link;
+mod listen;
 mod negotiate;
 mod negotiated;
 mod reload;
@@ -36,7 +37,7 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use error::RuntimeError;
 pub(crate) use workers::buffers_of_node;
 
-use crate::api::{self, Gateway, ReloadRequest};
+use crate::api::{self, Api, Gateway, ReloadRequest};
 use crate::config::{self, Problem, TunnelConfig, ValidConfig};
 use crate::ike::Ike;
 use crate::ike::connections::Credentials;
@@ -50,6 +51,7 @@ use exporter::Exporter;
 use health::HealthProbes;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
+use listen::Tls;
 use negotiate::Served;
 use senders::Senders;
 use service_manager::ServiceManager;
@@ -96,6 +98,7 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
     let yaml = std::fs::read_to_string(file)
         .map_err(|source| RuntimeError::System { action: "read the configuration again", source })?;
     let credentials = charon::read_credentials(&config).map_err(|problems| invalid(file, problems))?;
+    let tls = api::remote::tls::read(&config).map_err(|problems| invalid(file, problems))?;
     let socket = api::bind(&config.node.socket)?;
     let metrics = config.metrics.listen.map(Listening::bind).transpose()?;
     let (dataplane, link) = DataPlane::start(&config)?;
@@ -114,6 +117,7 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
         yaml,
         sas,
         credentials,
+        tls,
         socket,
         metrics,
         dataplane,
@@ -147,6 +151,7 @@ async fn control(
     yaml: String,
     sas: StaticSas,
     credentials: Credentials,
+    tls: Option<Tls>,
     socket: LocalSocket,
     metrics: Option<Listening>,
     dataplane: DataPlane,
@@ -167,17 +172,20 @@ async fn control(
     let senders = Senders::new(state.compiler.config().node.state.clone(), workers);
     let (to_call, mut calls) = mpsc::channel(CALLS);
     let state = Arc::new(Mutex::new(state));
-    let view =
+    let view: Arc<dyn Gateway> =
         Arc::new(View { state: Arc::clone(&state), calls: to_call.clone(), version: version.to_owned() });
+    let api = Api::new(Arc::clone(&view));
     let mut gateway = Running {
         state,
-        exporter: Exporter::new(Arc::clone(&view) as Arc<dyn Gateway>),
+        exporter: Exporter::new(view),
         kernel,
         pump,
         senders,
         charon: None,
         ike: None,
         fleet: None,
+        remote: None,
+        api,
         service_manager: ServiceManager::new(workers),
         unreachable_ports: Vec::new(),
     };
@@ -200,9 +208,11 @@ async fn control(
     let listen = gateway.lock().compiler.config().metrics.listen;
     gateway.exporter.adopt(listen, metrics);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(api::serve(socket, view, async {
+    let server = tokio::spawn(api::serve(socket, gateway.api.clone(), async {
         let _ = stopped.await;
     }));
+    let config = gateway.lock().compiler.config().clone();
+    gateway.listen(&config, tls).await.map_err(|reason| RuntimeError::Api { reason })?;
     let mut signals =
         Signals::new().map_err(|source| RuntimeError::System { action: "listen for signals", source })?;
     let mut notices = every(NOTICES);
@@ -240,6 +250,7 @@ async fn control(
     };
     tracing::info!("the gateway stops");
     let _ = stop.send(());
+    gateway.remote = None;
     drop(calls);
     // Requests under way get a moment to end.
     let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
@@ -336,6 +347,10 @@ struct Running {
     ike: Option<Ike>,
     /// What the other nodes have to do with, in a fleet.
     fleet: Option<fleet::Tasks>,
+    /// The API over TCP.
+    remote: Option<api::remote::Remote>,
+    /// What answers there, and on the unix socket.
+    api: Api,
     service_manager: ServiceManager,
     /// Ports whose link could not be asked; said once.
     unreachable_ports: Vec<String>,
@@ -376,6 +391,7 @@ impl Running {
             Call::Delete(request, answer) => drop(answer.send(self.delete_objects(request).await)),
             Call::Watch(session, answer) => drop(answer.send(self.lock().watch(session))),
             Call::Unwatch(id) => self.lock().unwatch(id),
+            Call::Account(change, answer) => drop(answer.send(self.write_account(change).await)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Running;
 use super::state::{LastReload, Source};
-use crate::api::{ApiError, ConfigText, ErrorCode, Problem, ReloadReport, ReloadRequest};
+use crate::api::{self, ApiError, ConfigText, ErrorCode, Problem, ReloadReport, ReloadRequest};
 use crate::config::{self, ValidConfig};
 use crate::static_sas::{self, StaticSas};
 
@@ -39,8 +39,10 @@ impl Running {
         let new = config::parse_joined("", &text.yaml, &shared)
             .map_err(|problems| ApiError::invalid_config(&text.source, problems))?;
         let sas = self.read_own_sas(&new)?;
-        let credentials = super::charon::read_credentials(&new)
-            .map_err(|problems| ApiError::invalid_config(&text.source, problems))?;
+        let invalid = |problems| ApiError::invalid_config(&text.source, problems);
+        let mut credentials = super::charon::read_credentials(&new).map_err(invalid)?;
+        self.lock().add_stored_psks(&mut credentials);
+        let tls = api::remote::tls::read(&new).map_err(invalid)?;
         let difference = {
             let state = self.lock();
             let mut difference = config::diff(state.compiler.config(), &new);
@@ -64,8 +66,14 @@ impl Running {
             .map_err(|error| ApiError::new(ErrorCode::ReloadFailed, error.to_string()))?;
         self.exporter.adopt(listen, listening);
         let mut problems = self.apply(new.clone(), sas.clone(), &text).await;
-        problems.extend(self.lock().reload_fleet_keys().err());
+        let seals_anew = self.lock().reload_fleet_keys();
+        match seals_anew {
+            Ok(true) => self.seal_psks_again(),
+            Ok(false) => {}
+            Err(problem) => problems.push(problem),
+        }
         problems.extend(self.negotiate(&credentials).await);
+        problems.extend(self.listen(&new, tls).await.err());
         if !problems.is_empty() {
             let message =
                 format!("applied, but not completely: {}. Mend it and reload again", problems.join("; "));

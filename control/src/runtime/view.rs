@@ -6,7 +6,7 @@ mod watch;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use penstock_dataplane::drop_reason::DropReason;
@@ -18,18 +18,23 @@ use super::keepalive::Verdict;
 use super::state::State;
 use super::why;
 use crate::api::{
-    ApiError, ApplyReport, ApplyRequest, CaptureRequest, CharonState, CoreCount, CoreRow, Crypto,
-    DeleteRequest, DropRow, ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState, HopKind, HopRow,
-    Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter, NeighborRow, NeighborState,
-    Page, PathMtu, PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest, RouteFilter, RouteRow,
-    RouteSource, RunningConfig, SaFilter, SaRow, Status, StopRequest, TenantObject, TraceRequest, Traffic,
-    TunnelFilter, TunnelRow, TunnelState, UpCount, Watching, WhyAnswer, WhyRequest,
+    Account, AccountChange, ApiError, ApplyReport, ApplyRequest, CaptureRequest, CharonState, CoreCount,
+    CoreRow, Crypto, DeleteRequest, DropRow, ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState,
+    HopKind, HopRow, Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter,
+    NeighborRow, NeighborState, Page, PathMtu, PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest,
+    RouteFilter, RouteRow, RouteSource, RunningConfig, SaFilter, SaRow, Status, StopRequest, TenantObject,
+    TraceRequest, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount, Watching, WhyAnswer, WhyRequest,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
 use crate::health;
 use crate::ike::IkeView;
 use crate::kernel::state::NeighbourState;
+
+/// How long an answer waits for what was written to come back from the store, onto the workers.
+const TAKE_LIMIT: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const TAKE_STEP: Duration = Duration::from_millis(2);
 
 /// What somebody asks of the control thread, one thing at a time.
 pub(super) enum Call {
@@ -40,6 +45,7 @@ pub(super) enum Call {
     Watch(Arc<Session>, Answer<Arc<AtomicBool>>),
     /// Nobody watches this any more.
     Unwatch(u64),
+    Account(AccountChange, Answer<Option<u64>>),
 }
 
 /// Whoever asked may have gone away.
@@ -294,6 +300,26 @@ impl Gateway for View {
 
     fn stop_watching(&self, request: StopRequest) -> bool {
         self.state().watches.stop(request.id)
+    }
+
+    fn account(&self, tenant: &str) -> Result<Account, ApiError> {
+        self.state().account(tenant)
+    }
+
+    fn write_account(&self, change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>> {
+        Box::pin(async move {
+            let revision = self.call(|answer| Call::Account(change, answer)).await?;
+            let Some(revision) = revision else { return Ok(()) };
+            let began = Instant::now();
+            while !self.state().has_objects_of(revision) {
+                if began.elapsed() > TAKE_LIMIT {
+                    tracing::warn!(revision, "what was written is not on this node's workers yet");
+                    break;
+                }
+                tokio::time::sleep(TAKE_STEP).await;
+            }
+            Ok(())
+        })
     }
 
     fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {

@@ -1,5 +1,6 @@
 //! A gateway that is made up: two ports, three tunnels, and a reload that only remembers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc};
 
 use crate::api::*;
-use crate::config::{diff, parse_str};
+use crate::config::{Name, SharedTenants, diff, parse_joined, parse_str};
 
 /// The configuration that runs.
 pub(crate) const RUNNING: &str = "\
@@ -24,6 +25,26 @@ tenants:
       dc1: {endpoint: anycast4, remote: 192.0.2.77, mtu: 1400}
 ";
 
+/// A node of a fleet, without tenants of its own.
+const NODE: &str = "\
+node: {name: fra1-a, number: 1}
+cores: {control: 0, workers: [1]}
+ports:
+  edge0: {device: net_null0, addresses: [192.0.2.1/24]}
+endpoints: {anycast4: 203.0.113.1, anycast6: \"2001:db8:ffff::1\"}
+fleet: {name: lab, key_file: /etc/penstock/fleet.key, address: 192.0.2.1}
+";
+
+/// Tenants of the store have to fit the node's configuration, by the gateway's own rules.
+fn check_joined(tenants: &[(String, &serde_json::Value)]) -> Result<(), ApiError> {
+    let mut shared = SharedTenants::default();
+    for (name, tenant) in tenants {
+        shared.set(Name::new(name).unwrap(), tenant).unwrap();
+    }
+    let joined = parse_joined("", NODE, &shared);
+    joined.map(drop).map_err(|problems| ApiError::invalid_config("", problems))
+}
+
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) reloads: Mutex<Vec<ReloadRequest>>,
@@ -31,6 +52,11 @@ pub(crate) struct Fake {
     pub(crate) reloading_now: AtomicUsize,
     pub(crate) most_at_once: AtomicUsize,
     pub(crate) listener_gone: Arc<Notify>,
+    pub(crate) accounts: Mutex<BTreeMap<String, Account>>,
+    /// By the tunnel's name.
+    pub(crate) psks: Mutex<BTreeMap<String, String>>,
+    /// How many writes come too late.
+    pub(crate) races: AtomicUsize,
 }
 
 pub(crate) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
@@ -320,6 +346,40 @@ impl Gateway for Fake {
             }
             to.send(WatchPiece::End(caught)).await.unwrap();
             Ok(Watching { id: 7, media: "application/x-pcapng", pieces })
+        }
+        .boxed()
+    }
+
+    fn account(&self, tenant: &str) -> Result<Account, ApiError> {
+        let endpoints = [("anycast4", "203.0.113.1"), ("anycast6", "2001:db8:ffff::1")];
+        let endpoints = endpoints.map(|(name, address)| (name.to_owned(), address.parse().unwrap()));
+        let known = self.accounts.lock().unwrap().get(tenant).cloned();
+        Ok(Account { endpoints: endpoints.into(), ..known.unwrap_or_default() })
+    }
+
+    fn write_account(&self, change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>> {
+        async move {
+            // As if another node had written something just now.
+            let is_raced = self.races.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            let mut accounts = self.accounts.lock().unwrap();
+            let account = accounts.entry(change.name.clone()).or_default();
+            account.version += u64::from(is_raced.is_ok());
+            if account.version != change.from {
+                return Err(ApiError::new(ErrorCode::Conflict, "somebody else was faster"));
+            }
+            let shared = [(change.name.clone(), &change.tenant)];
+            check_joined(&shared)?;
+            account.version += 1;
+            account.tenant = change.tenant;
+            account.about = change.about;
+            let mut psks = self.psks.lock().unwrap();
+            for (tunnel, secret) in change.secrets {
+                match secret {
+                    Secret::Given(psk) => psks.insert(tunnel, String::from_utf8(psk.to_vec()).unwrap()),
+                    Secret::Of(old) => psks.remove(&old).and_then(|psk| psks.insert(tunnel, psk)),
+                };
+            }
+            Ok(())
         }
         .boxed()
     }

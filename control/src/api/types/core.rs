@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One core that Penstock uses.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CoreRow {
     /// CPU number as in the configuration and in `lscpu`.
     pub core: u32,
@@ -90,7 +90,7 @@ pub struct CoreRow {
 }
 
 /// What a worker does while nothing comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IdlePolicy {
     /// It looks again at once.
@@ -102,7 +102,7 @@ pub enum IdlePolicy {
 }
 
 /// What a core does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CoreRole {
     /// Configuration, kernel mirror, API.
@@ -113,7 +113,7 @@ pub enum CoreRole {
 }
 
 /// Packet buffers of one pool. Cores of one NUMA node share a pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PoolUse {
     /// Name of the pool.
     pub name: String,
@@ -124,7 +124,7 @@ pub struct PoolUse {
 }
 
 /// One reason why packets went nowhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DropRow {
     /// Stable name.
     pub reason: String,
@@ -137,7 +137,7 @@ pub struct DropRow {
 }
 
 /// A core's share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CoreCount {
     /// CPU number.
     pub core: u32,

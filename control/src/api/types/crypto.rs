@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What encrypts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Crypto {
     /// What the configuration says: `auto` or a library.
     pub configured: String,
@@ -23,7 +23,7 @@ pub struct Crypto {
 }
 
 /// A library.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CryptoBackend {
     /// Its name.
     pub name: String,
@@ -37,7 +37,7 @@ pub struct CryptoBackend {
 }
 
 /// A worker's right to make IVs (RFC 6054).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Sender {
     /// CPU number of the worker.
     pub core: u32,

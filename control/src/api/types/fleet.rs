@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The fleet as this node sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Fleet {
     /// Its name; absent: the configuration has no `fleet`.
     pub name: Option<String>,
@@ -28,7 +28,7 @@ pub struct Fleet {
 }
 
 /// Whether a node may be sent traffic.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Readiness {
     /// It may.
     pub ready: bool,
@@ -37,7 +37,7 @@ pub struct Readiness {
 }
 
 /// The store, as this node reaches it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetStore {
     /// `embedded` or `etcd`.
     pub engine: String,
@@ -66,7 +66,7 @@ pub struct FleetStore {
 }
 
 /// A node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetNode {
     /// Its name.
     pub name: String,
@@ -96,7 +96,7 @@ pub struct FleetNode {
 }
 
 /// Security associations, both directions counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetSas {
     /// Negotiated here.
     pub own: u64,
@@ -109,7 +109,7 @@ pub struct FleetSas {
 }
 
 /// Waiting for the other nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetBarrier {
     /// The longest that it waits, milliseconds.
     pub limit_ms: u64,
@@ -127,7 +127,7 @@ pub struct FleetBarrier {
 }
 
 /// How long something took, many times over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Durations {
     /// How many there were.
     pub count: u64,
@@ -139,7 +139,7 @@ pub struct Durations {
 }
 
 /// One-hop rescue, packets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetRescue {
     /// Handed on to their owners.
     pub sent: u64,

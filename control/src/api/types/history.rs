@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{TunnelState, UpCount};
 
 /// What the gateway remembers of its last hour. It is kept in memory and begins when the gateway does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct History {
     /// How far back it can reach, seconds.
     pub span_s: u64,
@@ -16,7 +16,7 @@ pub struct History {
 }
 
 /// The gateway's counters at one time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Sample {
     /// Seconds ago.
     pub age_s: u64,
@@ -31,7 +31,7 @@ pub struct Sample {
 }
 
 /// How a tunnel was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TunnelHistory {
     /// Its owner.
     pub tenant: String,
@@ -42,7 +42,7 @@ pub struct TunnelHistory {
 }
 
 /// A state that a tunnel came into.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StateChange {
     /// Seconds ago, as far as it was seen.
     pub age_s: u64,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::UpCount;
 
 /// The IKE daemon, and the tunnels that it negotiates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Ike {
     /// charon; absent: no `ike` is configured.
     pub charon: Option<Charon>,
@@ -16,7 +16,7 @@ pub struct Ike {
 }
 
 /// strongSwan's daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Charon {
     /// Whether penstock starts and watches it (`ike: managed`).
     pub managed: bool,
@@ -49,7 +49,7 @@ pub struct Charon {
 }
 
 /// Negotiation at a glance, for `show status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeStatus {
     /// How charon is.
     pub state: CharonState,
@@ -70,7 +70,7 @@ pub struct IkeStatus {
 }
 
 /// What charon told of, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeEvents {
     /// IKE SAs that came to stand.
     pub established: u64,
@@ -91,7 +91,7 @@ pub struct IkeEvents {
 }
 
 /// How charon is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CharonState {
     /// Not needed: no tunnel is negotiated.
@@ -106,7 +106,7 @@ pub enum CharonState {
 }
 
 /// A tunnel that is negotiated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeRow {
     /// Owner of the tunnel.
     pub tenant: String,
@@ -143,7 +143,7 @@ pub struct IkeRow {
 }
 
 /// How far a tunnel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IkeState {
     /// Negotiated: there are security associations.
@@ -157,7 +157,7 @@ pub enum IkeState {
 }
 
 /// A pair of security associations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeChild {
     /// charon's word for how it is, `installed`, `rekeyed`.
     pub state: String,
@@ -180,7 +180,7 @@ pub struct IkeChild {
 }
 
 /// A negotiation that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IkeFailure {
     /// Why, and what to do.
     pub reason: String,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Change, ConfigText};
 
 /// A tenant in the fleet's store.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TenantObject {
     /// Its name.
     pub name: String,
@@ -17,7 +17,7 @@ pub struct TenantObject {
 }
 
 /// Makes tenants of the store what a text says. Those that the text does not name stay as they are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
     /// Only say what would change.
@@ -31,7 +31,7 @@ pub struct ApplyRequest {
 }
 
 /// Takes a tenant, or one of its tunnels, out of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteRequest {
     /// Only say what would change.
@@ -45,7 +45,7 @@ pub struct DeleteRequest {
 }
 
 /// What was changed in the store, or would be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ApplyReport {
     /// Nothing was touched.
     pub dry_run: bool,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One port: the device, its link and what crossed it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PortRow {
     /// Name in the configuration.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct PortRow {
 }
 
 /// State of the cable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Link {
     /// Carrier is there.
     pub up: bool,
@@ -43,7 +43,7 @@ pub struct Link {
 }
 
 /// Counters of the device itself, not of the workers: what the NIC lost before a worker saw it is here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PortCounters {
     /// Packets given to workers.
     pub rx_packets: u64,

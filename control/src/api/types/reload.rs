@@ -7,7 +7,7 @@ use crate::api::Problem;
 use crate::config::{self, Difference, ValidConfig};
 
 /// A request to make another configuration the running one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
     /// Only say what would change.
@@ -19,7 +19,7 @@ pub struct ReloadRequest {
 }
 
 /// A configuration, as text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigText {
     /// Where the text comes from; named in messages, never opened.
@@ -29,7 +29,7 @@ pub struct ConfigText {
 }
 
 /// What a reload changed, or would change.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReloadReport {
     /// Nothing was touched.
     pub dry_run: bool,
@@ -43,7 +43,7 @@ pub struct ReloadReport {
 }
 
 /// One difference between two configurations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Change {
     /// What happens to it.
     pub kind: ChangeKind,
@@ -58,7 +58,7 @@ pub struct Change {
 }
 
 /// What happens to a piece of configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
     /// It is new.
@@ -97,7 +97,7 @@ impl ReloadReport {
 }
 
 /// The configuration that runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RunningConfig {
     /// File it was read from.
     pub source: String,

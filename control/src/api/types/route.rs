@@ -6,11 +6,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// One prefix of one tenant's table, with every way that is known for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RouteRow {
     /// Tenant whose table it is; `internet` for the underlay.
     pub tenant: String,
     /// Destination.
+    #[schema(value_type = String)]
     pub prefix: IpNet,
     /// Who put it there.
     pub source: RouteSource,
@@ -19,7 +20,7 @@ pub struct RouteRow {
 }
 
 /// Who put a route there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteSource {
     /// The configuration's `routes` or `prefixes`.
@@ -35,7 +36,7 @@ pub enum RouteSource {
 }
 
 /// One way to a destination.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HopRow {
     /// What it is.
     pub kind: HopKind,
@@ -55,7 +56,7 @@ pub struct HopRow {
 }
 
 /// What a hop is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HopKind {
     /// Into a tunnel.
@@ -81,11 +82,12 @@ pub enum HopKind {
 }
 
 /// One neighbour that the kernel knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NeighborRow {
     /// Port or VLAN of a port.
     pub interface: String,
     /// Its address.
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// Its hardware address, when known.
     pub mac: Option<String>,
@@ -96,7 +98,7 @@ pub struct NeighborRow {
 }
 
 /// The kernel's opinion of a neighbour (its NUD state).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NeighborState {
     /// Set by hand; never ages.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One security association.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SaRow {
     /// Owner of the tunnel.
     pub tenant: String,
@@ -63,7 +63,7 @@ pub struct SaRow {
 }
 
 /// What an association is used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SaState {
     /// It carries what there is to carry.
@@ -80,7 +80,7 @@ pub enum SaState {
 }
 
 /// What is left of an association's life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SaBudget {
     /// Seconds.
     pub seconds: SaLeft,
@@ -91,7 +91,7 @@ pub struct SaBudget {
 }
 
 /// How much is left of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SaLeft {
     /// Until a rekey is asked for; absent: it is not, for this.
     pub rekey: Option<u64>,
@@ -100,7 +100,7 @@ pub struct SaLeft {
 }
 
 /// Which way an association's packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SaDirection {
     /// From the customer's router.
@@ -110,7 +110,7 @@ pub enum SaDirection {
 }
 
 /// Who numbers the packets of an outbound association.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SaNumbering {
     /// Each core its own: the peer does not check for replays.
@@ -122,7 +122,7 @@ pub enum SaNumbering {
 }
 
 /// A core's share of an association.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SaCore {
     /// CPU number.
     pub core: u32,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::IkeStatus;
 
 /// The gateway at a glance.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Status {
     /// Name of this node.
     pub node: String,
@@ -73,7 +73,7 @@ pub struct Status {
 }
 
 /// How many of how many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UpCount {
     /// In the good state.
     pub up: u64,
@@ -82,7 +82,7 @@ pub struct UpCount {
 }
 
 /// How the last reload went.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LastReload {
     /// Seconds ago.
     pub age_s: u64,

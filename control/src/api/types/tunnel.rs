@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 /// One tunnel. A configured tunnel is always listed, up or down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TunnelRow {
     /// Owner.
     pub tenant: String,
@@ -17,8 +17,10 @@ pub struct TunnelRow {
     /// Name of our endpoint.
     pub endpoint: String,
     /// Address of our endpoint.
+    #[schema(value_type = String)]
     pub local: IpAddr,
     /// The customer's router; absent: wherever it negotiates from.
+    #[schema(value_type = Option<String>)]
     pub remote: Option<IpAddr>,
     /// GRE key.
     pub key: Option<u32>,
@@ -27,9 +29,11 @@ pub struct TunnelRow {
     pub ciphers: Vec<String>,
     /// Ports of ESP in UDP, ours and the peer's.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<u16>>)]
     pub udp_ports: Option<(u16, u16)>,
     /// Where the peer was found, when that is not `remote`: a NAT has moved it, or it may be anywhere.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub moved_to: Option<IpAddr>,
     /// Whether packets can leave through it.
     pub state: TunnelState,
@@ -63,7 +67,7 @@ pub struct TunnelRow {
 }
 
 /// Whether packets can leave through a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TunnelState {
     /// The way to the remote is known down to the hardware address.
@@ -76,7 +80,7 @@ pub enum TunnelState {
 }
 
 /// A path MTU learned from an ICMP error about one of our outer packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PathMtu {
     /// Largest outer packet, as the ICMP error said.
     pub outer: u16,
@@ -87,7 +91,7 @@ pub struct PathMtu {
 }
 
 /// Packets and bytes in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
@@ -96,7 +100,7 @@ pub struct Traffic {
 }
 
 /// Our own keepalives of one tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Keepalive {
     /// What they say about the peer.
     pub state: KeepaliveState,
@@ -109,7 +113,7 @@ pub struct Keepalive {
 }
 
 /// What our keepalives say about the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeepaliveState {
     /// None has come back yet, and retries are left.
@@ -121,7 +125,7 @@ pub enum KeepaliveState {
 }
 
 /// What our health probes say of one tunnel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Health {
     /// The tunnel's state.
     pub state: HealthState,
@@ -132,8 +136,10 @@ pub struct Health {
     /// Added to the priority of routes into the tunnel.
     pub penalty: u32,
     /// Who is to answer.
+    #[schema(value_type = String)]
     pub target: IpAddr,
     /// Where the answers come to.
+    #[schema(value_type = String)]
     pub source: IpAddr,
     /// Probes of the last five minutes that were answered or lost.
     pub ended_5m: u64,
@@ -153,7 +159,7 @@ pub struct Health {
 }
 
 /// A tunnel, as the nodes of the fleet find it that have been heard of lately, this one included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FleetHealth {
     /// What more than half of them find.
     pub state: HealthState,
@@ -166,7 +172,7 @@ pub struct FleetHealth {
 }
 
 /// What health probes say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthState {
     /// Nothing yet.

@@ -8,7 +8,7 @@ pub const DEFAULT_SNAPLEN: u32 = 2048;
 pub const DEFAULT_COUNT: u64 = 10;
 
 /// Which packets of a tunnel: those around it, or those in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layers {
     /// Frames at the ports.
@@ -21,7 +21,7 @@ pub enum Layers {
 }
 
 /// Which packets are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PacketFilter {
     /// In the language of tcpdump.
@@ -39,7 +39,7 @@ pub struct PacketFilter {
 }
 
 /// A request for a capture.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureRequest {
     /// Which packets.
@@ -57,7 +57,7 @@ pub struct CaptureRequest {
 }
 
 /// A request for a trace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TraceRequest {
     /// Which packets.
@@ -69,7 +69,7 @@ pub struct TraceRequest {
 }
 
 /// A request to end a capture or a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopRequest {
     /// Its number.
@@ -77,7 +77,7 @@ pub struct StopRequest {
 }
 
 /// How a capture or a trace went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Caught {
     /// What was handed over: frames and packets of a capture, packets of a trace.
     pub caught: u64,
@@ -88,7 +88,7 @@ pub struct Caught {
 }
 
 /// One packet's way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TraceRow {
     /// The core.
     pub core: u16,
@@ -114,7 +114,7 @@ pub struct TraceRow {
 }
 
 /// What a stage decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TraceStep {
     /// The stage.
     pub stage: String,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::TraceRow;
 
 /// What is inside the packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WhyProtocol {
     /// A SYN with a segment size of 1460 (1440) bytes.
@@ -20,7 +20,7 @@ pub enum WhyProtocol {
 }
 
 /// A packet that is not there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhyRequest {
     /// Whose packet it is to be.
@@ -50,7 +50,7 @@ pub struct WhyRequest {
 }
 
 /// What would become of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WhyOutcome {
     /// It leaves by a port.
@@ -62,7 +62,7 @@ pub enum WhyOutcome {
 }
 
 /// What would become of a packet, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WhyAnswer {
     /// What becomes of it.
     pub outcome: WhyOutcome,

@@ -93,7 +93,7 @@ const MIN_REKEY: Period = Period::from_secs(10);
 /// `tenants.NAME.tunnels.NAME.ike`.
 pub(super) fn tunnel(r: &mut Reader, node: &Node, in_fleet: bool) -> Option<TunnelIke> {
     let mut f = r.fields(node)?;
-    let auth = auth(r, &mut f, node);
+    let auth = auth(r, &mut f, node, in_fleet);
     let local_id = f.optional(r, "local_id", identity);
     let remote_id = f.optional(r, "remote_id", identity);
     let proposals = f.or(r, "proposals", Proposals::default_of(Of::Ike), |r, n| proposal_list(r, n, Of::Ike));
@@ -139,14 +139,22 @@ const MAX_PROPOSALS: usize = 16;
 const MAX_CAS: usize = 16;
 
 /// A pre-shared key, or certificates.
-fn auth(r: &mut Reader, f: &mut Fields<'_>, node: &Node) -> Option<IkeAuth> {
+fn auth(r: &mut Reader, f: &mut Fields<'_>, node: &Node, in_fleet: bool) -> Option<IkeAuth> {
     let before = r.problems.count();
+    let stored = f.optional(r, "psk", |r, node| stored_psk(r, node, in_fleet));
     let psk_file = f.optional(r, "psk_file", file);
     let certificate = f.optional(r, "certificate", file);
     let private_key = f.optional(r, "private_key", file);
     let ca = f.optional(r, "ca", cas);
     // One that could not be read was complained about.
     let complete = r.problems.count() == before;
+    if let Some(psk) = stored {
+        if psk_file.is_some() || certificate.is_some() || private_key.is_some() || ca.is_some() {
+            r.problem(node.at, "has psk and other keys", "write psk: store alone, or remove it");
+            return None;
+        }
+        return Some(IkeAuth::Stored { psk });
+    }
     match (psk_file, certificate, private_key, ca) {
         (Some(psk_file), None, None, None) => Some(IkeAuth::Psk { psk_file }),
         (None, Some(certificate), Some(private_key), Some(ca)) => {
@@ -175,6 +183,21 @@ fn auth(r: &mut Reader, f: &mut Fields<'_>, node: &Node) -> Option<IkeAuth> {
             None
         }
     }
+}
+
+/// Never the key itself: nothing of what stands here is repeated.
+fn stored_psk(r: &mut Reader, node: &Node, in_fleet: bool) -> Option<StoredPsk> {
+    if !matches!(&node.kind, Kind::Scalar(text) if **text == *"store") {
+        let fix = "write the key into a file that only root can read, and psk_file: FILE; or psk: store";
+        r.problem(node.at, "says where a pre-shared key is, and is none", fix);
+        return None;
+    }
+    if !in_fleet {
+        let fix = "write psk_file: FILE, or add fleet (store: embedded is enough)";
+        r.problem(node.at, "there is no fleet whose store could have the key", fix);
+        return None;
+    }
+    Some(StoredPsk::Store)
 }
 
 fn file(r: &mut Reader, node: &Node) -> Option<PathBuf> {

@@ -2,6 +2,7 @@
 //!
 //! Here a value is right or wrong in itself. Whether values fit each other is `validate`'s question.
 
+mod api;
 mod fleet;
 mod ike;
 mod ports;
@@ -45,6 +46,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
         in_fleet = true;
         fleet::fleet(r, node)
     });
+    let api = fields.optional(r, "api", api::api);
     let tenants = fields.or(r, "tenants", BTreeMap::new(), |r, node| {
         r.entries(node, value::key_name, |r, node| tenants::tenant(r, node, in_fleet))
     });
@@ -67,8 +69,14 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
         metrics: metrics?,
         ike: ike?,
         fleet,
+        api,
         tenants,
     })
+}
+
+/// A tenant by itself, as a fleet serves it.
+pub(super) fn tenant_of_fleet(reader: &mut Reader, node: &Node) -> Option<TenantConfig> {
+    tenants::tenant(reader, node, true)
 }
 
 /// A map that was not written: all its defaults.

@@ -124,6 +124,11 @@ pub enum IkeAuth {
         /// The file that holds it.
         psk_file: PathBuf,
     },
+    /// By a secret that both know, which the fleet's store has.
+    Stored {
+        /// Where it is.
+        psk: StoredPsk,
+    },
     /// By certificates.
     Certificates {
         /// The file of our certificate, PEM or DER.
@@ -133,6 +138,14 @@ pub enum IkeAuth {
         /// The files of the authorities whose certificates we accept of the peer.
         ca: Vec<PathBuf>,
     },
+}
+
+/// `psk`: a pre-shared key that stands in no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredPsk {
+    /// The fleet's store has it, sealed; it comes through the API.
+    Store,
 }
 
 /// Which inner packets may go through a tunnel.

@@ -11,12 +11,14 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+mod api;
 mod fleet;
 mod health;
 mod ike;
 mod ports;
 mod tenants;
 
+pub use api::*;
 pub use fleet::*;
 pub use health::*;
 pub use ike::*;
@@ -52,6 +54,9 @@ pub struct GatewayConfig {
     /// The nodes that serve the same endpoints together; `None`: this one is alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetConfig>,
+    /// The API over TCP; `None`: there is only the unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiConfig>,
     /// The customers.
     pub tenants: BTreeMap<Name, TenantConfig>,
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod any_text;
+mod api;
 mod differences;
 mod fleet;
 mod identities;
@@ -112,6 +113,16 @@ fn every_key_is_documented() {
             "ports:",
             "fleet: {name: x, key_file: /x, address: 192.0.2.1, store: {etcd: {endpoints: \"http://[::1]:1\", zzzzzzzz: 1}}}\nnode: {name: x, number: 1}\nports:",
         ),
+        (
+            "api",
+            "ports:",
+            "api: {listen: \"[::1]:1\", certificate: /x, private_key: /x, client_ca: /x, zzzzzzzz: 1}\nports:",
+        ),
+        (
+            "api.clients[0]",
+            "ports:",
+            "api: {listen: \"[::1]:1\", certificate: /x, private_key: /x, client_ca: /x, clients: [{name: x, role: read, tenants: all, zzzzzzzz: 1}]}\nports:",
+        ),
         ("icmp", "ports:", "icmp: {zzzzzzzz: 1}\nports:"),
         ("ports.edge0", "device:", "zzzzzzzz: 1\n    device:"),
         ("ports.edge0.vlans.1", "device:", "vlans: {1: {zzzzzzzz: 1}}\n    device:"),
@@ -138,7 +149,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 121);
+    assert_eq!(keys, 125);
 }
 
 #[test]

@@ -73,10 +73,10 @@ impl<'a> Check<'a> {
         let local = match (&ike.local_id, &ike.auth, self.config.endpoints.get(&tunnel.endpoint)) {
             (Some(id), _, _) => LocalId::Named(id.folded()),
             (None, IkeAuth::Certificates { certificate, .. }, _) => LocalId::Subject(certificate),
-            (None, IkeAuth::Psk { .. }, Some(endpoint)) => {
+            (None, IkeAuth::Psk { .. } | IkeAuth::Stored { .. }, Some(endpoint)) => {
                 LocalId::Named(Identity::Address(*endpoint).folded())
             }
-            (None, IkeAuth::Psk { .. }, None) => return,
+            (None, IkeAuth::Psk { .. } | IkeAuth::Stored { .. }, None) => return,
         };
         if local == LocalId::Named(remote.clone()) {
             let fix = "write what the router is configured to say of itself";

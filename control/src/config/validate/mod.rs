@@ -3,6 +3,7 @@
 //! It runs even when some values could not be read, so that one look shows all problems. What was left out then must
 //! not be called unknown: names are looked up in the text too.
 
+mod api;
 mod cores;
 mod fleet;
 mod ike;
@@ -63,6 +64,7 @@ pub(super) fn validate(
     check.routes();
     check.tenants();
     check.ike_limits();
+    check.api();
 }
 
 impl Check<'_> {

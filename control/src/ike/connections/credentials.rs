@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::pem;
 use crate::config::problem::Problems;
-use crate::config::{FileKind, NamedFile, Problem, ValidConfig};
+use crate::config::{FileKind, Name, NamedFile, Problem, ValidConfig};
+use penstock_fleet::names::TunnelName;
 use penstock_fleet::secret_file::{self, Refusal};
 
 /// Longest pre-shared key as it stands in its file, bytes.
@@ -25,6 +26,8 @@ pub struct Credentials {
     psks: BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
     keys: BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
     certificates: BTreeMap<PathBuf, Vec<Vec<u8>>>,
+    /// Pre-shared keys that stand in no file, by tenant and tunnel.
+    stored: BTreeMap<TunnelName, Zeroizing<Vec<u8>>>,
 }
 
 /// What is wrong with the files of a configuration.
@@ -104,6 +107,15 @@ impl Credentials {
 
     pub(super) fn psk(&self, file: &Path) -> &[u8] {
         self.psks.get(file).map(|secret| secret.as_slice()).unwrap_or_default()
+    }
+
+    /// Adds the pre-shared key of a tunnel that stands in no file.
+    pub fn add_stored(&mut self, tunnel: TunnelName, psk: Zeroizing<Vec<u8>>) {
+        self.stored.insert(tunnel, psk);
+    }
+
+    pub(super) fn stored(&self, tenant: &Name, tunnel: &Name) -> Option<&[u8]> {
+        self.stored.get(&(tenant.clone(), tunnel.clone())).map(|psk| psk.as_slice())
     }
 
     pub(super) fn key(&self, file: &Path) -> &[u8] {

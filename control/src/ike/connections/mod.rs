@@ -44,6 +44,13 @@ pub fn wanted(
                     let secret = rendered.secret(&id, credentials.psk(psk_file));
                     wanted.secrets.insert(id, secret);
                 }
+                // Without one the router is told that its key is wrong, which `show ike` says.
+                IkeAuth::Stored { .. } => {
+                    if let Some(psk) = credentials.stored(tenant, name) {
+                        let id = format!("{SECRET_PREFIX}{full}");
+                        wanted.secrets.insert(id.clone(), rendered.secret(&id, psk));
+                    }
+                }
                 IkeAuth::Certificates { certificate, private_key, .. } => {
                     let key = Message::new().value("type", "any").value("data", credentials.key(private_key));
                     wanted.keys.insert(private_key.display().to_string(), key);
@@ -81,7 +88,9 @@ impl<'a> Rendered<'a> {
         let remote = tunnel.remote.address();
         let configured = ike.local_id.as_ref().map(|id| id.text());
         let local_id = match &ike.auth {
-            IkeAuth::Psk { .. } => Some(configured.unwrap_or_else(|| local.to_string())),
+            IkeAuth::Psk { .. } | IkeAuth::Stored { .. } => {
+                Some(configured.unwrap_or_else(|| local.to_string()))
+            }
             IkeAuth::Certificates { .. } => configured,
         };
         let remote_id = match (&ike.remote_id, remote) {
@@ -144,14 +153,14 @@ impl<'a> Rendered<'a> {
     fn subject(&self) -> String {
         match &self.ike.auth {
             IkeAuth::Certificates { certificate, .. } => format!("the subject of {}", certificate.display()),
-            IkeAuth::Psk { .. } => String::new(),
+            IkeAuth::Psk { .. } | IkeAuth::Stored { .. } => String::new(),
         }
     }
 
     /// Who talks to whom about what: when that changes, what was agreed on before is void.
     fn peers(&self) -> Message {
         let auth = match &self.ike.auth {
-            IkeAuth::Psk { .. } => "psk",
+            IkeAuth::Psk { .. } | IkeAuth::Stored { .. } => "psk",
             IkeAuth::Certificates { .. } => "pubkey",
         };
         Message::new()
@@ -166,7 +175,7 @@ impl<'a> Rendered<'a> {
 
     fn local_auth(&self) -> Message {
         let auth = match &self.ike.auth {
-            IkeAuth::Psk { .. } => Message::new().value("auth", "psk"),
+            IkeAuth::Psk { .. } | IkeAuth::Stored { .. } => Message::new().value("auth", "psk"),
             IkeAuth::Certificates { certificate, .. } => {
                 let ours = self.credentials.certificates(certificate).iter().take(1);
                 Message::new().value("auth", "pubkey").list("certs", ours)
@@ -180,7 +189,7 @@ impl<'a> Rendered<'a> {
 
     fn remote_auth(&self) -> Message {
         let auth = match &self.ike.auth {
-            IkeAuth::Psk { .. } => Message::new().value("auth", "psk"),
+            IkeAuth::Psk { .. } | IkeAuth::Stored { .. } => Message::new().value("auth", "psk"),
             IkeAuth::Certificates { ca, .. } => {
                 let authorities = ca.iter().flat_map(|file| self.credentials.certificates(file));
                 Message::new().value("auth", "pubkey").list("cacerts", authorities)

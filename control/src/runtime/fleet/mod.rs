@@ -4,6 +4,7 @@
 //! the store says, [`applied`] tells owners when the workers have it, [`writer`] writes what this node has for the others,
 //! and [`senders`] takes sender IDs. All else is a moment's work under the one lock.
 
+mod account;
 mod applied;
 mod health;
 mod membership;
@@ -37,6 +38,7 @@ use crate::fleet::nodes::acknowledgements::Acknowledgements;
 use crate::fleet::nodes::lateness::Lateness;
 use crate::fleet::nodes::members::{Members, Us};
 use crate::fleet::objects::Objects;
+use crate::fleet::psks::Psks;
 use crate::ike::sad::Moment;
 
 /// A node whose workers lack what came from the store for so long does not serve.
@@ -61,6 +63,11 @@ pub(super) struct FleetState {
     members: Members,
     acknowledgements: Acknowledgements,
     pub(super) objects: Objects,
+    /// Pre-shared keys of the store.
+    psks: Psks,
+    /// How often tenants or keys of the store have changed, and how many of these changes are on the workers.
+    objects_changed: u64,
+    objects_taken: u64,
     store: Health,
     /// When the store's watch was last heard of.
     heard: Option<Instant>,
@@ -139,6 +146,9 @@ impl FleetState {
             members: Members::new(us),
             acknowledgements: peers,
             objects: Objects::default(),
+            psks: Psks::default(),
+            objects_changed: 0,
+            objects_taken: 0,
             store: Health::default(),
             heard: None,
             lease: None,
@@ -304,20 +314,23 @@ impl State {
 
     /// Reads the file of the fleet's keys again. What this node has written is sealed anew when another key seals.
     ///
+    /// The answer is whether that is so.
+    ///
     /// # Errors
     /// When it cannot be read. The keys stay as they are then.
-    pub(super) fn reload_fleet_keys(&mut self) -> Result<(), String> {
-        let Some(fleet) = &mut self.fleet else { return Ok(()) };
+    pub(super) fn reload_fleet_keys(&mut self) -> Result<bool, String> {
+        let Some(fleet) = &mut self.fleet else { return Ok(false) };
         let keyring = crate::fleet::key_file::read(&fleet.config.key_file)
             .map_err(|error| format!("fleet.key_file: {error}"))?;
-        if fleet.set_keys(keyring) {
+        let seals_anew = fleet.set_keys(keyring);
+        if seals_anew {
             tracing::info!(
                 "another key of the fleet seals: what this node has in the store is written again"
             );
             self.negotiated.write_again();
         }
         self.set_rescue();
-        Ok(())
+        Ok(seals_anew)
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use penstock_fleet::names::{KeyName, Name, SaName};
+use penstock_fleet::names::{KeyName, Name, SaName, TunnelName};
 use penstock_fleet::seal::Keyring;
 use penstock_fleet::store::{Entry, Event, Store, Watch, Why};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{Applying, FleetState, State, now, unix_millis};
 use crate::fleet::record::SaRecord;
@@ -37,6 +38,9 @@ struct Taker {
     state: Arc<Mutex<State>>,
 }
 
+/// Whose key, its version, and the key if it opens.
+type StoredPsk = (TunnelName, u64, Option<Zeroizing<Vec<u8>>>);
+
 /// What a batch of entries comes to.
 #[derive(Default)]
 struct Sorted {
@@ -45,6 +49,7 @@ struct Sorted {
     nodes: Vec<Entry>,
     tenants: Vec<(Name, Entry)>,
     path_mtus: Vec<(Name, Name, Vec<u8>)>,
+    psks: Vec<StoredPsk>,
     refused: Vec<(String, String)>,
 }
 
@@ -109,6 +114,13 @@ impl Sorted {
                     self.refused.push((entry.key, error.to_string()));
                 }
             }
+            KeyName::Psk(tunnel) => {
+                let opened = keyring.open(&entry.key, entry.version, &entry.value);
+                if let Err(why) = &opened {
+                    self.refused.push((entry.key, why.to_string()));
+                }
+                self.psks.push((tunnel, entry.version, opened.ok()));
+            }
             KeyName::Meta | KeyName::Number(_) => {}
         }
     }
@@ -125,6 +137,14 @@ impl Sorted {
         self.owners.insert(name.owner.0);
         let (revision, version) = (entry.modified.0, entry.version);
         self.sas.push(InStore { name, revision, version, record: record.ok() });
+    }
+}
+
+impl FleetState {
+    /// Whether there is another key than before.
+    fn take_psks(&mut self, psks: Vec<StoredPsk>) -> bool {
+        psks.into_iter()
+            .fold(false, |changed, (tunnel, version, psk)| self.psks.put(tunnel, version, psk) || changed)
     }
 }
 
@@ -151,7 +171,9 @@ impl State {
         let clock = unix_millis();
         fleet.members.listed(clock, sorted.nodes.iter().map(|entry| (entry.key.as_str(), &*entry.value)));
         let there: BTreeSet<&Name> = sorted.tenants.iter().map(|(name, _)| name).collect();
-        let gone = fleet.objects.keep_only(|name| there.contains(name));
+        let mut gone = fleet.objects.keep_only(|name| there.contains(name));
+        gone |= fleet.psks.keep_only(&sorted.psks.iter().map(|(tunnel, ..)| tunnel).collect());
+        gone |= fleet.take_psks(sorted.psks);
         self.take_rest(revision, sorted.refused, &sorted.path_mtus, &sorted.tenants, gone);
         self.begin_to_share();
         let (negotiated, mut gear) = self.negotiating();
@@ -164,12 +186,13 @@ impl State {
 
     fn changed_by_store(&mut self, revision: u64, sorted: Sorted, deletes: &[String]) {
         let Some(fleet) = &mut self.fleet else { return };
+        let keys_changed = fleet.take_psks(sorted.psks);
         let clock = unix_millis();
         let mut nodes_changed = !sorted.nodes.is_empty();
         for entry in &sorted.nodes {
             fleet.members.put(clock, &entry.key, &entry.value);
         }
-        let (mut gone, mut owners, mut sas_gone) = (false, sorted.owners, Vec::new());
+        let (mut gone, mut owners, mut sas_gone) = (keys_changed, sorted.owners, Vec::new());
         for key in deletes {
             match key.parse() {
                 Ok(KeyName::Node(_)) => {
@@ -179,6 +202,7 @@ impl State {
                 Ok(KeyName::Tenant(tenant)) => {
                     gone |= fleet.objects.remove(&tenant);
                 }
+                Ok(KeyName::Psk(tunnel)) => gone |= fleet.psks.remove(&tunnel),
                 Ok(KeyName::Sa(sa)) => {
                     owners.insert(sa.owner.0);
                     sas_gone.push(sa);
@@ -215,6 +239,7 @@ impl State {
             changed |= fleet.objects.put(name.clone(), entry.version, &entry.value);
         }
         if changed {
+            fleet.objects_changed += 1;
             fleet.signals.objects.notify_one();
         }
         let number = fleet.us.number.0;
