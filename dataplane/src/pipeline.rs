@@ -488,7 +488,7 @@ impl<D: Driver> Pipeline<D> {
             counters.dropped.add(1);
         }
         if let Some(watch) = self.cx.watch.recorder() {
-            watch.end(i, End::Dropped(reason), D::now());
+            watch.dropped(i, reason, &self.meta[i % BURST], D::now());
         }
         if let Some(packet) = self.slots[i % BURST].take() {
             // Never full: as many places as slots. The alternative to the check is a panic path.

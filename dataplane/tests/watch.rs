@@ -236,7 +236,7 @@ fn whoever_watches_changes_nothing_and_is_forgotten_afterwards() {
     let run = |lab: &mut Lab| frames.iter().map(|frame| lab.feed(frame)).collect::<Vec<_>>();
     let mut plain = Lab::new();
     let mut watched = Lab::new();
-    let mut watching = watch(&mut watched, WatchSpec { waiting: 4096, ..EVERYTHING });
+    let watching = watch(&mut watched, WatchSpec { waiting: 4096, ..EVERYTHING });
     // Identifications are chosen by the clock, which stands still for both.
     assert_eq!(run(&mut plain), run(&mut watched));
     assert_eq!(plain.all_drops(), watched.all_drops());
@@ -259,7 +259,7 @@ fn what_one_worker_hands_to_another_is_noted_by_both() {
     let (mut first, mut second) = Lab::two(&agreement.spec());
     let (session, mut rings) = Session::new(1, EVERYTHING, 2);
     for lab in [&mut first, &mut second] {
-        lab.publisher.watch(vec![Arc::clone(&mut watching)]);
+        lab.publisher.watch(vec![Arc::clone(&session)]);
         lab.change(|_| {});
     }
     let mut outbound = agreement.outbound();

@@ -142,6 +142,7 @@ impl Scene {
                 prefixes.insert(looked_up, covering);
             }
             let into = journeys.iter().find_map(|journey| journey.tunnel_out);
+            let into = into.or_else(|| journeys.iter().find_map(verdict::tunnel_looked_up));
             if let Some(problem) = into.and_then(|tunnel| tunnel_problem(&state, tunnel)) {
                 notes.push(problem);
             }

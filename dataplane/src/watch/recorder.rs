@@ -127,6 +127,13 @@ impl Recorder {
         }
     }
 
+    /// The packet in slot `i` is dropped: perhaps by the checks of a tunnel that it has not come out of yet.
+    pub(crate) fn dropped(&mut self, i: usize, reason: DropReason, meta: &Meta, now: u64) {
+        let of_tunnel = meta.tunnel_in();
+        self.of(i, |journey| journey.tunnel_in = journey.tunnel_in.or(of_tunnel));
+        self.end(i, End::Dropped(reason), now);
+    }
+
     /// A packet that is in no slot any more is dropped.
     pub(crate) fn lose<B: Buffer>(&mut self, packet: &B, origin: Origin, reason: DropReason, now: u64) {
         for attached in &mut self.attached {
