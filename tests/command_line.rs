@@ -49,7 +49,7 @@ fn tunnel(name: &str, state: TunnelState, reason: Option<&str>) -> TunnelRow {
         reason: reason.map(str::to_owned),
         underlay: Some("edge0 via 192.0.2.254".into()),
         mtu: 1472,
-        path_mtu: Some(PathMtu { outer: 1400, age_s: 61, expires_s: 539 }),
+        path_mtu: Some(PathMtu { outer: 1400, source: PathMtuSource::Icmp, age_s: 61, expires_s: Some(539) }),
         mss_v4: Some(1432),
         mss_v6: Some(1412),
         encap: Traffic { packets: 1_234_567, bytes: 1 },

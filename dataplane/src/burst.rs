@@ -43,7 +43,11 @@ pub(crate) struct Meta {
     pub unfinished: bool,
     /// Another node handed it to this one.
     pub rescued: bool,
+    /// Control's health probe: goes into its tunnel whole, whatever size is known to pass.
+    pub probe: bool,
 }
+
+const _: () = assert!(size_of::<Meta>() == 32);
 
 const NO_TUNNEL: u32 = u32::MAX;
 
@@ -69,6 +73,7 @@ impl Meta {
             handed: false,
             unfinished: false,
             rescued: false,
+            probe: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Health probes: control's way into a tunnel, and the answers' way back to control.
 //!
-//! A probe goes straight into its tunnel, whatever the routes say, before anything that a turn of the worker receives. Its
+//! A probe goes straight into its tunnel, whatever the routes say, before anything that a turn of the worker receives. One
+//! that is larger than the tunnel's MTU goes, too, in one piece: whether it passes is the question. Its
 //! answer comes to our address inside the tunnel, or plain to an endpoint; it is known by its keyed hash, and goes to
 //! control by a queue that nothing else can fill.
 
@@ -119,6 +120,7 @@ impl<D: Driver> Pipeline<D> {
             let mut meta = Meta::new(InterfaceId(0), VrfId(tunnel.vrf));
             meta.v6 = packet.data().first().is_some_and(|byte| byte >> 4 == 6);
             meta.slot = id.0;
+            meta.probe = true;
             self.meta[sent] = meta;
             self.put(sent, packet);
             self.lanes.push(Next::Encap, sent);

@@ -53,6 +53,10 @@ impl<B> RxQueue<B> for OneFrame<B> {
         usize::from(slots[0].is_some())
     }
 
+    fn waiting(&self) -> Option<u32> {
+        Some(u32::from(self.0.is_some()))
+    }
+
     fn number(&self) -> u16 {
         0
     }

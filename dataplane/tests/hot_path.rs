@@ -345,6 +345,10 @@ fn run_worker() {
     let mut control = Control { feed, publisher, tables, watched, restless: Vec::new(), rounds: 0 };
     let (mut prober, probes) = probe_queues(pool.clone());
     let probe = health_probe(Style::Request, "10.255.0.0");
+    // Larger than the tunnel's MTU.
+    let mut large = vec![0; 1490];
+    let ends = ("10.255.0.0".parse().unwrap(), "10.255.0.1".parse().unwrap());
+    PROBE.fill(&mut large, Style::Request, ends.0, ends.1, &probe_key()).unwrap();
     let (punt, mut punted) = punt_queue();
     let (_injector, injected) = inject_queue(pool.clone());
     let hz = dpdk::cycles::tsc_hz();
@@ -390,7 +394,9 @@ fn run_worker() {
     while done.load(Ordering::Acquire) == u64::MAX {
         assert!(started.elapsed().as_secs() < 300, "the worker does not come to an end");
         punted.drain(4096, |_, _| {});
-        let _ = prober.send(TUNNEL, 0, &probe);
+        for probe in [&probe, &large] {
+            let _ = prober.send(TUNNEL, 0, probe);
+        }
         while prober.answer().is_some() {}
         control.step(|| done.load(Ordering::Acquire) != u64::MAX);
     }

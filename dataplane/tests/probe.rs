@@ -10,7 +10,9 @@ use penstock_dataplane::frame::BURST;
 use penstock_dataplane::ids::*;
 use penstock_dataplane::probe::ProbeAnswer;
 use penstock_dataplane::tables::fleet::{Token, Tokens};
+use penstock_dataplane::tables::{DontFragment, TunnelSpec};
 use penstock_dataplane::wire::probe::{MAX_LEN, Probe, Style};
+use support::esp::{Agreement, Opener};
 use support::*;
 
 /// Our address inside the tunnel, and the router's.
@@ -33,6 +35,14 @@ fn write(style: Style, ours: &str, target: &str, key: &Token) -> Vec<u8> {
     let mut out = [0; MAX_LEN];
     let len = PROBE.write(&mut out, style, ip(ours), ip(target), key).unwrap();
     out[..len].to_vec()
+}
+
+/// A request of so many bytes.
+fn large(len: usize, v6: bool) -> Vec<u8> {
+    let (ours, target) = if v6 { ("2001:db8:255::", "2001:db8:255::1") } else { (OURS, TARGET) };
+    let mut out = vec![0; len];
+    PROBE.fill(&mut out, Style::Request, ours.parse().unwrap(), target.parse().unwrap(), &key()).unwrap();
+    out
 }
 
 /// A reply is an answer as it is.
@@ -67,6 +77,53 @@ fn a_probe_goes_into_its_tunnel_whatever_the_routes_say() {
     let counters = lab.stats.tunnel(TUNNEL).unwrap();
     assert_eq!(counters.encap_packets.get(), 2);
     lab.assert_balanced();
+}
+
+/// Whether it passes is the question: it is neither cut nor refused, and no router may cut it.
+#[test]
+fn a_probe_larger_than_the_tunnel_goes_whole() {
+    for df in [DontFragment::Set, DontFragment::Copy] {
+        let mut lab = Lab::with(&TunnelSpec { df, mtu: 1176, underlay_mtu: 1200, ..spec() });
+        for (len, v6) in
+            [(1476, false), (1476, true), (1250, true), (1177, false), (1177, true), (300, false)]
+        {
+            let probe = large(len, v6);
+            lab.prober.send(TUNNEL, 0, &probe).unwrap();
+            lab.worker.turn();
+            let (edge, core) = lab.drain();
+            assert!(edge.is_empty() && core.len() == 1, "{len} {v6}: {:?}", lab.all_drops());
+            let outer = &core[0][14..];
+            assert_eq!((outer.len(), &outer[6..8]), (len + 24, &[0x40, 0][..]), "{len} {v6}");
+            assert_eq!(outer[24..], one_hop_less(&probe));
+        }
+        // What else is as large is refused as ever.
+        let (edge, core) = lab.feed(&frame(&request(1300)));
+        assert_eq!((edge.len(), core.len(), lab.all_drops()), (1, 0, vec![("too_big", 1)]));
+        lab.assert_balanced();
+    }
+}
+
+#[test]
+fn a_probe_larger_than_an_ipsec_tunnel_is_sealed_whole() {
+    for (udp, v6) in [(false, false), (true, false), (false, true), (true, true)] {
+        let agreement = Agreement { udp, v6, ..Agreement::default() };
+        let most = agreement.spec().mtu;
+        let mut lab = agreement.near_with(&TunnelSpec { mtu: 1100, underlay_mtu: 1280, ..agreement.spec() });
+        let mut opener = Opener::new();
+        opener.add(agreement.spi(), agreement.cipher());
+        for inner_v6 in [false, true] {
+            let probe = large(usize::from(most), inner_v6);
+            lab.prober.send(agreement.tunnel(), agreement.spec().incarnation, &probe).unwrap();
+            lab.worker.turn();
+            let (edge, core) = lab.drain();
+            assert!(edge.is_empty() && core.len() == 1, "{:?}", lab.all_drops());
+            let outer = &core[0][14..];
+            assert!((1496..=1500).contains(&outer.len()), "{}", outer.len());
+            assert!(v6 || outer[6..8] == [0x40, 0]);
+            assert_eq!(opener.open(outer).unwrap().payload, one_hop_less(&probe));
+        }
+        lab.assert_balanced();
+    }
 }
 
 #[test]
@@ -133,7 +190,15 @@ fn an_answer_out_of_the_tunnel_is_for_control_and_no_drop() {
     assert_eq!(told(&mut lab), [(PROBE, Some(TUNNEL))]);
     assert_eq!(lab.all_drops(), []);
     assert_eq!(lab.stats.tunnel(TUNNEL).unwrap().dropped.get(), 0);
-    assert_eq!(lab.stats.probe_answers.get(), 2);
+    // One as large as the tunnel takes.
+    let mut large = large(1476, false);
+    large[20] = 0;
+    let sum = penstock_dataplane::wire::checksum::checksum(&[&large[20..22], &[0, 0], &large[24..]].concat());
+    large[22..24].copy_from_slice(&sum.to_be_bytes());
+    large[12..20].rotate_left(4);
+    lab.feed(&frame(&from_remote(&gre(0, &[], &large))));
+    assert_eq!(told(&lab), [(PROBE, Some(TUNNEL))]);
+    assert_eq!(lab.stats.probe_answers.get(), 3);
     assert_eq!(lab.punts(), []);
     lab.assert_balanced();
 }

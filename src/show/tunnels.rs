@@ -1,8 +1,8 @@
 //! `show tunnels`.
 
 use penstock_control::api::{
-    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, Page, PathMtu, Traffic, TunnelRow,
-    TunnelState,
+    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, Page, PathMtu, PathMtuSource, PathProbes,
+    Traffic, TunnelRow, TunnelState,
 };
 
 use super::footer;
@@ -78,6 +78,7 @@ fn one(tunnel: &TunnelRow) -> String {
         ("health", maybe(tunnel.health.as_ref().map(health_in_full))),
         ("fleet's health", maybe(tunnel.health.as_ref().and_then(|health| health.fleet).map(fleet_health))),
         ("probes", maybe(tunnel.health.as_ref().map(probes))),
+        ("path MTU", maybe(tunnel.health.as_ref().and_then(|health| health.path_mtu).map(path_probes))),
         ("keepalives", maybe(tunnel.keepalive.map(keepalive))),
         ("peer's keepalives", format!("{} answered", tunnel.keepalives_answered)),
     ])
@@ -119,7 +120,10 @@ fn note(tunnel: &TunnelRow) -> String {
             Some(_) => format!("moved to {address}"),
             None => format!("at {address}"),
         }),
-        tunnel.path_mtu.map(|path| format!("path MTU {}", path.outer)),
+        tunnel.path_mtu.map(|path| match path.source {
+            PathMtuSource::Icmp => format!("path MTU {}", path.outer),
+            PathMtuSource::Probed => format!("path MTU {} probed", path.outer),
+        }),
         keepalives_lost.then(|| "keepalives lost".to_owned()).filter(|_| tunnel.reason.is_none()),
     ]
     .into_iter()
@@ -182,12 +186,22 @@ fn probes(health: &Health) -> String {
 }
 
 fn path_mtu(path: PathMtu) -> String {
-    format!(
-        "path MTU {} learned {} ago, kept for {}",
-        path.outer,
-        duration(path.age_s),
-        duration(path.expires_s)
-    )
+    let how = match path.source {
+        PathMtuSource::Icmp => "learned",
+        PathMtuSource::Probed => "probed",
+    };
+    let kept = path.expires_s.map(|left| format!(", kept for {}", duration(left))).unwrap_or_default();
+    format!("path MTU {} {how} {} ago{kept}", path.outer, duration(path.age_s))
+}
+
+fn path_probes(probes: PathProbes) -> String {
+    let largest = match (probes.largest, probes.searching) {
+        (None, _) => "no size has passed yet".to_owned(),
+        (Some(largest), false) => format!("inner packets of up to {largest} pass"),
+        (Some(largest), true) => format!("searching; inner packets of up to {largest} have passed"),
+    };
+    let PathProbes { sent, lost, black_holes, .. } = probes;
+    format!("{largest}; {sent} probes sent, {lost} too large; {black_holes} black holes")
 }
 
 fn keepalive(keepalive: Keepalive) -> String {

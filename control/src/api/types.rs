@@ -33,7 +33,8 @@ pub use route::{HopKind, HopRow, NeighborRow, NeighborState, RouteRow, RouteSour
 pub use sa::{SaBudget, SaCore, SaDirection, SaLeft, SaNumbering, SaRow, SaState};
 pub use status::{LastReload, Status, UpCount};
 pub use tunnel::{
-    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, PathMtu, Traffic, TunnelRow, TunnelState,
+    FleetHealth, Health, HealthState, Keepalive, KeepaliveState, PathMtu, PathMtuSource, PathProbes, Traffic,
+    TunnelRow, TunnelState,
 };
 pub use watch::{
     CaptureRequest, Caught, DEFAULT_COUNT, DEFAULT_SNAPLEN, Layers, PacketFilter, StopRequest, TraceRequest,

@@ -19,6 +19,7 @@ mod lengths;
 mod links;
 mod names;
 mod nexthops;
+mod path_mtu;
 mod slots;
 mod table;
 mod tenants;
@@ -43,11 +44,11 @@ pub use error::CompileError;
 pub use esp::{EspForm, Peer};
 pub use fleet::FleetSpec;
 pub use names::Names;
-pub use tunnels::PathMtu;
+pub use path_mtu::{PathMtu, PathMtuSource};
 pub use view::{RouteSource, RouteView, TunnelView, WayKind, WayView};
 
 use crate::config::{Name, SourceFilter, ValidConfig, Via};
-use crate::health;
+use crate::health::{self, Sizes};
 use crate::kernel::resolve::NeighbourKey;
 use crate::kernel::state::{Change, IfIndex, KernelState, KernelUpdate, Mac};
 use fleet::Nodes;
@@ -151,6 +152,28 @@ impl Compiler {
     /// True when the tunnel changes.
     pub fn learn_path_mtu(&mut self, tunnel: TunnelId, mtu: u32, now: Instant) -> bool {
         self.tunnels.learn_path_mtu(tunnel, mtu, now)
+    }
+
+    /// Probes have shown the largest inner packet that a tunnel carries; `None`: all that the link takes. True when the
+    /// tunnel changes.
+    pub fn set_probed_mtu(&mut self, tunnel: TunnelId, inner: Option<u16>, now: Instant) -> bool {
+        self.tunnels.set_probed(tunnel, inner, now)
+    }
+
+    /// Forgets what probes have shown of the tunnels that `keep` refuses.
+    pub fn keep_probed_mtus(&mut self, keep: impl Fn(TunnelId) -> bool) {
+        self.tunnels.keep_probed(keep);
+    }
+
+    /// The sizes of inner packets among which a tunnel's path MTU is to be found; `None`: there is no way yet, or nothing
+    /// to find.
+    pub fn path_sizes(&self, tunnel: TunnelId) -> Option<Sizes> {
+        self.tunnels.sizes(tunnel)
+    }
+
+    /// The largest inner packet of a tunnel whose outer packets may have `mtu` bytes, as a router says.
+    pub fn inner_mtu(&self, tunnel: TunnelId, mtu: u32) -> Option<u16> {
+        self.tunnels.inner_of(tunnel, mtu)
     }
 
     /// Takes what the security associations of an IPsec tunnel mean for its outside. True when the tunnel changes.

@@ -6,31 +6,22 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use penstock_dataplane::ids::{EndpointId, FilterId, TunnelId, VrfId};
-use penstock_dataplane::tables::tunnel::{MIN_PATH_MTU_V4, MIN_PATH_MTU_V6, gre_overhead};
+use penstock_dataplane::tables::tunnel::gre_overhead;
 use penstock_dataplane::tables::{
     DontFragment, Dscp, Encapsulation, Hop, Mss, Snapshot, Ttl, Tunnel, TunnelError, TunnelSpec,
 };
 
-use super::PATH_MTU_AGE;
 use super::esp::{EspForm, Peer};
 use super::filters::Filter;
 use super::links::{Links, first_v4, first_v6};
 use super::nexthops::{NextHops, Target};
+use super::path_mtu::Path;
 use super::slots::Slots;
 use super::underlay::Underlay;
 use crate::config::{self, Auto, Name, TenantConfig, TunnelConfig, TunnelKind};
 
 /// MTU of a path that nothing is known about: Ethernet's.
 const DEFAULT_LINK_MTU: u16 = 1500;
-
-/// A path MTU learned from an ICMP error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PathMtu {
-    /// Largest outer packet, bytes.
-    pub outer: u16,
-    /// When it is forgotten.
-    pub expires: Instant,
-}
 
 /// Where a tunnel stands in the other tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +50,8 @@ pub(super) struct TunnelEntry {
     pub(super) config: TunnelConfig,
     pub(super) place: Place,
     pub(super) underlay: Target,
-    pub(super) path_mtu: Option<PathMtu>,
+    /// What is known of its size.
+    pub(super) path: Path,
     pub(super) written: Option<Derived>,
     pub(super) filter: Filter,
     /// What its security associations ask for; unused for GRE.
@@ -93,11 +85,20 @@ impl TunnelEntry {
     }
 
     /// Largest inner packet that a link of `link` bytes takes.
-    fn fits(&self, link: u16) -> u16 {
+    pub(super) fn fits(&self, link: u16) -> u16 {
         let v6 = self.place.local.is_ipv6();
         match &self.config.kind {
             TunnelKind::Gre(gre) => link.saturating_sub(gre_overhead(v6, gre.key.is_some(), gre.checksum)),
             TunnelKind::Ipsec(_) => self.esp.inner_mtu(link, v6),
+        }
+    }
+
+    /// Largest inner packet on such a link, as configured.
+    pub(super) fn inner_mtu(&self, link: u16) -> u16 {
+        let fits = self.fits(link);
+        match self.config.mtu {
+            Auto::Auto => fits,
+            Auto::Fixed(mtu) => mtu.min(fits),
         }
     }
 
@@ -124,7 +125,7 @@ pub(super) struct Tunnels {
     /// Those that have a remote.
     by_remote: BTreeSet<(IpAddr, TunnelId)>,
     pub(super) dirty: BTreeSet<TunnelId>,
-    ageing: BTreeSet<(Instant, TunnelId)>,
+    pub(super) ageing: BTreeSet<(Instant, TunnelId)>,
     incarnations: u64,
 }
 
@@ -161,7 +162,7 @@ impl Tunnels {
             tables.set_tunnel(*id, Tunnel::default());
             next_hops.release(tables, &entry.underlay);
             entry.filter.remove(filters, tables);
-            forget_path_mtu(&mut self.ageing, *id, &mut entry);
+            entry.path.forget(&mut self.ageing, *id);
             if let Some(remote) = entry.remote() {
                 self.by_remote.remove(&(remote, *id));
             }
@@ -208,7 +209,7 @@ impl Tunnels {
             config: config.clone(),
             place,
             underlay: Target::fixed(Hop::NO_ROUTE),
-            path_mtu: None,
+            path: Path::of_link(DEFAULT_LINK_MTU),
             written: None,
             filter: Filter::default(),
             esp: EspForm::default(),
@@ -231,7 +232,7 @@ impl Tunnels {
         if before == after {
             return;
         }
-        forget_path_mtu(&mut self.ageing, id, entry);
+        entry.path.forget(&mut self.ageing, id);
         if let Some(remote) = before {
             self.by_remote.remove(&(remote, id));
         }
@@ -271,45 +272,6 @@ impl Tunnels {
         self.dirty.extend(self.by_remote.range(first..=last).map(|(_, id)| *id));
     }
 
-    /// A router cannot forward outer packets larger than this. False: nothing new.
-    pub(super) fn learn_path_mtu(&mut self, id: TunnelId, mtu: u32, now: Instant) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else { return false };
-        let floor = if entry.place.local.is_ipv6() { MIN_PATH_MTU_V6 } else { MIN_PATH_MTU_V4 };
-        let outer = u16::try_from(mtu).unwrap_or(u16::MAX).max(floor);
-        let expires = now + PATH_MTU_AGE;
-        if let Some(old) = entry.path_mtu.filter(|old| old.expires > now) {
-            // A larger value while a smaller one lives is another path, or a late message.
-            if outer > old.outer {
-                return false;
-            }
-            self.ageing.remove(&(old.expires, id));
-        }
-        entry.path_mtu = Some(PathMtu { outer, expires });
-        self.ageing.insert((expires, id));
-        self.dirty.insert(id);
-        true
-    }
-
-    /// Forgets path MTUs that are too old.
-    pub(super) fn age_path_mtus(&mut self, now: Instant) -> bool {
-        let mut changed = false;
-        while let Some((expires, id)) = self.ageing.first().copied()
-            && expires <= now
-        {
-            self.ageing.remove(&(expires, id));
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.path_mtu = None;
-                self.dirty.insert(id);
-                changed = true;
-            }
-        }
-        changed
-    }
-
-    pub(super) fn next_ageing(&self) -> Option<Instant> {
-        self.ageing.first().map(|(expires, _)| *expires)
-    }
-
     /// Makes a tunnel again; true when the workers' form changed.
     pub(super) fn compile(
         &mut self,
@@ -333,13 +295,9 @@ impl Tunnels {
         let before = std::mem::replace(&mut entry.underlay, target);
         next_hops.release(tables, &before);
         // 2. Sizes: what the link takes, what the path was found to take, what the operator says.
-        let path = entry.path_mtu.map_or(u16::MAX, |path| path.outer);
-        let underlay_mtu = link_mtu.unwrap_or(DEFAULT_LINK_MTU).min(path);
-        let fits = entry.fits(underlay_mtu);
-        let mtu = match entry.config.mtu {
-            Auto::Auto => fits,
-            Auto::Fixed(mtu) => mtu.min(fits),
-        };
+        entry.path.link = link_mtu.unwrap_or(DEFAULT_LINK_MTU);
+        let underlay_mtu = entry.path.mtu();
+        let mtu = entry.inner_mtu(underlay_mtu);
         let derived = Derived {
             mtu,
             underlay: next_hops.hop(&entry.underlay),
@@ -371,12 +329,6 @@ impl Tunnels {
 /// No address, of this one's family.
 fn unspecified(like: IpAddr) -> IpAddr {
     if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
-}
-
-fn forget_path_mtu(ageing: &mut BTreeSet<(Instant, TunnelId)>, id: TunnelId, entry: &mut TunnelEntry) {
-    if let Some(old) = entry.path_mtu.take() {
-        ageing.remove(&(old.expires, id));
-    }
 }
 
 /// What a tunnel takes from its tenant.

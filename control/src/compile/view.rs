@@ -9,7 +9,7 @@ use penstock_dataplane::tables::{Hop, HopKind};
 
 use super::esp::{EspForm, Peer};
 use super::nexthops::{AdjacencyKey, Leg, Target};
-use super::tunnels::PathMtu;
+use super::path_mtu::PathMtu;
 use super::{Compiler, tenants};
 use crate::config::{Name, TenantRoute, TunnelConfig, Via};
 use crate::kernel::resolve::NeighbourKey;
@@ -164,7 +164,7 @@ impl Compiler {
             remote: entry.remote(),
             mtu: entry.written.map_or(0, |written| written.mtu),
             mss: self.tables.tunnel(*id).map_or((None, None), |tunnel| tunnel.mss()),
-            path_mtu: entry.path_mtu,
+            path_mtu: entry.path.smaller(),
             peer: entry.peer,
             esp: &entry.esp,
             endpoint: entry.place.endpoint,

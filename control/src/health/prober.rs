@@ -33,6 +33,16 @@ pub struct Settings {
     pub ends: Ends,
 }
 
+impl Settings {
+    /// The tunnel that answers to probes of `tunnel` come out of; `None`: they come plain.
+    pub(super) fn answers_via(&self, tunnel: TunnelId) -> Option<TunnelId> {
+        match self.direction {
+            HealthDirection::Bidirectional => Some(tunnel),
+            HealthDirection::Unidirectional => None,
+        }
+    }
+}
+
 /// A tunnel that is to be probed.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -53,6 +63,10 @@ pub struct Order {
     pub incarnation: u64,
     /// Names the probe.
     pub serial: u64,
+    /// Whose turn it is to send it: counts through the workers.
+    pub turn: u64,
+    /// Bytes of the inner packet; `None`: as few as can be.
+    pub size: Option<u16>,
     /// How.
     pub settings: Settings,
 }
@@ -211,11 +225,7 @@ impl Prober {
         let (tunnel, is_lost) = (pending.tunnel, pending.is_lost);
         let round_trip = answer.at.saturating_duration_since(pending.sent);
         let Some(watch) = self.watches.get_mut(&tunnel).filter(|_| tunnel == answer.tunnel) else { return };
-        let by = match watch.settings.direction {
-            HealthDirection::Bidirectional => Some(tunnel),
-            HealthDirection::Unidirectional => None,
-        };
-        if answer.via != by || round_trip > TIMEOUT || is_lost {
+        if answer.via != watch.settings.answers_via(tunnel) || round_trip > TIMEOUT || is_lost {
             // It counts as lost when its time is over.
             watch.astray += 1;
             if is_lost {
@@ -307,7 +317,9 @@ impl Prober {
     ) -> Sent {
         let Some(watch) = self.watches.get_mut(&tunnel) else { return Sent::Yes };
         let serial = self.next_serial;
-        let order = Order { tunnel, incarnation: watch.incarnation, serial, settings: watch.settings };
+        let (incarnation, settings) = (watch.incarnation, watch.settings);
+        // Each in turn: a core that cannot send shows.
+        let order = Order { tunnel, incarnation, serial, turn: serial, size: None, settings };
         if send(&order) == Sent::Full {
             return Sent::Full;
         }

@@ -54,6 +54,18 @@ pub const FLEET_REPORT_AGE: Duration = Duration::from_secs(7);
 /// Probes of all tunnels together that one control core sends without falling behind, a second.
 pub const MAX_PROBES_PER_SECOND: u64 = 100_000;
 
+/// A size does not pass a tunnel when so many probes of it in a row were lost (MAX_PROBES, RFC 8899 section 5.1.2).
+pub const PATH_TRIES: u32 = 3;
+
+/// The size that was found is tried again so often: how long a black hole can last unseen.
+pub const PATH_CONFIRM_EVERY: Duration = Duration::from_secs(10);
+
+/// Time until a tunnel that was down is tried again.
+pub const PATH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pairs of probes sent in one turn at most: they leave room for those of the tunnels' health.
+pub const PATH_PAIRS_A_TURN: usize = 256;
+
 /// Time between two probes of a tunnel. At `low` the 30 probes that end "degraded" take just the five minutes that it
 /// lasts at least; at `high` 0.1 % of five minutes' probes are three, not one.
 pub const fn interval(rate: HealthRate) -> Duration {

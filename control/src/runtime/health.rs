@@ -15,8 +15,8 @@ use super::state::State;
 use super::workers::RunningWorker;
 use crate::config::{HealthType, Name};
 use crate::health::{
-    self, Answer, Change, ChangesLog, FleetHealth, Order, Prober, Sent, Settings, State as Health, Wanted,
-    rules,
+    self, Answer, Change, ChangesLog, FleetHealth, Order, PathChange, PathEvent, PathProber, PathWanted,
+    Prober, Sent, Settings, State as Health, Wanted, rules,
 };
 
 /// A tunnel that is probed.
@@ -29,6 +29,8 @@ struct Probed {
 /// All that is probed.
 pub(super) struct HealthProbes {
     pub(super) prober: Prober,
+    /// Searches for path MTUs.
+    pub(super) paths: PathProber,
     /// What the other nodes find.
     pub(super) fleet: FleetHealth,
     /// What shows that an answer is genuine.
@@ -50,9 +52,10 @@ impl HealthProbes {
             source: std::io::Error::other(error),
         };
         getrandom::fill(&mut key).map_err(no_random)?;
-        let first_serial = getrandom::u64().map_err(no_random)?;
+        let first_serial = || getrandom::u64().map_err(no_random);
         Ok(Self {
-            prober: Prober::new(first_serial),
+            prober: Prober::new(first_serial()?),
+            paths: PathProber::new(first_serial()?),
             fleet: FleetHealth::default(),
             keys: Tokens { current: Token::new(key), other: None },
             node,
@@ -64,6 +67,13 @@ impl HealthProbes {
     /// What a tunnel that is probed is called on every node.
     pub(super) fn tag(&self, tunnel: TunnelId) -> Option<TunnelTag> {
         self.tunnels.get(&tunnel).map(|probed| probed.tag)
+    }
+
+    /// A worker of this node, or of another one, saw the answer to a probe of ours.
+    pub(super) fn answer(&mut self, now: Instant, answer: &Answer) {
+        if !self.paths.answer(now, answer) {
+            self.prober.answer(now, answer);
+        }
     }
 
     /// What to tell the other nodes, if it is time.
@@ -78,7 +88,7 @@ impl State {
     /// Takes from the configuration which tunnels are probed, and what the health of each costs. Those that are probed as
     /// before keep their state. The caller publishes.
     pub(super) fn probe_tunnels(&mut self) {
-        let (mut wanted, mut tunnels) = (Vec::new(), HashMap::new());
+        let (mut wanted, mut paths, mut tunnels) = (Vec::new(), Vec::new(), HashMap::new());
         for tunnel in self.compiler.tunnels() {
             let Some(health) = &tunnel.config.health else { continue };
             // Validation has made sure that there are ends.
@@ -89,12 +99,21 @@ impl State {
             };
             let settings =
                 Settings { interval: rules::interval(health.rate), style, direction: health.direction, ends };
-            wanted.push(Wanted { tunnel: tunnel.id, incarnation: tunnel.incarnation, settings });
+            let (id, incarnation) = (tunnel.id, tunnel.incarnation);
+            wanted.push(Wanted { tunnel: id, incarnation, settings });
+            if health.path_mtu {
+                let raise = health.path_mtu_raise.into();
+                paths.push(PathWanted { tunnel: id, incarnation, settings, raise });
+            }
             let (tenant, name) = (tunnel.tenant.clone(), tunnel.name.clone());
             let tag = TunnelTag::of(&tenant, &name);
             tunnels.insert(tunnel.id, Probed { tenant, name, tag });
         }
-        self.health.prober.set(Instant::now(), wanted);
+        let now = Instant::now();
+        self.health.prober.set(now, wanted);
+        self.health.paths.set(now, paths);
+        let paths = &self.health.paths;
+        self.compiler.keep_probed_mtus(|tunnel| paths.is_probed(tunnel));
         self.health.tunnels = tunnels;
         self.give_probe_keys();
         let tenants = self.compiler.config().tenants.iter();
@@ -154,7 +173,7 @@ impl State {
                 via: seen.via,
                 at: now.checked_sub(age).unwrap_or(now),
             };
-            self.health.prober.answer(now, &answer);
+            self.health.answer(now, &answer);
         }
         self.exchange_health(now);
         let HealthProbes { prober, keys, node, log, .. } = &mut self.health;
@@ -170,6 +189,24 @@ impl State {
         for change in changes {
             is_changed |= self.follow(&change);
         }
+        self.turn_path_mtus(now) || is_changed
+    }
+
+    /// Probes path MTUs, and lets tunnels' sizes follow. True when the tables must be made again.
+    fn turn_path_mtus(&mut self, now: Instant) -> bool {
+        let HealthProbes { prober, paths, keys, node, .. } = &mut self.health;
+        let is_up = |tunnel| matches!(prober.state(tunnel), Some(Health::Healthy | Health::Degraded));
+        let (compiler, workers, key) = (&self.compiler, &self.dataplane.workers, &keys.current);
+        let changes = paths.turn(
+            now,
+            is_up,
+            |tunnel| compiler.path_sizes(tunnel),
+            |order| send(workers, *node, key, order),
+        );
+        let mut is_changed = false;
+        for change in changes {
+            is_changed |= self.follow_path(now, &change);
+        }
         is_changed
     }
 
@@ -180,6 +217,33 @@ impl State {
             std::iter::from_fn(|| worker.probes.answer()).take(waiting).collect::<Vec<_>>()
         };
         self.dataplane.workers.iter_mut().flat_map(of_worker).collect()
+    }
+
+    fn follow_path(&mut self, now: Instant, change: &PathChange) -> bool {
+        let PathChange { tunnel: id, found, is_whole, event } = *change;
+        let Some(found) = found else { return false };
+        if let Some(Probed { tenant, name: tunnel, .. }) = self.health.tunnels.get(&id)
+            && event != PathEvent::Nothing
+            && self.health.log.admits()
+        {
+            match event {
+                PathEvent::BlackHole => tracing::warn!(
+                    %tenant, %tunnel, inner_mtu = found,
+                    "packets that passed before are lost for their size: looking for the path MTU"
+                ),
+                _ => tracing::info!(%tenant, %tunnel, inner_mtu = found, "the path MTU was probed"),
+            }
+        }
+        // What was found before does not pass any more, and what does is not known yet.
+        event != PathEvent::BlackHole
+            && self.compiler.set_probed_mtu(id, Some(found).filter(|_| !is_whole), now)
+    }
+
+    /// A router says what the path of a tunnel takes: that is tried at once.
+    pub(super) fn hint_path_mtu(&mut self, tunnel: TunnelId, mtu: u32, now: Instant) {
+        if let Some(inner) = self.compiler.inner_mtu(tunnel, mtu) {
+            self.health.paths.hint(now, tunnel, inner);
+        }
     }
 
     fn follow(&mut self, change: &Change) -> bool {
@@ -215,20 +279,25 @@ impl State {
 
 fn send(workers: &mut [RunningWorker], node: u16, key: &Token, order: &Order) -> Sent {
     let probe = Probe { node, tunnel: order.tunnel.0, serial: order.serial };
-    let ends = order.settings.ends;
-    let mut bytes = [0; MAX_LEN];
-    // Both ends are of one family: validation has seen to that.
-    let Some(len) = probe.write(&mut bytes, order.settings.style, ends.ours, ends.target, key) else {
-        return Sent::Yes;
+    let (style, ends) = (order.settings.style, order.settings.ends);
+    let turn = (order.turn % workers.len().max(1) as u64) as usize;
+    let mut send = |packet: &[u8]| {
+        let sent = workers
+            .get_mut(turn)
+            .map(|worker| worker.probes.send(order.tunnel, order.incarnation as u32, packet));
+        if matches!(sent, Some(Ok(()))) { Sent::Yes } else { Sent::Full }
     };
-    // Each in turn: a core that cannot send shows.
-    let turn = (order.serial % workers.len().max(1) as u64) as usize;
-    let packet = bytes.get(..len).unwrap_or_default();
-    match workers
-        .get_mut(turn)
-        .map(|worker| worker.probes.send(order.tunnel, order.incarnation as u32, packet))
-    {
-        Some(Ok(())) => Sent::Yes,
-        Some(Err(_)) | None => Sent::Full,
+    // Both ends are of one family, and no size is less than a probe's: validation has seen to that.
+    match order.size {
+        None => {
+            let mut bytes = [0; MAX_LEN];
+            let len = probe.write(&mut bytes, style, ends.ours, ends.target, key);
+            len.and_then(|len| bytes.get(..len)).map_or(Sent::Yes, send)
+        }
+        Some(size) => {
+            let mut bytes = vec![0; usize::from(size)];
+            let filled = probe.fill(&mut bytes, style, ends.ours, ends.target, key);
+            filled.map_or(Sent::Yes, |()| send(&bytes))
+        }
     }
 }

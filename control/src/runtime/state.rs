@@ -191,6 +191,7 @@ impl State {
                         self.tell_path_mtu(tunnel, mtu);
                         changed = true;
                     }
+                    self.hint_path_mtu(tunnel, mtu, now);
                 }
                 Event::PeerMoved { tunnel, spi, address, port } => {
                     let (negotiated, mut gear) = self.negotiating();

@@ -21,9 +21,10 @@ use crate::api::{
     Account, AccountChange, ApiError, ApplyReport, ApplyRequest, CaptureRequest, CharonState, CoreCount,
     CoreRow, Crypto, DeleteRequest, DropRow, ErrorCode, Fleet, FleetHealth, Gateway, Health, HealthState,
     HopKind, HopRow, Ike, IkeFilter, Keepalive, KeepaliveState, LastReload, Link, NeighborFilter,
-    NeighborRow, NeighborState, Page, PathMtu, PortCounters, PortRow, Readiness, ReloadReport, ReloadRequest,
-    RouteFilter, RouteRow, RouteSource, RunningConfig, SaFilter, SaRow, Status, StopRequest, TenantObject,
-    TraceRequest, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount, Watching, WhyAnswer, WhyRequest,
+    NeighborRow, NeighborState, Page, PathMtu, PathMtuSource, PathProbes, PortCounters, PortRow, Readiness,
+    ReloadReport, ReloadRequest, RouteFilter, RouteRow, RouteSource, RunningConfig, SaFilter, SaRow, Status,
+    StopRequest, TenantObject, TraceRequest, Traffic, TunnelFilter, TunnelRow, TunnelState, UpCount,
+    Watching, WhyAnswer, WhyRequest,
 };
 use crate::compile::{self, PATH_MTU_AGE, RouteView, TunnelView, WayKind, WayView};
 use crate::config::{Mac, Remote};
@@ -473,6 +474,13 @@ fn health_of(state: &State, tunnel: TunnelId) -> Option<Health> {
         answered: status.answered,
         astray: status.astray,
         round_trip_us: status.round_trip.map(|trip| u64::try_from(trip.as_micros()).unwrap_or(u64::MAX)),
+        path_mtu: state.health.paths.status(tunnel).map(|status| PathProbes {
+            largest: status.found,
+            searching: status.is_searching,
+            sent: status.sent,
+            lost: status.lost,
+            black_holes: status.black_holes,
+        }),
         fleet,
     })
 }
@@ -486,13 +494,16 @@ fn health_state(state: health::State) -> HealthState {
     }
 }
 
-fn path_mtu(learned: compile::PathMtu) -> PathMtu {
-    let left = learned.expires.saturating_duration_since(Instant::now());
-    PathMtu {
-        outer: learned.outer,
-        age_s: PATH_MTU_AGE.saturating_sub(left).as_secs(),
-        expires_s: left.as_secs(),
-    }
+fn path_mtu(known: compile::PathMtu) -> PathMtu {
+    let (source, age, expires) = match known.source {
+        compile::PathMtuSource::Icmp { expires } => {
+            let left = expires.saturating_duration_since(Instant::now());
+            (PathMtuSource::Icmp, PATH_MTU_AGE.saturating_sub(left), Some(left))
+        }
+        compile::PathMtuSource::Probed { since } => (PathMtuSource::Probed, since.elapsed(), None),
+    };
+    let expires_s = expires.map(|left| left.as_secs());
+    PathMtu { outer: known.outer, source, age_s: age.as_secs(), expires_s }
 }
 
 fn route_row(tenant: String, route: RouteView) -> RouteRow {

@@ -297,7 +297,7 @@ fn ready_other<'p, D: Driver>(
     // 1. The inner packet.
     let len = packet.total_len();
     let inner_v6 = meta.v6;
-    let oversize = len > usize::from(tunnel.mtu);
+    let oversize = len > usize::from(tunnel.mtu) && !meta.probe;
     if oversize && !is_cut_outside(meta, tunnel, len, sealed_len(len, tunnel, sa)) {
         meta.limit = tunnel.mtu;
         meta.into_tunnel = true;

@@ -72,7 +72,7 @@ fn encap_other<'a, D: Driver>(
         return Err(DropReason::EspNoSa);
     }
     let len = packet.total_len();
-    let oversize = len > usize::from(tunnel.mtu);
+    let oversize = len > usize::from(tunnel.mtu) && !meta.probe;
     if oversize && !is_cut_outside(meta, tunnel, len, len + usize::from(tunnel.outer_len)) {
         meta.limit = tunnel.mtu;
         meta.into_tunnel = true;

@@ -7,7 +7,8 @@
 //! | 1 | 0 |
 //! | 2 | number of the node that sent it |
 //! | 4 | number of the tunnel, there |
-//! | 4 | 0 |
+//! | 2 | number of zeros that follow the hash: they make a probe as large as a path MTU that is looked for |
+//! | 2 | 0 |
 //! | 8 | serial number, never twice in a life of the node |
 //! | 16 | SipHash-2-4 with 128 bits over all before it |
 //!
@@ -21,7 +22,7 @@ use std::hash::Hasher;
 use subtle::ConstantTimeEq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum::{Checksum, checksum};
+use super::checksum::Checksum;
 use super::icmp::{self, IcmpHeader};
 use super::ipv4::Ipv4Header;
 use super::ipv6::Ipv6Header;
@@ -34,9 +35,9 @@ const VERSION: u8 = 1;
 const COVERED: usize = 24;
 /// Bytes of the hash.
 const TAG_LEN: usize = 16;
-/// ICMP header and data.
+/// ICMP header and data, without zeros.
 const MESSAGE_LEN: usize = IcmpHeader::LEN + Data::LEN;
-/// Longest probe, from its IP header on: over IPv6.
+/// Longest probe without zeros, from its IP header on: over IPv6.
 pub const MAX_LEN: usize = Ipv6Header::LEN + MESSAGE_LEN;
 /// TTL and hop limit; one is taken off on the way into the tunnel.
 const TTL: u8 = 65;
@@ -49,7 +50,8 @@ struct Data {
     zero: u8,
     node: U16,
     tunnel: U32,
-    zeros: [u8; 4],
+    padding: U16,
+    zeros: [u8; 2],
     serial: U64,
     tag: [u8; TAG_LEN],
 }
@@ -81,9 +83,8 @@ pub enum Style {
 }
 
 impl Probe {
-    /// Writes the whole inner packet between `ours` and the `target`, which are of one family, and returns its length.
-    /// A request goes from us to the target; a reply says that it comes from there. `None` when `out` is shorter than
-    /// [`MAX_LEN`] or the families differ.
+    /// Writes the smallest inner packet between `ours` and the `target`, which are of one family, and returns its length.
+    /// A request goes from us to the target; a reply says that it comes from there. `None` when the families differ.
     pub fn write(
         self,
         out: &mut [u8; MAX_LEN],
@@ -92,32 +93,31 @@ impl Probe {
         target: IpAddr,
         key: &Token,
     ) -> Option<usize> {
+        let len = MESSAGE_LEN + if ours.is_ipv4() { Ipv4Header::LEN } else { Ipv6Header::LEN };
+        self.fill(out.get_mut(..len)?, style, ours, target, key)?;
+        Some(len)
+    }
+
+    /// As [`Probe::write`], and the packet is all of `out`: zeros make it as large. `None` also when `out` is too short,
+    /// or longer than a packet can be.
+    pub fn fill(self, out: &mut [u8], style: Style, ours: IpAddr, target: IpAddr, key: &Token) -> Option<()> {
         let (src, dst) = match style {
             Style::Request => (ours, target),
             Style::Reply => (target, ours),
         };
-        // Wherever it goes, a probe of one tunnel takes one way: routers hash this field.
-        let echo = U32::new((self.tunnel & 0xffff) << 16 | (self.serial as u32 & 0xffff));
-        let header = |kind| IcmpHeader { kind, code: 0, checksum: U16::ZERO, rest: echo };
-        let message = |kind| -> [u8; MESSAGE_LEN] {
-            let mut bytes = [0; MESSAGE_LEN];
-            bytes[..IcmpHeader::LEN].copy_from_slice(header(kind).as_bytes());
-            bytes[IcmpHeader::LEN..].copy_from_slice(self.data(key).as_bytes());
-            bytes
-        };
+        let len = u16::try_from(out.len()).ok()?;
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let mut message = message(match style {
+                let (header, message) = out.split_at_mut_checked(Ipv4Header::LEN)?;
+                let kind = match style {
                     Style::Request => icmp::V4_ECHO_REQUEST,
                     Style::Reply => icmp::V4_ECHO_REPLY,
-                });
-                let sum = checksum(&message);
-                message[2..4].copy_from_slice(&sum.to_be_bytes());
-                let len = Ipv4Header::LEN + MESSAGE_LEN;
+                };
+                self.fill_message(message, kind, Checksum::new(), key)?;
                 let mut ip = Ipv4Header {
                     version_ihl: 0x45,
                     tos: 0,
-                    total_len: U16::new(len as u16),
+                    total_len: U16::new(len),
                     id: U16::ZERO,
                     flags_fragment: U16::new(super::ipv4::DONT_FRAGMENT),
                     ttl: TTL,
@@ -127,56 +127,75 @@ impl Probe {
                     dst: U32::new(dst.into()),
                 };
                 ip.fill_checksum();
-                out[..Ipv4Header::LEN].copy_from_slice(ip.as_bytes());
-                out[Ipv4Header::LEN..len].copy_from_slice(&message);
-                Some(len)
+                header.copy_from_slice(ip.as_bytes());
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let mut message = message(match style {
+                let (header, message) = out.split_at_mut_checked(Ipv6Header::LEN)?;
+                let kind = match style {
                     Style::Request => icmp::V6_ECHO_REQUEST,
                     Style::Reply => icmp::V6_ECHO_REPLY,
-                });
+                };
                 let (src, dst) = (u128::from(src), u128::from(dst));
-                let mut sum = Checksum::pseudo_v6(src, dst, protocol::ICMPV6, MESSAGE_LEN as u32);
-                sum.add_bytes(&message);
-                message[2..4].copy_from_slice(&sum.finish().to_be_bytes());
+                let payload_len = message.len() as u16;
+                let pseudo = Checksum::pseudo_v6(src, dst, protocol::ICMPV6, u32::from(payload_len));
+                self.fill_message(message, kind, pseudo, key)?;
                 let ip = Ipv6Header {
                     vtc_flow: U32::new(0x6000_0000),
-                    payload_len: U16::new(MESSAGE_LEN as u16),
+                    payload_len: U16::new(payload_len),
                     next_header: protocol::ICMPV6,
                     hop_limit: TTL,
                     src: U128::new(src),
                     dst: U128::new(dst),
                 };
-                out[..Ipv6Header::LEN].copy_from_slice(ip.as_bytes());
-                out[Ipv6Header::LEN..].copy_from_slice(&message);
-                Some(MAX_LEN)
+                header.copy_from_slice(ip.as_bytes());
             }
-            _ => None,
+            _ => return None,
         }
+        Some(())
+    }
+
+    /// ICMP header, data and zeros; `sum` is what the checksum covers beside them.
+    fn fill_message(self, message: &mut [u8], kind: u8, mut sum: Checksum, key: &Token) -> Option<()> {
+        let padding = u16::try_from(message.len().checked_sub(MESSAGE_LEN)?).ok()?;
+        // Wherever it goes, a probe of one tunnel takes one way: routers hash this field.
+        let echo = U32::new((self.tunnel & 0xffff) << 16 | (self.serial as u32 & 0xffff));
+        let header = IcmpHeader { kind, code: 0, checksum: U16::ZERO, rest: echo };
+        message.fill(0);
+        message[..IcmpHeader::LEN].copy_from_slice(header.as_bytes());
+        message[IcmpHeader::LEN..MESSAGE_LEN].copy_from_slice(self.data(padding, key).as_bytes());
+        // Zeros add nothing.
+        sum.add_bytes(&message[..MESSAGE_LEN]);
+        message[2..4].copy_from_slice(&sum.finish().to_be_bytes());
+        Some(())
     }
 
     /// The probe that an IP packet, whose header was checked, answers; `None` when it is anything else, or was not made
-    /// with one of these keys.
+    /// with one of these keys, or is of another size than the probe. Its zeros need not all be in `l3`: what is that large
+    /// may lie in several buffers.
     pub fn answered(l3: &[u8], v6: bool, keys: &Tokens) -> Option<Self> {
-        let (kind, message) = if v6 {
+        let (kind, at, message_len) = if v6 {
             let header = Ipv6Header::view(l3)?;
             let is_icmp = header.next_header == protocol::ICMPV6;
-            (icmp::V6_ECHO_REPLY, l3.get(Ipv6Header::LEN..).filter(|_| is_icmp)?)
+            let len = is_icmp.then_some(usize::from(header.payload_len.get()))?;
+            (icmp::V6_ECHO_REPLY, Ipv6Header::LEN, len)
         } else {
             let header = Ipv4Header::view(l3)?;
             let is_icmp = header.protocol == protocol::ICMP && !header.is_fragment();
-            (icmp::V4_ECHO_REPLY, l3.get(header.header_len()..).filter(|_| is_icmp)?)
+            let at = is_icmp.then_some(header.header_len())?;
+            (icmp::V4_ECHO_REPLY, at, usize::from(header.total_len.get()).checked_sub(at)?)
         };
-        let (header, data) = IcmpHeader::ref_from_prefix(message).ok()?;
+        let (header, data) = IcmpHeader::ref_from_prefix(l3.get(at..)?).ok()?;
         if header.kind != kind || header.code != 0 {
+            return None;
+        }
+        let (data, _) = Data::ref_from_prefix(data).ok()?;
+        if message_len != MESSAGE_LEN + usize::from(data.padding.get()) {
             return None;
         }
         Self::of(data, keys)
     }
 
-    fn of(data: &[u8], keys: &Tokens) -> Option<Self> {
-        let data = Data::ref_from_bytes(data).ok()?;
+    fn of(data: &Data, keys: &Tokens) -> Option<Self> {
         if data.magic != MAGIC || data.version != VERSION {
             return None;
         }
@@ -187,14 +206,15 @@ impl Probe {
         Some(Self { node: data.node.get(), tunnel: data.tunnel.get(), serial: data.serial.get() })
     }
 
-    fn data(self, key: &Token) -> Data {
+    fn data(self, padding: u16, key: &Token) -> Data {
         let mut data = Data {
             magic: MAGIC,
             version: VERSION,
             zero: 0,
             node: U16::new(self.node),
             tunnel: U32::new(self.tunnel),
-            zeros: [0; 4],
+            padding: U16::new(padding),
+            zeros: [0; 2],
             serial: U64::new(self.serial),
             tag: [0; TAG_LEN],
         };
@@ -218,6 +238,7 @@ fn tag(covered: &[u8], key: &Token) -> [u8; TAG_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::checksum::checksum;
     use crate::wire::ipv6;
     use proptest::prelude::*;
 
@@ -228,6 +249,18 @@ mod tests {
     fn ends(v6: bool) -> (IpAddr, IpAddr) {
         let (ours, target) = if v6 { ("2001:db8::1", "2001:db8::2") } else { ("10.0.0.0", "10.0.0.1") };
         (ours.parse().unwrap(), target.parse().unwrap())
+    }
+
+    /// Source and destination of a probe over IPv6.
+    fn ip6(ours: IpAddr, target: IpAddr, style: Style) -> (u128, u128) {
+        let number = |ip| match ip {
+            IpAddr::V6(ip) => u128::from(ip),
+            IpAddr::V4(_) => 0,
+        };
+        match style {
+            Style::Request => (number(ours), number(target)),
+            Style::Reply => (number(target), number(ours)),
+        }
     }
 
     /// What a router makes of it that answers pings.
@@ -262,6 +295,39 @@ mod tests {
             let data_at = len - Data::LEN;
             packet[data_at + at % Data::LEN] ^= flip;
             prop_assert_eq!(Probe::answered(packet, v6, &keys()), None);
+        }
+
+        #[test]
+        fn a_probe_is_as_large_as_asked_and_so_is_its_answer(
+            len in 0..9300usize, v6: bool, reply: bool, other in 0..9300u16,
+        ) {
+            let probe = Probe { node: 1, tunnel: 2, serial: 3 };
+            let style = if reply { Style::Reply } else { Style::Request };
+            let (ours, target) = ends(v6);
+            let mut out = vec![0xff; len];
+            let filled = probe.fill(&mut out, style, ours, target, &keys().current);
+            prop_assert_eq!(filled.is_some(), len >= if v6 { 88 } else { 68 });
+            if filled.is_none() {
+                return Ok(());
+            }
+            if v6 {
+                prop_assert_eq!(Ipv6Header::parse(&out).unwrap().packet_len(), len);
+                let mut sum = Checksum::pseudo_v6(ip6(ours, target, style).0, ip6(ours, target, style).1, 58, len as u32 - 40);
+                sum.add_bytes(&out[40..]);
+                prop_assert_eq!(sum.sum(), 0xffff);
+            } else {
+                prop_assert_eq!(usize::from(Ipv4Header::parse(&out).unwrap().total_len.get()), len);
+                prop_assert_eq!(checksum(&out[20..]), 0);
+            }
+            answer(&mut out, v6);
+            prop_assert_eq!(Probe::answered(&out, v6, &keys()), Some(probe));
+            // The first of several buffers.
+            prop_assert_eq!(Probe::answered(&out[..len.min(128)], v6, &keys()), Some(probe));
+            // An answer that was cut or grew is none.
+            let at = if v6 { 4 } else { 2 };
+            let right = u16::from_be_bytes([out[at], out[at + 1]]);
+            out[at..at + 2].copy_from_slice(&other.to_be_bytes());
+            prop_assert_eq!(Probe::answered(&out, v6, &keys()), (other == right).then_some(probe));
         }
 
         #[test]

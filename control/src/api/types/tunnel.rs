@@ -79,15 +79,27 @@ pub enum TunnelState {
     Down,
 }
 
-/// A path MTU learned from an ICMP error about one of our outer packets.
+/// A path that takes less than our link, and so the tunnel's MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PathMtu {
-    /// Largest outer packet, as the ICMP error said.
+    /// Largest outer packet, bytes.
     pub outer: u16,
+    /// Who found out.
+    pub source: PathMtuSource,
     /// Seconds since then.
     pub age_s: u64,
-    /// Seconds until it is forgotten.
-    pub expires_s: u64,
+    /// Seconds until it is forgotten; absent: it is probed on.
+    pub expires_s: Option<u64>,
+}
+
+/// Who found out what a path takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PathMtuSource {
+    /// A router, by an ICMP error about one of our outer packets.
+    Icmp,
+    /// Probes of ours.
+    Probed,
 }
 
 /// Packets and bytes in one direction.
@@ -153,9 +165,27 @@ pub struct Health {
     pub astray: u64,
     /// How long the last answer took, microseconds.
     pub round_trip_us: Option<u64>,
+    /// Probes of the path MTU, when configured.
+    #[serde(default)]
+    pub path_mtu: Option<PathProbes>,
     /// What all nodes of the fleet together find; absent: this node is alone.
     #[serde(default)]
     pub fleet: Option<FleetHealth>,
+}
+
+/// The search for a tunnel's path MTU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PathProbes {
+    /// Largest inner packet that is known to pass, bytes; absent: none yet.
+    pub largest: Option<u16>,
+    /// A search goes on.
+    pub searching: bool,
+    /// Probes of a size that were sent.
+    pub sent: u64,
+    /// Those of them that were lost while a small one was answered.
+    pub lost: u64,
+    /// How often packets that passed before were lost for their size.
+    pub black_holes: u64,
 }
 
 /// A tunnel, as the nodes of the fleet find it that have been heard of lately, this one included.

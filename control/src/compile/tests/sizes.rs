@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::lab::{Lab, SMALL};
-use crate::compile::PATH_MTU_AGE;
+use crate::compile::{PATH_MTU_AGE, PathMtu, PathMtuSource};
 use crate::config::Name;
 
 fn size(lab: &Lab) -> String {
@@ -73,10 +73,11 @@ fn a_path_mtu_is_learned_and_forgotten() {
     lab.settle();
     assert_eq!(size(&lab), "mtu 552 mss 512/492");
     let view = lab.compiler.tunnels().next().unwrap().path_mtu.unwrap();
-    assert_eq!((view.outer, view.expires), (576, start + Duration::from_secs(60) + PATH_MTU_AGE));
-    assert_eq!(lab.compiler.next_ageing(), Some(view.expires));
-    assert!(!lab.compiler.age_path_mtus(view.expires - Duration::from_secs(1)));
-    assert!(lab.compiler.age_path_mtus(view.expires));
+    let expires = start + Duration::from_secs(60) + PATH_MTU_AGE;
+    assert_eq!(view, PathMtu { outer: 576, source: PathMtuSource::Icmp { expires } });
+    assert_eq!(lab.compiler.next_ageing(), Some(expires));
+    assert!(!lab.compiler.age_path_mtus(expires - Duration::from_secs(1)));
+    assert!(lab.compiler.age_path_mtus(expires));
     assert!(lab.settle().changed);
     assert_eq!(size(&lab), "mtu 1476 mss 1436/1416");
     assert_eq!(lab.compiler.next_ageing(), None);
@@ -97,4 +98,66 @@ fn the_floor_of_ipv6_is_1280() {
     assert!(lab.compiler.learn_path_mtu(id, 600, Instant::now()));
     lab.settle();
     assert_eq!(size(&lab), "mtu 1236 mss 1196/1176");
+}
+
+#[test]
+fn what_was_probed_stays_until_the_next_result() {
+    let mut lab = Lab::new(SMALL);
+    lab.wire_up();
+    let name = |text: &str| Name::new(text).unwrap();
+    let id = lab.compiler.tunnel_id(&name("acme"), &name("dc1")).unwrap();
+    let start = Instant::now();
+    let path = |lab: &Lab| lab.compiler.tunnels().next().unwrap().path_mtu;
+    let sizes = lab.compiler.path_sizes(id).unwrap();
+    assert_eq!((sizes.floor, sizes.base, sizes.most, sizes.grain), (552, 1176, 1476, 1));
+    assert!(lab.compiler.set_probed_mtu(id, Some(1376), start));
+    assert!(!lab.compiler.set_probed_mtu(id, Some(1376), start));
+    assert!(lab.settle().changed);
+    assert_eq!(size(&lab), "mtu 1376 mss 1336/1316");
+    assert_eq!(path(&lab), Some(PathMtu { outer: 1400, source: PathMtuSource::Probed { since: start } }));
+    assert_eq!(lab.compiler.path_sizes(id), Some(sizes), "what is known is no reason to look for less");
+    assert!(!lab.compiler.age_path_mtus(start + PATH_MTU_AGE * 100));
+    // A router that says no less says nothing new; one that says less is believed at once, until the next result.
+    assert!(!lab.compiler.learn_path_mtu(id, 1400, start));
+    assert!(lab.compiler.learn_path_mtu(id, 1300, start));
+    lab.settle();
+    assert_eq!(size(&lab), "mtu 1276 mss 1236/1216");
+    assert_eq!(lab.compiler.inner_mtu(id, 1300), Some(1276));
+    assert!(matches!(path(&lab).unwrap().source, PathMtuSource::Icmp { .. }));
+    assert!(lab.compiler.set_probed_mtu(id, Some(1376), start));
+    lab.settle();
+    assert_eq!((size(&lab).as_str(), lab.compiler.next_ageing()), ("mtu 1376 mss 1336/1316", None));
+    // All passes; then the tunnel is not probed any more; then it has another remote.
+    assert!(lab.compiler.set_probed_mtu(id, None, start));
+    lab.settle();
+    assert_eq!((size(&lab).as_str(), path(&lab)), ("mtu 1476 mss 1436/1416", None));
+    for forget in [0, 1] {
+        assert!(lab.compiler.set_probed_mtu(id, Some(1376), start));
+        if forget == 0 {
+            lab.compiler.keep_probed_mtus(|_| false);
+            lab.settle();
+        } else {
+            lab.configure(&SMALL.replace("192.0.2.77", "192.0.2.78"));
+        }
+        assert_eq!((size(&lab).as_str(), path(&lab)), ("mtu 1476 mss 1436/1416", None));
+    }
+}
+
+#[test]
+fn sizes_to_probe_follow_the_tunnel() {
+    let v6 = SMALL.replace("203.0.113.1", "2001:db8:ffff::1").replace("192.0.2.77", "2001:db8::77");
+    for (text, expected) in [
+        (with("key: 7"), (548, 1172, 1472, 1)),
+        (with("mtu: 1400"), (552, 1176, 1400, 1)),
+        // AES-GCM: four bytes are a block.
+        (with("type: ipsec"), (522, 1146, 1446, 4)),
+        (v6, (1236, 1236, 1456, 1)),
+    ] {
+        let mut lab = Lab::new(&text);
+        lab.wire_up();
+        let name = |text: &str| Name::new(text).unwrap();
+        let id = lab.compiler.tunnel_id(&name("acme"), &name("dc1")).unwrap();
+        let sizes = lab.compiler.path_sizes(id).unwrap();
+        assert_eq!((sizes.floor, sizes.base, sizes.most, sizes.grain), expected, "{text}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ike;
+use crate::config::duration::Period;
 use crate::config::reader::{Fields, Reader};
 use crate::config::schema::*;
 use crate::config::tree::{Kind, Node};
@@ -137,6 +138,13 @@ fn source_filter(r: &mut Reader, node: &Node) -> Option<SourceFilter> {
     }
 }
 
+/// PMTU_RAISE_TIMER (RFC 8899 section 5.1.1).
+const PATH_MTU_RAISE: Period = Period::from_secs(600);
+
+fn path_mtu_raise(r: &mut Reader, node: &Node) -> Option<Period> {
+    value::period(r, node, Period::from_secs(10), Period::from_secs(86_400), "10m")
+}
+
 /// `on`, `off`, or how. Answers come back through the tunnel where there is an address of ours for them.
 fn health(r: &mut Reader, node: &Node, has_address: bool) -> Option<Option<HealthConfig>> {
     const RATES: &[(&str, HealthRate)] =
@@ -148,7 +156,14 @@ fn health(r: &mut Reader, node: &Node, has_address: bool) -> Option<Option<Healt
     ];
     let direction =
         if has_address { HealthDirection::Bidirectional } else { HealthDirection::Unidirectional };
-    let usual = HealthConfig { rate: HealthRate::Mid, kind: HealthType::Request, direction, target: None };
+    let usual = HealthConfig {
+        rate: HealthRate::Mid,
+        kind: HealthType::Request,
+        direction,
+        target: None,
+        path_mtu: false,
+        path_mtu_raise: PATH_MTU_RAISE,
+    };
     match &node.kind {
         Kind::Scalar(text) if **text == *"off" => return Some(None),
         Kind::Scalar(text) if **text == *"on" => return Some(Some(usual)),
@@ -163,6 +178,8 @@ fn health(r: &mut Reader, node: &Node, has_address: bool) -> Option<Option<Healt
         kind: f.or(r, "type", usual.kind, value::word(TYPES)),
         direction: f.or(r, "direction", usual.direction, value::word(DIRECTIONS)),
         target: f.optional(r, "target", value::host),
+        path_mtu: f.or(r, "path_mtu", usual.path_mtu, value::boolean),
+        path_mtu_raise: f.or(r, "path_mtu_raise", usual.path_mtu_raise, path_mtu_raise),
     };
     f.finish(r);
     Some(Some(health))

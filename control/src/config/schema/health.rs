@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::config::duration::Period;
+
 /// `tenants.NAME.tunnels.NAME.health`: probes inside the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct HealthConfig {
@@ -17,6 +19,10 @@ pub struct HealthConfig {
     /// Who answers; `None`: the other end of the tunnel's link, or the customer's router.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<IpAddr>,
+    /// Also look for the largest packet that passes, and let the tunnel's MTU follow.
+    pub path_mtu: bool,
+    /// How often a larger packet than that is tried again.
+    pub path_mtu_raise: Period,
 }
 
 /// How often a tunnel is probed.

@@ -314,6 +314,22 @@ fn values_that_do_not_fit_each_other() {
 }
 
 #[test]
+fn a_path_mtu_cannot_be_probed_where_routers_may_cut() {
+    one(
+        "remote:",
+        "health: {path_mtu: true}\n        df: clear\n        remote:",
+        "14:28: tenants.acme.tunnels.dc1.health.path_mtu: with df: clear routers cut what is too large, and no probe is \
+         lost for its size; remove it, or write df: set or df: copy",
+    );
+    one(
+        "remote:",
+        "health: {path_mtu_raise: 9s}\n        remote:",
+        "14:34: tenants.acme.tunnels.dc1.health.path_mtu_raise: 9s is out of range; write a time from 10s to 1d with its \
+         unit (s, m, h or d), such as 10m",
+    );
+}
+
+#[test]
 fn an_ipsec_tunnel_has_no_keys_of_gre() {
     for (key, value, column) in [("key", "5", 14), ("checksum", "true", 19), ("keepalive", "{}", 20)] {
         one(

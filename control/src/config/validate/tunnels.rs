@@ -10,7 +10,7 @@ use super::Check;
 use super::ike::Routers;
 use super::prefixes::PrefixMap;
 use crate::config::Name;
-use crate::config::schema::{Auto, GatewayConfig, HealthConfig, Mss, Remote, TunnelConfig, TunnelKind};
+use crate::config::schema::{Auto, Df, GatewayConfig, HealthConfig, Mss, Remote, TunnelConfig, TunnelKind};
 use crate::health::{self, rules};
 
 /// Smallest MTU that inner IPv6 can live with (RFC 8200 section 5), bytes.
@@ -47,6 +47,9 @@ impl<'a> Check<'a> {
                 if let Some(health) = &tunnel.health {
                     self.health(&path, tunnel, health);
                     probes_per_1000_s += 1_000_000 / rules::interval(health.rate).as_millis() as u64;
+                    if health.path_mtu {
+                        probes_per_1000_s += 2 * 1000 / rules::PATH_CONFIRM_EVERY.as_secs();
+                    }
                 }
                 if let Some(ike) = tunnel.ike() {
                     self.ike((tenant_name, name), tunnel, ike, &mut routers);
@@ -68,6 +71,11 @@ impl<'a> Check<'a> {
         let Some(endpoint) = self.config.endpoints.get(&tunnel.endpoint) else { return };
         if let Err(problem) = health::ends(tunnel, health, *endpoint) {
             self.error(&format!("{}.health", path()), problem.to_string(), problem.fix());
+        }
+        if health.path_mtu && tunnel.df == Df::Clear && endpoint.is_ipv4() {
+            let message = "with df: clear routers cut what is too large, and no probe is lost for its size";
+            let fix = "remove it, or write df: set or df: copy";
+            self.error(&format!("{}.health.path_mtu", path()), message.to_owned(), fix);
         }
     }
 

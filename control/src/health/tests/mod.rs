@@ -3,4 +3,6 @@
 mod cases;
 mod ends;
 mod model;
+mod path_mtu;
+mod path_prober;
 mod probing;

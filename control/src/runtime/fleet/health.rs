@@ -39,7 +39,7 @@ impl State {
                     let tunnel = TunnelId(tunnel);
                     let own = self.health.tag(tunnel);
                     let via = via.map(|via| if Some(via) == own { tunnel } else { OTHER_TUNNEL });
-                    self.health.prober.answer(now, &Answer { tunnel, serial, via, at: now });
+                    self.health.answer(now, &Answer { tunnel, serial, via, at: now });
                 }
                 HealthNews::States { number, total, sick } => {
                     self.health.fleet.hear(now, heard.node, heard.incarnation, number, total, &sick);

@@ -247,7 +247,9 @@ impl State {
             let Ok(shared) = serde_json::from_slice::<SharedPathMtu>(value) else { continue };
             let id = self.compiler.tunnel_id(tenant, tunnel);
             if let Some(id) = id.filter(|_| shared.node != number) {
-                self.compiler.learn_path_mtu(id, shared.mtu, Instant::now());
+                let now = Instant::now();
+                self.compiler.learn_path_mtu(id, shared.mtu, now);
+                self.hint_path_mtu(id, shared.mtu, now);
             }
         }
     }
