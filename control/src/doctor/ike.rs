@@ -107,10 +107,10 @@ fn plugin(host: &Host) -> Finding {
 
 /// Another charon, in the host's namespace, that nobody uses. With `ike.mode: external` it may be the operator's.
 fn service(host: &Host) -> Option<Finding> {
-    let is_enabled = |name: &&str| {
+    let is_enabled = |name: &&'static str| {
         host.link(format!("/etc/systemd/system/multi-user.target.wants/{name}.service")).is_some()
     };
-    let name = SERVICES.iter().find(is_enabled)?;
+    let name = SERVICES.into_iter().find(is_enabled)?;
     Some(Finding::warning(
         "strongswan.service",
         format!("{name}.service is enabled: a second charon, in the host's namespace, which is not used"),

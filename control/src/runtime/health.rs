@@ -196,7 +196,7 @@ impl State {
     fn turn_path_mtus(&mut self, now: Instant) -> bool {
         let HealthProbes { prober, paths, keys, node, .. } = &mut self.health;
         let is_up = |tunnel| matches!(prober.state(tunnel), Some(Health::Healthy | Health::Degraded));
-        let (compiler, workers, key) = (&self.compiler, &self.dataplane.workers, &keys.current);
+        let (compiler, workers, key) = (&self.compiler, &mut self.dataplane.workers, &keys.current);
         let changes = paths.turn(
             now,
             is_up,

@@ -52,6 +52,7 @@ pub(super) struct WorkerEnd {
     empty: Consumer<Box<Journey>>,
     caught: Producer<Box<Journey>>,
     /// Empty ones at hand; there is room for all.
+    #[expect(clippy::vec_box, reason = "they go through rings by pointer: a journey has kilobytes")]
     spare: Vec<Box<Journey>>,
 }
 

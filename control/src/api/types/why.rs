@@ -26,8 +26,10 @@ pub struct WhyRequest {
     /// Whose packet it is to be.
     pub tenant: String,
     /// Its source.
+    #[schema(value_type = String)]
     pub src: IpAddr,
     /// Its destination.
+    #[schema(value_type = String)]
     pub dst: IpAddr,
     /// What is inside.
     #[serde(default)]
