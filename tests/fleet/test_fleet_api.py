@@ -167,6 +167,9 @@ def test_an_ipsec_tunnel_negotiates_under_a_key_that_was_made(lab):
         psk=SECRETS[0])
     for family in (4, 6):
         api.call("routes.create", account_id=ACCOUNT, prefix=IKE.prefix(family), nexthop=IKE.router_address(family), priority=1)
+    api.call("ipsec_tunnels.psk_generate", account_id=ACCOUNT, ipsec_tunnel_id=tunnel["id"], extra_query={"validate_only": True})
+    given = api.call("ipsec_tunnels.get", account_id=ACCOUNT, ipsec_tunnel_id=tunnel["id"])["ipsec_tunnel"]
+    assert given["psk_metadata"]["last_generated_on"] == tunnel["created_on"], "it was only looked at"
     made = api.call("ipsec_tunnels.psk_generate", account_id=ACCOUNT, ipsec_tunnel_id=tunnel["id"])
     SECRETS.append(made["psk"])
     record = lab.store.get(f"/penstock/lab/psks/{ACCOUNT}/{IKE.name}")

@@ -88,7 +88,7 @@ pub trait Gateway: Send + Sync + 'static {
     /// When there is no fleet.
     fn account(&self, tenant: &str) -> Result<Account, ApiError>;
 
-    /// Writes a tenant, checked as [`apply`](Self::apply) does. Returns when this node works with it.
+    /// Writes a tenant, checked as [`apply`](Self::apply) does, unless it is a dry run. Returns when this node works with it.
     fn write_account(&self, change: AccountChange) -> BoxFuture<'_, Result<(), ApiError>>;
 
     /// Validates, compares and, unless it is a dry run, applies a configuration.

@@ -62,12 +62,12 @@ impl Draft {
         Ok(Self { name, version, tunnels, routes, rest, about, endpoints, secrets: BTreeMap::new(), now })
     }
 
-    /// What is to be written.
-    pub(super) fn close(self) -> AccountChange {
+    /// What is to be written, or only to be looked at.
+    pub(super) fn close(self, dry_run: bool) -> AccountChange {
         let tenant = self.tenant();
         let Self { name, version, mut about, secrets, .. } = self;
         about.prune(&tenant);
-        AccountChange { name: name.to_string(), from: version, tenant, about, secrets }
+        AccountChange { dry_run, name: name.to_string(), from: version, tenant, about, secrets }
     }
 
     /// What stands under `tenants.NAME`.

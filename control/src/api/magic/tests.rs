@@ -65,7 +65,7 @@ fn a_gre_tunnel_becomes_configuration() {
     request["mtu"] = 1400.into();
     let id = gre(&mut draft, request).unwrap();
     assert_eq!(id.len(), 32);
-    let change = draft.close();
+    let change = draft.close(false);
     assert_eq!(
         change.tenant,
         json!({"prefixes": ["198.51.100.0/24"], "tunnels": {"dc1": {
@@ -88,7 +88,7 @@ fn what_this_api_has_no_field_for_stays() {
     let wanted: GreTunnelRequest =
         serde_json::from_value(json!({"name": "berlin", "interface_address": "10.213.0.10/31"})).unwrap();
     tunnels::update(&mut draft, Kind::Gre, &id, Wanted::try_from(wanted).unwrap()).unwrap();
-    let tenant = draft.close().tenant;
+    let tenant = draft.close(false).tenant;
     let tunnel = &tenant["tunnels"]["berlin"];
     assert_eq!(
         (&tunnel["key"], &tunnel["mss"], &tunnel["ttl"]),
@@ -107,7 +107,7 @@ fn another_name_keeps_identifier_routes_and_key() {
     });
     let id = ipsec(&mut draft, request).unwrap();
     let way = route(&mut draft, json!({"prefix": "198.51.100.0/24", "nexthop": "10.213.0.9"})).unwrap();
-    let change = draft.close();
+    let change = draft.close(false);
     assert!(matches!(&change.secrets["dc1"], Secret::Given(psk) if &***psk == b"correct horse"));
     assert!(!format!("{change:?}").contains("correct"), "{change:?}");
     let mut draft =
@@ -119,7 +119,7 @@ fn another_name_keeps_identifier_routes_and_key() {
     assert_eq!((&shown[0]["id"], &shown[0]["name"]), (&json!(id), &json!("berlin")));
     assert!(shown[0]["psk_metadata"]["last_generated_on"].is_string() && shown[0].get("psk").is_none());
     assert_eq!((&ways[0]["id"], &ways[0]["nexthop"]), (&json!(way), &json!("10.213.0.9")));
-    let change = draft.close();
+    let change = draft.close(false);
     assert!(matches!(&change.secrets["berlin"], Secret::Of(old) if old == "dc1"));
     assert_eq!(change.tenant["routes"][0]["via"], "berlin");
 }
@@ -132,7 +132,7 @@ fn a_key_of_the_store_takes_the_place_of_files() {
     let id = shown_ipsec(&draft)[0]["id"].as_str().unwrap().to_owned();
     let psk = tunnels::generate_psk(&mut draft, &id).unwrap();
     assert_eq!(psk.len(), 52);
-    let change = draft.close();
+    let change = draft.close(false);
     assert_eq!(change.tenant["tunnels"]["dc1"]["ike"], json!({"psk": "store", "rekey": "1h"}));
     assert!(matches!(&change.secrets["dc1"], Secret::Given(given) if given[..] == *psk.as_bytes()));
 }

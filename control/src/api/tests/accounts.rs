@@ -138,6 +138,23 @@ async fn keys_go_in_and_one_that_is_made_comes_out_once() {
 }
 
 #[tokio::test]
+async fn what_is_only_looked_at_is_checked_and_not_written() {
+    let lab = Lab::start();
+    let made = lab.does(Method::POST, "/gre_tunnels?validate_only=true", tunnel("dc1", 1)).await;
+    assert_eq!(made["name"], "dc1");
+    assert_eq!(lab.does(Method::GET, "/gre_tunnels", Value::Null).await, json!({"gre_tunnels": []}));
+    let mut unfit = tunnel("dc1", 1);
+    unfit["customer_gre_endpoint"] = "192.0.2.1".into();
+    let (status, _) = lab.fails(Method::POST, "/gre_tunnels?validate_only=true", unfit).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    for query in ["?validate_only=1", "?validate=true", "?per_page=5"] {
+        let (status, why) = lab.fails(Method::POST, &format!("/gre_tunnels{query}"), tunnel("dc1", 1)).await;
+        assert!(status == StatusCode::BAD_REQUEST && why.contains("validate_only"), "{why}");
+    }
+    lab.running.stop().await;
+}
+
+#[tokio::test]
 async fn a_change_is_planned_again_when_somebody_was_faster() {
     let lab = Lab::start();
     lab.fake.races.store(3, Ordering::SeqCst);

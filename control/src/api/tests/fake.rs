@@ -369,6 +369,9 @@ impl Gateway for Fake {
             }
             let shared = [(change.name.clone(), &change.tenant)];
             check_joined(&shared)?;
+            if change.dry_run {
+                return Ok(());
+            }
             account.version += 1;
             account.tenant = change.tenant;
             account.about = change.about;

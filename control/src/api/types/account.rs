@@ -25,6 +25,8 @@ pub struct Account {
 /// What an account becomes.
 #[derive(Debug)]
 pub struct AccountChange {
+    /// Check it, and write nothing.
+    pub dry_run: bool,
     /// The tenant.
     pub name: String,
     /// The version that it has to have before; 0: none.

@@ -50,8 +50,8 @@ impl Running {
         change: AccountChange,
     ) -> Result<Option<u64>, ApiError> {
         let report = self
-            .change_objects(false, "", |fleet| {
-                let AccountChange { name, from, tenant, about, secrets } = change;
+            .change_objects(change.dry_run, "", |fleet| {
+                let AccountChange { name, from, tenant, about, secrets, .. } = change;
                 let name = Name::new(&name).ok_or_else(|| {
                     let rule = "use 1 to 63 letters, digits, - and _, beginning with a letter or digit";
                     ApiError::new(ErrorCode::BadRequest, format!("\"{name}\" cannot be an account: {rule}"))

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use serde::Serialize;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -41,14 +43,38 @@ pub(in crate::api) fn router() -> OpenApiRouter<Api> {
 /// An answer, or why there is none.
 type Answer<T> = Result<Success<T>, Failure>;
 
+/// What may stand after a `?`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    validate_only: bool,
+}
+
+/// What answers, and how.
+struct Asked {
+    api: Api,
+    /// Only say whether it could be done.
+    validate_only: bool,
+}
+
+impl FromRequestParts<Api> for Asked {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
+        let Query(Options { validate_only }) = Query::try_from_uri(&parts.uri)
+            .map_err(|_| Failure::bad("", "write nothing after the path, or ?validate_only=true"))?;
+        Ok(Self { api: api.clone(), validate_only })
+    }
+}
+
 /// Reads an account.
 async fn look<T: Send + 'static>(
-    api: Api,
+    asked: Asked,
     account: String,
     read: impl FnOnce(&Draft, &TenantConfig) -> Result<T, Failure> + Send + 'static,
 ) -> Answer<T> {
     apart(move || {
-        let draft = Draft::open(&account, api.gateway.account(&account)?)?;
+        let draft = Draft::open(&account, asked.api.gateway.account(&account)?)?;
         let typed = draft.typed()?;
         read(&draft, &typed)
     })
@@ -58,7 +84,7 @@ async fn look<T: Send + 'static>(
 
 /// Changes an account: all of what `edit` does, or nothing. It is done to its end also when the client goes away.
 async fn change<T: Send + 'static>(
-    api: Api,
+    Asked { api, validate_only }: Asked,
     account: String,
     edit: impl Fn(&mut Draft) -> Result<T, Failure> + Send + Sync + 'static,
 ) -> Answer<T> {
@@ -70,7 +96,7 @@ async fn change<T: Send + 'static>(
             let (outcome, change) = apart(move || {
                 let mut draft = Draft::open(&account, gateway.account(&account)?)?;
                 let outcome = edit(&mut draft)?;
-                Ok((outcome, draft.close()))
+                Ok((outcome, draft.close(validate_only)))
             })
             .await?;
             match api.gateway.write_account(change).await.map_err(Failure::from) {

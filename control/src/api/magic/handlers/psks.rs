@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answer, apart, body, change, object};
+use super::{Answer, Asked, body, change, object};
 use crate::api::magic::Failure;
 use crate::api::magic::draft::Draft;
-use crate::api::magic::envelope::{Envelope, Nothing, Success};
+use crate::api::magic::envelope::{Envelope, Nothing};
 use crate::api::magic::fields::PskMetadata;
 use crate::api::magic::tunnels;
 use crate::api::server::Api;
@@ -33,13 +33,13 @@ struct PskGenerated {
 
 /// Makes a pre-shared key for an IPsec tunnel, in the place of the one that it has.
 #[utoipa::path(post, path = "/accounts/{account_id}/magic/ipsec_tunnels/{ipsec_tunnel_id}/psk_generate", tag = "magic",
-    params(("account_id" = String, Path, description = "The tenant"), ("ipsec_tunnel_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<PskGenerated>), (status = "default", body = Envelope<Nothing>)))]
-async fn generate_psk(
-    State(api): State<Api>,
-    Path((account, id)): Path<(String, String)>,
-) -> Answer<PskGenerated> {
-    change(api, account, move |draft| {
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("validate_only" = Option<bool>, Query, description = "Only say whether it could be done"),
+        ("ipsec_tunnel_id" = String, Path, description = "Its identifier")),
+    responses((status = 200, body = Envelope<PskGenerated>),
+        (status = "default", body = Envelope<Nothing>)))]
+async fn generate_psk(asked: Asked, Path((account, id)): Path<(String, String)>) -> Answer<PskGenerated> {
+    change(asked, account, move |draft| {
         let psk = tunnels::generate_psk(draft, &id)?;
         let psk_metadata = PskMetadata { last_generated_on: draft.now.clone() };
         Ok(PskGenerated { ipsec_tunnel_id: id.clone(), psk: psk.to_string(), psk_metadata })
@@ -86,9 +86,12 @@ struct PskSet {
 
 /// Gives tunnels pre-shared keys, all or none.
 #[utoipa::path(post, path = "/accounts/{account_id}/magic/ipsec_tunnels/psk", tag = "magic",
-    params(("account_id" = String, Path, description = "The tenant")), request_body = PsksRequest,
-    responses((status = 200, body = Envelope<PsksSet>), (status = "default", body = Envelope<Nothing>)))]
-async fn set_psks(State(api): State<Api>, Path(account): Path<String>, content: Body) -> Answer<PsksSet> {
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("validate_only" = Option<bool>, Query, description = "Only say whether it could be done")),
+    request_body = PsksRequest,
+    responses((status = 200, body = Envelope<PsksSet>),
+        (status = "default", body = Envelope<Nothing>)))]
+async fn set_psks(asked: Asked, Path(account): Path<String>, content: Body) -> Answer<PsksSet> {
     let PsksRequest { psks, validate_only } = object(body(content).await?)?;
     let given = psks.into_iter().enumerate().map(|(i, one)| {
         let psk = tunnels::given_psk(one.psk, "/psk").map_err(|failure| failure.of_item(i))?;
@@ -105,13 +108,5 @@ async fn set_psks(State(api): State<Api>, Path(account): Path<String>, content: 
         }
         Ok(PsksSet { successfully_applied_psks, unapplied_psks: BTreeMap::new() })
     };
-    if !validate_only {
-        return change(api, account, set).await;
-    }
-    apart(move || {
-        let mut draft = Draft::open(&account, api.gateway.account(&account)?)?;
-        set(&mut draft)
-    })
-    .await
-    .map(Success)
+    change(Asked { validate_only: asked.validate_only || validate_only, ..asked }, account, set).await
 }

@@ -1,14 +1,15 @@
 //! Requests about routes.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    Answer, MAX_BODY_BYTES, Made, answered, body, change, chosen, id_of, json, look, object, objects, one,
+    Answer, Asked, MAX_BODY_BYTES, Made, answered, body, change, chosen, id_of, json, look, object, objects,
+    one,
 };
 use crate::api::magic::envelope::{Envelope, Nothing};
 use crate::api::magic::fields::{Route, RouteRequest};
@@ -77,22 +78,28 @@ struct RouteId {
 }
 
 /// All routes of an account.
-#[utoipa::path(get, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")),
-    responses((status = 200, body = Envelope<Routes<Route>>), (status = "default", body = Envelope<Nothing>)))]
-async fn list_routes(State(api): State<Api>, Path(account): Path<String>) -> Answer<Routes<Route>> {
-    look(api, account, |draft, typed| Ok(Routes { routes: route_map::all(draft, typed) })).await
+#[utoipa::path(get, path = "/accounts/{account_id}/magic/routes", tag = "magic",
+    params(("account_id" = String, Path, description = "The tenant")),
+    responses((status = 200, body = Envelope<Routes<Route>>),
+        (status = "default", body = Envelope<Nothing>)))]
+async fn list_routes(asked: Asked, Path(account): Path<String>) -> Answer<Routes<Route>> {
+    look(asked, account, |draft, typed| Ok(Routes { routes: route_map::all(draft, typed) })).await
 }
 
 /// Makes routes: one, or a list of them, all or none.
-#[utoipa::path(post, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")), request_body = Made<RouteRequest, Routes<RouteRequest>>,
-    responses((status = 200, body = Envelope<Made<Route, Routes<Route>>>), (status = "default", body = Envelope<Nothing>)))]
+#[utoipa::path(post, path = "/accounts/{account_id}/magic/routes", tag = "magic",
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("validate_only" = Option<bool>, Query, description = "Only say whether it could be done")),
+    request_body = Made<RouteRequest, Routes<RouteRequest>>,
+    responses((status = 200, body = Envelope<Made<Route, Routes<Route>>>),
+        (status = "default", body = Envelope<Nothing>)))]
 async fn create_routes(
-    State(api): State<Api>,
+    asked: Asked,
     Path(account): Path<String>,
     content: Body,
 ) -> Answer<Made<Route, Routes<Route>>> {
     let (requests, are_many) = objects::<RouteRequest>(body(content).await?, "routes")?;
-    change(api, account, move |draft| {
+    change(asked, account, move |draft| {
         let mut ids = Vec::new();
         for (i, request) in requests.iter().enumerate() {
             let made = route_map::create(draft, request.clone());
@@ -105,15 +112,15 @@ async fn create_routes(
 }
 
 /// Changes routes, all or none.
-#[utoipa::path(put, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")), request_body = Routes<RouteRequest>,
-    responses((status = 200, body = Envelope<RoutesModified>), (status = "default", body = Envelope<Nothing>)))]
-async fn update_routes(
-    State(api): State<Api>,
-    Path(account): Path<String>,
-    content: Body,
-) -> Answer<RoutesModified> {
+#[utoipa::path(put, path = "/accounts/{account_id}/magic/routes", tag = "magic",
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("validate_only" = Option<bool>, Query, description = "Only say whether it could be done")),
+    request_body = Routes<RouteRequest>,
+    responses((status = 200, body = Envelope<RoutesModified>),
+        (status = "default", body = Envelope<Nothing>)))]
+async fn update_routes(asked: Asked, Path(account): Path<String>, content: Body) -> Answer<RoutesModified> {
     let (requests, _) = objects::<RouteRequest>(body(content).await?, "routes")?;
-    change(api, account, move |draft| {
+    change(asked, account, move |draft| {
         let mut ids = Vec::new();
         for (i, request) in requests.iter().enumerate() {
             let changed = id_of(request.id.clone()).and_then(|id| {
@@ -129,19 +136,19 @@ async fn update_routes(
 }
 
 /// Removes routes: those that are named, or, without a body, all.
-#[utoipa::path(delete, path = "/accounts/{account_id}/magic/routes", tag = "magic", params(("account_id" = String, Path, description = "The tenant")), request_body = Option<RouteIds>,
-    responses((status = 200, body = Envelope<RoutesDeleted>), (status = "default", body = Envelope<Nothing>)))]
-async fn delete_routes(
-    State(api): State<Api>,
-    Path(account): Path<String>,
-    content: Body,
-) -> Answer<RoutesDeleted> {
+#[utoipa::path(delete, path = "/accounts/{account_id}/magic/routes", tag = "magic",
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("validate_only" = Option<bool>, Query, description = "Only say whether it could be done")),
+    request_body = Option<RouteIds>,
+    responses((status = 200, body = Envelope<RoutesDeleted>),
+        (status = "default", body = Envelope<Nothing>)))]
+async fn delete_routes(asked: Asked, Path(account): Path<String>, content: Body) -> Answer<RoutesDeleted> {
     let bytes = receive(content, MAX_BODY_BYTES).await?;
     let named = match bytes.as_ref() {
         b"" => None,
         bytes => Some(object::<RouteIds>(json(bytes)?)?.routes),
     };
-    change(api, account, move |draft| {
+    change(asked, account, move |draft| {
         let all = route_map::all(draft, &draft.typed()?);
         let ids: Vec<String> = match &named {
             Some(named) => named.iter().map(|one| one.id.clone()).collect(),
@@ -156,25 +163,33 @@ async fn delete_routes(
 }
 
 /// A route.
-#[utoipa::path(get, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic", params(("account_id" = String, Path, description = "The tenant"), ("route_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<RouteOne>), (status = "default", body = Envelope<Nothing>)))]
-async fn get_route(State(api): State<Api>, Path((account, id)): Path<(String, String)>) -> Answer<RouteOne> {
-    look(api, account, move |draft, typed| {
+#[utoipa::path(get, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic",
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("route_id" = String, Path, description = "Its identifier")),
+    responses((status = 200, body = Envelope<RouteOne>),
+        (status = "default", body = Envelope<Nothing>)))]
+async fn get_route(asked: Asked, Path((account, id)): Path<(String, String)>) -> Answer<RouteOne> {
+    look(asked, account, move |draft, typed| {
         Ok(RouteOne { route: one(route_map::all(draft, typed), &id, |one| &one.id, "route")? })
     })
     .await
 }
 
 /// Changes a route. What is not named stays as it is.
-#[utoipa::path(put, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic", params(("account_id" = String, Path, description = "The tenant"), ("route_id" = String, Path, description = "Its identifier")), request_body = RouteRequest,
-    responses((status = 200, body = Envelope<RouteModified>), (status = "default", body = Envelope<Nothing>)))]
+#[utoipa::path(put, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic",
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("validate_only" = Option<bool>, Query, description = "Only say whether it could be done"),
+        ("route_id" = String, Path, description = "Its identifier")),
+    request_body = RouteRequest,
+    responses((status = 200, body = Envelope<RouteModified>),
+        (status = "default", body = Envelope<Nothing>)))]
 async fn update_route(
-    State(api): State<Api>,
+    asked: Asked,
     Path((account, id)): Path<(String, String)>,
     content: Body,
 ) -> Answer<RouteModified> {
     let request: RouteRequest = object(body(content).await?)?;
-    change(api, account, move |draft| {
+    change(asked, account, move |draft| {
         route_map::update(draft, &id, request.clone())?;
         let modified_route = one(route_map::all(draft, &draft.typed()?), &id, |one| &one.id, "route")?;
         Ok(RouteModified { modified: true, modified_route })
@@ -183,13 +198,14 @@ async fn update_route(
 }
 
 /// Removes a route.
-#[utoipa::path(delete, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic", params(("account_id" = String, Path, description = "The tenant"), ("route_id" = String, Path, description = "Its identifier")),
-    responses((status = 200, body = Envelope<RouteDeleted>), (status = "default", body = Envelope<Nothing>)))]
-async fn delete_route(
-    State(api): State<Api>,
-    Path((account, id)): Path<(String, String)>,
-) -> Answer<RouteDeleted> {
-    change(api, account, move |draft| {
+#[utoipa::path(delete, path = "/accounts/{account_id}/magic/routes/{route_id}", tag = "magic",
+    params(("account_id" = String, Path, description = "The tenant"),
+        ("validate_only" = Option<bool>, Query, description = "Only say whether it could be done"),
+        ("route_id" = String, Path, description = "Its identifier")),
+    responses((status = 200, body = Envelope<RouteDeleted>),
+        (status = "default", body = Envelope<Nothing>)))]
+async fn delete_route(asked: Asked, Path((account, id)): Path<(String, String)>) -> Answer<RouteDeleted> {
+    change(asked, account, move |draft| {
         let all = route_map::all(draft, &draft.typed()?);
         let deleted_route = one(all, &id, |one| &one.id, "route")?;
         route_map::remove(draft, &id)?;
