@@ -110,7 +110,7 @@ impl PathProber {
             let same = before.remove(&tunnel).filter(|watch| {
                 watch.incarnation == incarnation && watch.settings == settings && watch.raise == raise
             });
-            let watch = same.unwrap_or_else(|| Watch {
+            let watch = same.unwrap_or(Watch {
                 incarnation,
                 settings,
                 raise,
