@@ -149,7 +149,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 124);
+    assert_eq!(keys, 131);
 }
 
 #[test]
