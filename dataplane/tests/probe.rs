@@ -197,7 +197,7 @@ fn an_answer_out_of_the_tunnel_is_for_control_and_no_drop() {
     large[22..24].copy_from_slice(&sum.to_be_bytes());
     large[12..20].rotate_left(4);
     lab.feed(&frame(&from_remote(&gre(0, &[], &large))));
-    assert_eq!(told(&lab), [(PROBE, Some(TUNNEL))]);
+    assert_eq!(told(&mut lab), [(PROBE, Some(TUNNEL))]);
     assert_eq!(lab.stats.probe_answers.get(), 3);
     assert_eq!(lab.punts(), []);
     lab.assert_balanced();

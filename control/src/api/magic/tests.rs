@@ -255,7 +255,7 @@ proptest! {
     /// What is shown of a tunnel, written again, changes nothing; and what was asked for is shown.
     #[test]
     fn a_tunnel_goes_there_and_back(
-        name in name(), number in 0u8..120, mtu in proptest::option::of(576u16..9000),
+        name in name(), number in 1u8..120, mtu in proptest::option::of(576u16..9000),
         ttl in proptest::option::of(1u8..), text in "[ -~]{0,40}", v6 in any::<bool>(),
     ) {
         let mut request = json!({

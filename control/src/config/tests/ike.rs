@@ -234,7 +234,7 @@ fn what_charon_would_refuse() {
         (
             "192.0.2.77",
             ", mode: tunnel",
-            "ike: unknown key \"mode\"; the keys here are: psk_file, certificate",
+            "ike: unknown key \"mode\"; the keys here are: psk, psk_file, certificate",
         ),
     ] {
         let problem = problem(remote, &format!("psk_file: /x{ike}"));
