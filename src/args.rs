@@ -40,6 +40,8 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Show what the running gateway does.
     Show(ShowArgs),
+    /// Watch tunnels, cores, drops and rates, live.
+    Top(TopArgs),
     /// Make and rotate the keys of a fleet.
     Fleet(FleetArgs),
     /// Say whether this node may be sent traffic: exit code 0 if so, 1 if not. For whatever announces its addresses.
@@ -135,6 +137,22 @@ pub struct ReloadArgs {
     pub json: bool,
     #[command(flatten)]
     pub socket: SocketArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TopArgs {
+    /// Seconds between two looks. A gateway with very many tunnels is looked at less often.
+    #[arg(short, long, default_value_t = 1.0, value_name = "SECONDS", value_parser = interval)]
+    pub interval: f64,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("write seconds from 0.1 to 3600".to_owned()),
+    }
 }
 
 #[derive(Debug, ClapArgs)]

@@ -17,6 +17,7 @@ mod reload;
 mod run;
 mod show;
 mod terminal;
+mod top;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Reload(options) => reload::reload(&options),
         Command::Doctor(options) => doctor::doctor(&options),
         Command::Show(options) => show::show(&options),
+        Command::Top(options) => top::top(&options),
         Command::Fleet(options) => fleet::fleet(&options),
         Command::Ready(options) => ready::ready(&options),
         Command::Apply(options) => objects::apply(&options),

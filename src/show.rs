@@ -10,7 +10,7 @@ mod ports;
 mod routes;
 mod sas;
 mod status;
-mod tunnels;
+pub mod tunnels;
 
 use penstock_control::api::{
     IkeFilter, NeighborFilter, Page, RouteFilter, RunningConfig, SaFilter, TunnelFilter,

@@ -1,8 +1,9 @@
 //! Control: what decides, beside the workers that forward.
 //!
 //! [`config`] reads what the operator wants, [`kernel`] mirrors what the kernel of the twin namespace knows,
-//! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, and [`api`]
-//! answers the operator; [`doctor`] looks whether the host is fit for it; [`static_sas`] reads keys by hand, for tests. Nothing here ever touches a packet on the fast path.
+//! [`compile`] makes the workers' tables of both, [`runtime`] joins them with the data plane, [`api`] answers the operator,
+//! and [`metrics`] Prometheus; [`doctor`] looks whether the host is fit for it; [`static_sas`] reads keys by hand, for
+//! tests. Nothing here ever touches a packet on the fast path.
 
 pub mod api;
 pub mod compile;
@@ -14,6 +15,7 @@ pub mod ike;
 pub mod kernel;
 pub mod leases;
 pub mod local_socket;
+pub mod metrics;
 pub mod runtime;
 pub mod secret;
 pub mod static_sas;

@@ -225,9 +225,10 @@ impl<D: Driver> Pipeline<D> {
         self.esp.adopt(&self.cx.stats);
     }
 
-    /// Says how much of the lease is left; now and then.
-    pub fn tell_lease(&self) {
+    /// Says how much of the lease is left, and how many bundles wait; now and then.
+    pub fn tell(&self) {
         self.esp.tell(&self.cx.stats);
+        self.cx.stats.handed_waiting.set(self.spread.peers.waiting() as u64);
     }
 
     /// Credits budgets and expires fragments; once a turn of the loop.
@@ -264,6 +265,8 @@ impl<D: Driver> Pipeline<D> {
         }
         if let Some(counters) = self.cx.stats.port(port) {
             counters.rx_packets.add(count as u64);
+            counters.rx_bursts.add(1);
+            counters.rx_full_bursts.add(u64::from(count == BURST));
         }
         self.classify(count, port, tables);
         self.finish(tables);

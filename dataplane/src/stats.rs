@@ -71,12 +71,18 @@ impl TunnelCounters {
     }
 }
 
-/// One port on one worker.
+/// One port on one worker; a cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct PortCounters {
     /// Frames received.
     pub rx_packets: Counter,
+    /// Bursts that they came in: polls that found something.
+    pub rx_bursts: Counter,
+    /// Bursts of as many as a poll takes: more may have waited.
+    pub rx_full_bursts: Counter,
+    /// Frames that waited in the worker's queues when it last looked, where the device can tell.
+    pub rx_waiting: Counter,
     /// Frames given to the port.
     pub tx_packets: Counter,
     /// Bytes given to the port.
@@ -116,6 +122,8 @@ pub struct WorkerStats {
     pub handed_in: Counter,
     /// Packets that this worker handed to others.
     pub handed_out: Counter,
+    /// Bundles of other workers' packets that waited for this one when it last looked.
+    pub handed_waiting: Counter,
     /// ICMP errors not sent because the budget was used up or no packet buffer was free.
     pub icmp_suppressed: Counter,
     /// ICMP errors sent.
@@ -151,6 +159,7 @@ impl WorkerStats {
             probe_answers: Counter::default(),
             handed_in: Counter::default(),
             handed_out: Counter::default(),
+            handed_waiting: Counter::default(),
             icmp_suppressed: Counter::default(),
             icmp_sent: Counter::default(),
             loops: Counter::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::Driver;
+use crate::frame::{Driver, RxQueue};
 use crate::ids::PortId;
 use crate::pipeline::{Parts, Pipeline};
 use crate::publish::Subscriber;
@@ -12,7 +12,7 @@ use crate::tables::Snapshot;
 
 /// Frames of the kernel sent in one turn, however much else there is to do, or whatever the kernel sends.
 const INJECT_BURST: usize = 32;
-/// Turns between two looks at the reassembly table.
+/// Turns between two looks at the reassembly table, and at how much waits in the queues.
 const EXPIRE_EVERY: u64 = 4096;
 
 /// One core's share of the data plane.
@@ -92,7 +92,8 @@ impl<D: Driver> Worker<D> {
         }
         if self.turns.is_multiple_of(EXPIRE_EVERY) {
             self.pipeline.expire_fragments();
-            self.pipeline.tell_lease();
+            self.pipeline.tell();
+            self.tell_waiting();
         }
         work
     }
@@ -101,6 +102,19 @@ impl<D: Driver> Worker<D> {
     fn adopt(&mut self) {
         self.pipeline.adopt(self.tables.limits);
         self.pipeline.stats().generation.set(self.tables.generation);
+    }
+
+    /// Says how many frames wait in the queues of each port.
+    #[inline(never)]
+    fn tell_waiting(&self) {
+        let stats = self.pipeline.stats();
+        for (port, _) in &self.queues {
+            let of_port = self.queues.iter().filter(|(other, _)| other == port);
+            let waiting = of_port.filter_map(|(_, queue)| queue.waiting()).map(u64::from).sum();
+            if let Some(counters) = stats.port(*port) {
+                counters.rx_waiting.set(waiting);
+            }
+        }
     }
 
     #[inline(always)]

@@ -17,6 +17,11 @@ uint16_t penstock_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pack
 	return rte_eth_tx_burst(port, queue, packets, count);
 }
 
+int penstock_rx_waiting(uint16_t port, uint16_t queue)
+{
+	return rte_eth_rx_queue_count(port, queue);
+}
+
 struct rte_mbuf *penstock_mbuf_alloc(struct rte_mempool *pool)
 {
 	return rte_pktmbuf_alloc(pool);

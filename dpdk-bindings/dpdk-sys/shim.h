@@ -8,6 +8,7 @@ struct rte_mempool;
 
 uint16_t penstock_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count);
 uint16_t penstock_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count);
+int penstock_rx_waiting(uint16_t port, uint16_t queue);
 
 struct rte_mbuf *penstock_mbuf_alloc(struct rte_mempool *pool);
 int penstock_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **packets, unsigned int count);

@@ -84,7 +84,8 @@ fn one(tunnel: &TunnelRow) -> String {
     ])
 }
 
-fn state(state: TunnelState) -> &'static str {
+/// A state as a word.
+pub fn state(state: TunnelState) -> &'static str {
     match state {
         TunnelState::Up => "up",
         TunnelState::Unresolved => "unresolved",
@@ -131,7 +132,7 @@ fn note(tunnel: &TunnelRow) -> String {
     .join("; ")
 }
 
-fn health_state(state: HealthState) -> &'static str {
+pub(crate) fn health_state(state: HealthState) -> &'static str {
     match state {
         HealthState::Unknown => "unknown",
         HealthState::Healthy => "healthy",

@@ -7,6 +7,7 @@ import yaml
 from lab.fleet import FleetLab
 from lab.netns import CommandFailed
 from lab.plan import Tunnel
+from lab.prometheus import samples, scrape
 from lab.wait import eventually
 
 PREFIX = "/penstock/lab/tenants/"
@@ -90,3 +91,30 @@ def test_what_is_wrong_in_the_store_is_said_and_changes_nothing(lab):
                for number in lab.nodes)
     with pytest.raises(CommandFailed, match="no tenant"):
         lab.gateways[1].ask("delete", "tenant", "globex")
+
+
+def test_metrics_say_how_a_node_stands_with_the_fleet(lab, tmp_path):
+    """Also while the store is away; and a scrape asks no other node anything."""
+    def read(number):
+        return {name: value for (name, labels), value in samples(scrape(lab.gateways[number])).items() if not labels}
+
+    lab.gateways[1].ask("apply", "-f", str(write(tmp_path, {"hq": "198.18.0.201"})))
+    everywhere(lab, "globex", {"hq": "198.18.0.201"})
+    for number in lab.nodes:
+        now = read(number)
+        assert now["penstock_ready"] == 1
+        assert (now["penstock_fleet_nodes"], now["penstock_fleet_nodes_ready"]) == (3, 3)
+        assert now["penstock_fleet_store_connected"] == 1
+        assert eventually(lambda number=number: read(number)["penstock_fleet_lag_revisions"] == 0)
+        shown = lab.gateways[number].show("fleet")
+        assert abs(now["penstock_fleet_store_revision"] - shown["store"]["revision"]) <= 20
+        assert now["penstock_fleet_propagation_seconds_count"] <= shown["barrier"]["propagation"]["count"]
+    lab.store.pause()
+    try:
+        assert eventually(lambda: read(1)["penstock_fleet_store_connected"] == 0, 30)
+        assert eventually(lambda: read(1)["penstock_fleet_store_away_seconds"] > 0, 5)
+    finally:
+        lab.store.resume()
+    assert eventually(lambda: read(1)["penstock_fleet_store_connected"] == 1, 30)
+    lab.gateways[1].ask("delete", "tenant", "globex")
+    everywhere(lab, "globex", {})

@@ -39,6 +39,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// The fleet as this node sees it.
     fn fleet(&self) -> Fleet;
 
+    /// The same, without asking other nodes: for whoever looks all the time.
+    fn fleet_as_known(&self) -> Fleet {
+        self.fleet()
+    }
+
     /// What encrypts, and who may.
     fn crypto(&self) -> Crypto;
 

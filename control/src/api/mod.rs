@@ -42,4 +42,4 @@ pub fn bind(path: &std::path::Path) -> Result<LocalSocket, BindError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{Query, Request, State};
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -27,12 +27,14 @@ use super::history::Past;
 use super::page::{files, not_for_other_pages};
 use super::types::{ApplyReport, ApplyRequest, DeleteRequest, Page, ReloadReport, ReloadRequest, Status};
 use crate::local_socket::{LocalSocket, is_trusted};
+use crate::metrics::{self, Scraper};
 
 /// A local client has its body ready; one that does not send it is stuck.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Api {
     gateway: Arc<dyn Gateway>,
+    scraper: Scraper,
     reloading: Arc<Mutex<()>>,
     past: Arc<Past>,
 }
@@ -41,6 +43,7 @@ impl Clone for Api {
     fn clone(&self) -> Self {
         Self {
             gateway: Arc::clone(&self.gateway),
+            scraper: self.scraper.clone(),
             reloading: Arc::clone(&self.reloading),
             past: Arc::clone(&self.past),
         }
@@ -106,11 +109,17 @@ fn router(gateway: Arc<dyn Gateway>, past: Arc<Past>) -> Router {
         .route("/v1/fleet/apply", post(apply))
         .route("/v1/fleet/delete", post(delete))
         .route("/v1/reload", post(reload))
+        .route(metrics::PATH, get(scrape))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(not_for_other_pages))
         .layer(middleware::from_fn(owner_only))
-        .with_state(Api { gateway, reloading: Arc::default(), past })
+        .with_state(Api {
+            scraper: Scraper::new(Arc::clone(&gateway)),
+            gateway,
+            reloading: Arc::default(),
+            past,
+        })
 }
 
 async fn owner_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
@@ -129,6 +138,10 @@ async fn show_status(State(api): State<Api>) -> Result<Response, ApiError> {
         Status { attention, ..status }
     })
     .await
+}
+
+async fn scrape(State(api): State<Api>, headers: HeaderMap) -> Response {
+    api.scraper.scrape(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok())).await
 }
 
 async fn show_history(State(api): State<Api>) -> Result<Response, ApiError> {

@@ -1,6 +1,6 @@
 //! Server and client over a real socket, in front of a gateway that is made up.
 
-pub(super) mod fake;
+pub(crate) mod fake;
 mod requests;
 mod socket;
 

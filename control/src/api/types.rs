@@ -19,9 +19,9 @@ mod tunnel;
 
 pub use self::crypto::{Crypto, CryptoBackend, Sender};
 pub use core::{CoreCount, CoreRole, CoreRow, DropRow, IdlePolicy, PoolUse};
-pub use fleet::{Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
+pub use fleet::{Durations, Fleet, FleetBarrier, FleetNode, FleetRescue, FleetSas, FleetStore, Readiness};
 pub use history::{History, Sample, StateChange, TunnelHistory};
-pub use ike::{Charon, CharonState, Ike, IkeChild, IkeFailure, IkeRow, IkeState, IkeStatus};
+pub use ike::{Charon, CharonState, Ike, IkeChild, IkeEvents, IkeFailure, IkeRow, IkeState, IkeStatus};
 pub use objects::{ApplyReport, ApplyRequest, DeleteRequest, TenantObject};
 pub use port::{Link, PortCounters, PortRow};
 pub use reload::{Change, ChangeKind, ConfigText, ReloadReport, ReloadRequest, RunningConfig};

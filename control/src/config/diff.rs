@@ -222,6 +222,7 @@ pub fn diff(old: &ValidConfig, new: &ValidConfig) -> Difference {
     difference
         .each("endpoints", &old.endpoints, &new.endpoints, |d, path, old, new| d.section(path, old, new));
     difference.section("icmp", &old.icmp, &new.icmp);
+    difference.section("metrics", &old.metrics, &new.metrics);
     difference.section("ike", &old.ike, &new.ike);
     match (&old.fleet, &new.fleet) {
         (Some(old), Some(new)) => difference.section("fleet", old, new),

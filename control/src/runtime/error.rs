@@ -9,6 +9,7 @@ use crate::ike::charon::CharonError;
 use crate::ike::run_directory::RunDirectoryError;
 use crate::kernel::KernelError;
 use crate::local_socket::BindError;
+use crate::metrics::MetricsError;
 
 /// Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,9 @@ pub enum RuntimeError {
     /// The API's socket, or that of charon's plugin.
     #[error(transparent)]
     Socket(#[from] BindError),
+    /// Metrics cannot be served where the configuration says.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The tables cannot be built.
     #[error("the tables cannot be built: {0}")]
     Compile(#[from] crate::compile::CompileError),

@@ -8,6 +8,7 @@ mod backends;
 mod charon;
 mod clock;
 mod error;
+mod exporter;
 mod fleet;
 mod health;
 mod install;
@@ -33,15 +34,17 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use error::RuntimeError;
 pub(crate) use workers::buffers_of_node;
 
-use crate::api::{self, ReloadRequest};
+use crate::api::{self, Gateway, ReloadRequest};
 use crate::config::{self, Problem, TunnelConfig, ValidConfig};
 use crate::ike::Ike;
 use crate::ike::connections::Credentials;
 use crate::kernel::Kernel;
 use crate::kernel::pump::{self, Pump};
 use crate::local_socket::LocalSocket;
+use crate::metrics::Listening;
 use crate::static_sas::{self, StaticSas};
 use clock::Now;
+use exporter::Exporter;
 use health::HealthProbes;
 use keepalive::{Keepalives, Wanted};
 use link::WorkersLink;
@@ -92,6 +95,7 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
         .map_err(|source| RuntimeError::System { action: "read the configuration again", source })?;
     let credentials = charon::read_credentials(&config).map_err(|problems| invalid(file, problems))?;
     let socket = api::bind(&config.node.socket)?;
+    let metrics = config.metrics.listen.map(Listening::bind).transpose()?;
     let (dataplane, link) = DataPlane::start(&config)?;
     // Only now: workers and DPDK's own threads choose their cores themselves.
     if let Err(error) = pump::pin(usize::from(config.cores.control)) {
@@ -102,7 +106,18 @@ pub fn run(options: &Options<'_>) -> Result<(), RuntimeError> {
         .build()
         .map_err(|source| RuntimeError::System { action: "start the control runtime", source })?;
     let files = Files { config: file.to_owned(), static_sas: options.static_sas.map(Path::to_owned) };
-    runtime.block_on(control(files, config, yaml, sas, credentials, socket, dataplane, link, options.version))
+    runtime.block_on(control(
+        files,
+        config,
+        yaml,
+        sas,
+        credentials,
+        socket,
+        metrics,
+        dataplane,
+        link,
+        options.version,
+    ))
 }
 
 /// Reads security associations. From then on nobody gets at our memory: no core dump, no debugger of our user.
@@ -131,6 +146,7 @@ async fn control(
     sas: StaticSas,
     credentials: Credentials,
     socket: LocalSocket,
+    metrics: Option<Listening>,
     dataplane: DataPlane,
     link: WorkersLink,
     version: &str,
@@ -148,8 +164,12 @@ async fn control(
     let workers = state.dataplane.workers.len();
     let senders = Senders::new(state.compiler.config().node.state.clone(), workers);
     let (to_call, mut calls) = mpsc::channel(CALLS);
+    let state = Arc::new(Mutex::new(state));
+    let view =
+        Arc::new(View { state: Arc::clone(&state), calls: to_call.clone(), version: version.to_owned() });
     let mut gateway = Running {
-        state: Arc::new(Mutex::new(state)),
+        state,
+        exporter: Exporter::new(Arc::clone(&view) as Arc<dyn Gateway>),
         kernel,
         pump,
         senders,
@@ -175,10 +195,10 @@ async fn control(
     drop(credentials);
     gateway.check_links();
 
-    let view =
-        View { state: Arc::clone(&gateway.state), calls: to_call.clone(), version: version.to_owned() };
+    let listen = gateway.lock().compiler.config().metrics.listen;
+    gateway.exporter.adopt(listen, metrics);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(api::serve(socket, Arc::new(view), async {
+    let server = tokio::spawn(api::serve(socket, view, async {
         let _ = stopped.await;
     }));
     let mut signals =
@@ -304,6 +324,7 @@ impl Stop {
 /// What the control thread holds.
 struct Running {
     state: Arc<Mutex<State>>,
+    exporter: Exporter,
     kernel: Kernel,
     pump: Pump,
     senders: Senders,

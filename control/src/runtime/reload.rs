@@ -57,6 +57,12 @@ impl Running {
             return Ok(report(true, generation, difference));
         }
         difference.live()?;
+        let listen = new.metrics.listen;
+        let listening = self
+            .exporter
+            .prepare(listen)
+            .map_err(|error| ApiError::new(ErrorCode::ReloadFailed, error.to_string()))?;
+        self.exporter.adopt(listen, listening);
         let mut problems = self.apply(new.clone(), sas.clone(), &text).await;
         problems.extend(self.lock().reload_fleet_keys().err());
         problems.extend(self.negotiate(&credentials).await);

@@ -168,6 +168,12 @@ impl Gateway for View {
     }
 
     fn fleet(&self) -> Fleet {
+        let state = self.state();
+        state.ask_fleet();
+        state.show_fleet()
+    }
+
+    fn fleet_as_known(&self) -> Fleet {
         self.state().show_fleet()
     }
 

@@ -70,6 +70,10 @@ impl RxQueue<Mbuf> for dpdk::RxQueue {
     fn receive(&mut self, slots: &mut [Option<Mbuf>; BURST]) -> usize {
         self.rx_slots(slots)
     }
+
+    fn waiting(&self) -> Option<u32> {
+        dpdk::RxQueue::waiting(self)
+    }
 }
 
 impl TxQueue<Mbuf> for dpdk::TxQueue {

@@ -131,6 +131,10 @@ impl RxQueue<HeapBuffer> for HeapQueue {
         }
         count
     }
+
+    fn waiting(&self) -> Option<u32> {
+        u32::try_from(self.frames.borrow().len()).ok()
+    }
 }
 
 impl TxQueue<HeapBuffer> for HeapQueue {

@@ -71,6 +71,8 @@ pub trait Fragmentation<B> {
 pub trait RxQueue<B> {
     /// Puts frames into the slots, which are empty, from the first on; returns how many.
     fn receive(&mut self, slots: &mut [Option<B>; BURST]) -> usize;
+    /// Frames that wait in the queue; `None` where it cannot tell. Not for the hot path.
+    fn waiting(&self) -> Option<u32>;
 }
 
 /// Where frames go.

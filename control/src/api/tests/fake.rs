@@ -11,7 +11,7 @@ use crate::api::*;
 use crate::config::{diff, parse_str};
 
 /// The configuration that runs.
-pub(super) const RUNNING: &str = "\
+pub(crate) const RUNNING: &str = "\
 node: {name: fra1-a}
 cores: {control: 0, workers: [1]}
 ports:
@@ -24,14 +24,14 @@ tenants:
 ";
 
 #[derive(Default)]
-pub(super) struct Fake {
-    pub(super) reloads: Mutex<Vec<ReloadRequest>>,
-    pub(super) reload_takes: Duration,
-    pub(super) reloading_now: AtomicUsize,
-    pub(super) most_at_once: AtomicUsize,
+pub(crate) struct Fake {
+    pub(crate) reloads: Mutex<Vec<ReloadRequest>>,
+    pub(crate) reload_takes: Duration,
+    pub(crate) reloading_now: AtomicUsize,
+    pub(crate) most_at_once: AtomicUsize,
 }
 
-pub(in crate::api) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
+pub(crate) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> TunnelRow {
     TunnelRow {
         tenant: tenant.into(),
         name: name.into(),
@@ -60,7 +60,7 @@ pub(in crate::api) fn tunnel(tenant: &str, name: &str, state: TunnelState) -> Tu
     }
 }
 
-pub(super) fn tunnels() -> Vec<TunnelRow> {
+pub(crate) fn tunnels() -> Vec<TunnelRow> {
     vec![
         tunnel("acme", "dc1", TunnelState::Up),
         tunnel("acme", "dc2", TunnelState::Down),
@@ -68,7 +68,7 @@ pub(super) fn tunnels() -> Vec<TunnelRow> {
     ]
 }
 
-pub(super) fn sas() -> Vec<SaRow> {
+pub(crate) fn sas() -> Vec<SaRow> {
     let inbound = SaRow {
         tenant: "acme".into(),
         tunnel: "dc1".into(),
@@ -115,7 +115,7 @@ pub(super) fn sas() -> Vec<SaRow> {
     vec![inbound, outbound, other]
 }
 
-pub(super) fn ike() -> Ike {
+pub(crate) fn ike() -> Ike {
     let row = IkeRow {
         tenant: "acme".into(),
         tunnel: "dc1".into(),
@@ -138,17 +138,17 @@ pub(super) fn ike() -> Ike {
     Ike { charon: Some(Charon::default()), total: 2, rows: vec![row, other] }
 }
 
-pub(super) fn fleet() -> Fleet {
+pub(crate) fn fleet() -> Fleet {
     let node = FleetNode { name: "gw1".into(), number: 1, here: true, ready: true, ..FleetNode::default() };
     Fleet { name: Some("edge".into()), node: "gw1".into(), nodes: vec![node], ..Fleet::default() }
 }
 
-pub(super) fn tenants() -> Vec<TenantObject> {
+pub(crate) fn tenants() -> Vec<TenantObject> {
     let tenant = serde_json::json!({"prefixes": ["198.51.100.0/24"], "tunnels": {}});
     vec![TenantObject { name: "acme".into(), version: 4, tenant }]
 }
 
-pub(super) fn crypto() -> Crypto {
+pub(crate) fn crypto() -> Crypto {
     Crypto {
         configured: "auto".into(),
         backends: vec![CryptoBackend {

@@ -70,6 +70,18 @@ async fn filters_and_limits_reach_the_gateway() {
 }
 
 #[tokio::test]
+async fn metrics_are_on_the_socket_too() {
+    let running = Running::start(Arc::new(Fake::default()));
+    let mut stream = UnixStream::connect(running.socket()).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("penstock_tunnels_up 2"), "{answer}");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn status_says_what_needs_attention() {
     let running = Running::start(Arc::new(Fake::default()));
     let status = Client::new(running.socket()).status().await.unwrap();

@@ -33,6 +33,30 @@ pub struct CoreRow {
     /// Packets that it handed to other cores.
     #[serde(default)]
     pub handed_out: u64,
+    /// Bundles of other cores' packets, of at most 16, that waited for it when it last looked.
+    #[serde(default)]
+    pub handoff_waiting: u64,
+    /// Bursts that it received: polls of a queue that found packets.
+    #[serde(default)]
+    pub rx_bursts: u64,
+    /// Bursts of as many packets as a poll takes: more may have waited.
+    #[serde(default)]
+    pub rx_full_bursts: u64,
+    /// Packets that waited in its receive queues when it last looked, of those devices that can tell.
+    #[serde(default)]
+    pub rx_waiting: u64,
+    /// Turns of its loop.
+    #[serde(default)]
+    pub turns: u64,
+    /// Turns that found something to do.
+    #[serde(default)]
+    pub busy_turns: u64,
+    /// TSC cycles of the turns that found something to do.
+    #[serde(default)]
+    pub busy_cycles: u64,
+    /// TSC cycles of a second.
+    #[serde(default)]
+    pub cycles_hz: u64,
     /// TSC cycles a packet, over busy loops; absent before the first packet. A packet that came from another core counts
     /// as well.
     pub cycles_per_packet: Option<f64>,
@@ -58,6 +82,9 @@ pub struct CoreRow {
     /// ICMP errors not sent because the budget (`icmp.rate`) was used up or no packet buffer was free.
     #[serde(default)]
     pub icmp_suppressed: u64,
+    /// What came to it less what became of it. 0 at rest; what is in its hands, under load.
+    #[serde(default)]
+    pub unaccounted: i64,
     /// The pool that its queues fill from.
     pub pool: Option<PoolUse>,
 }

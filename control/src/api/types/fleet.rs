@@ -121,6 +121,21 @@ pub struct FleetBarrier {
     pub p50_us: Option<u64>,
     /// 99 of 100 were not longer, microseconds.
     pub p99_us: Option<u64>,
+    /// The same, all of them.
+    #[serde(default)]
+    pub propagation: Durations,
+}
+
+/// How long something took, many times over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durations {
+    /// How many there were.
+    pub count: u64,
+    /// All of them together, microseconds.
+    pub sum_us: u64,
+    /// How many took longer than the bound before and not longer than this one, microseconds. What took longer than
+    /// the last is only in `count`.
+    pub buckets: Vec<(u64, u64)>,
 }
 
 /// One-hop rescue, packets.

@@ -61,6 +61,33 @@ pub struct IkeStatus {
     pub refused: Vec<String>,
     /// Tunnels that do not stand and whose last negotiation failed.
     pub failing: Vec<String>,
+    /// Times that charon had to be started again.
+    #[serde(default)]
+    pub restarts: u64,
+    /// What has happened since the start.
+    #[serde(default)]
+    pub events: IkeEvents,
+}
+
+/// What charon told of, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IkeEvents {
+    /// IKE SAs that came to stand.
+    pub established: u64,
+    /// IKE SAs that were rekeyed.
+    pub rekeyed: u64,
+    /// IKE SAs that ended.
+    pub ended: u64,
+    /// Pairs of security associations that came.
+    pub children_established: u64,
+    /// Pairs of security associations that were rekeyed.
+    pub children_rekeyed: u64,
+    /// Pairs of security associations that ended.
+    pub children_ended: u64,
+    /// Peers that moved to another address or port.
+    pub moved: u64,
+    /// Negotiations that failed, of tunnels and of strangers.
+    pub failed: u64,
 }
 
 /// How charon is.

@@ -8,6 +8,7 @@ mod ports;
 mod tenants;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Name;
@@ -36,6 +37,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
     let endpoints =
         fields.or(r, "endpoints", BTreeMap::new(), |r, node| r.entries(node, value::key_name, value::host));
     let icmp = fields.optional(r, "icmp", icmp).or_else(|| icmp(r, &missing(root)));
+    let metrics = fields.optional(r, "metrics", metrics).or_else(|| metrics(r, &missing(root)));
     let ike = fields.optional(r, "ike", ike::ike).or_else(|| ike::ike(r, &missing(root)));
     // Also where it cannot be read: one mistake is not to look like many.
     let mut in_fleet = false;
@@ -62,6 +64,7 @@ pub(super) fn gateway(reader: &mut Reader, root: &Node) -> Option<GatewayConfig>
         routes,
         endpoints,
         icmp: icmp?,
+        metrics: metrics?,
         ike: ike?,
         fleet,
         tenants,
@@ -218,6 +221,26 @@ fn port_queue(r: &mut Reader, node: &Node) -> Option<PortQueue> {
     match parsed {
         Some(queue) => Some(queue),
         None => r.unfit(node, "a receive queue", "write port/queue, such as edge0/0"),
+    }
+}
+
+fn metrics(r: &mut Reader, node: &Node) -> Option<MetricsConfig> {
+    let mut f = r.fields(node)?;
+    let listen = f.optional(r, "listen", listen);
+    f.finish(r);
+    Some(MetricsConfig { listen })
+}
+
+/// An address of this host and a TCP port.
+fn listen(r: &mut Reader, node: &Node) -> Option<SocketAddr> {
+    let text = value::text(r, node)?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Some(address),
+        _ => r.unfit(
+            node,
+            "an address with a port",
+            "write an address of this host and a port, such as 127.0.0.1:9477 or \"[::1]:9477\"",
+        ),
     }
 }
 

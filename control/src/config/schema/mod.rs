@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
@@ -45,6 +45,8 @@ pub struct GatewayConfig {
     pub endpoints: BTreeMap<Name, IpAddr>,
     /// Limits of the ICMP errors that we send.
     pub icmp: IcmpConfig,
+    /// What is measured, for Prometheus.
+    pub metrics: MetricsConfig,
     /// Who negotiates security associations.
     pub ike: IkeConfig,
     /// The nodes that serve the same endpoints together; `None`: this one is alone.
@@ -219,6 +221,14 @@ impl Serialize for PortQueue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// `metrics`: what is measured, for Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MetricsConfig {
+    /// Where it is served over TCP, beside the API's socket; `None`: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// `icmp`: limits of the ICMP errors that we send.

@@ -94,6 +94,7 @@ fn what_is_fixed_needs_a_restart() {
         ("endpoint: gw", "endpoint: gw\n        type: ipsec"),
         ("device: net_null0", "device: net_null0\n    tenant: acme"),
         ("ports:", "icmp: {rate: 5}\nports:"),
+        ("ports:", "metrics: {listen: 127.0.0.1:9477}\nports:"),
         ("ports:", "node: {drain: 30s}\nports:"),
         ("ports:", "ike: {rate: 5, source_rate: 5}\nports:"),
         ("endpoint: gw", "endpoint: gw\n        type: ipsec\n        ike: {psk_file: /x}"),

@@ -57,6 +57,25 @@ fn all_problems_come_at_once() {
 }
 
 #[test]
+fn metrics_listen_on_an_address_with_a_port() {
+    for (text, found) in
+        [("127.0.0.1", "\"127.0.0.1\""), ("127.0.0.1:0", "\"127.0.0.1:0\""), ("host:9477", "\"host:9477\"")]
+    {
+        one(
+            "ports:",
+            &format!("metrics: {{listen: \"{text}\"}}\nports:"),
+            &format!(
+                "2:19: metrics.listen: {found} is not an address with a port; write an address of this host and a port, \
+                 such as 127.0.0.1:9477 or \"[::1]:9477\""
+            ),
+        );
+    }
+    let listen = |text: &str| valid(&replace("ports:", &format!("metrics: {text}\nports:"))).metrics.listen;
+    assert_eq!(listen("{listen: \"[::1]:9477\"}"), Some("[::1]:9477".parse().unwrap()));
+    assert_eq!(listen("{}"), None);
+}
+
+#[test]
 fn single_values() {
     one(
         "[192.0.2.1/24]",

@@ -14,11 +14,12 @@ const BUCKETS: usize = ((OCTAVES - SUB_BITS + 1) * SUBS) as usize;
 pub struct Lateness {
     counts: [u32; BUCKETS],
     total: u64,
+    sum_micros: u64,
 }
 
 impl Default for Lateness {
     fn default() -> Self {
-        Self { counts: [0; BUCKETS], total: 0 }
+        Self { counts: [0; BUCKETS], total: 0, sum_micros: 0 }
     }
 }
 
@@ -29,12 +30,27 @@ impl Lateness {
         if let Some(count) = self.counts.get_mut(bucket(micros)) {
             *count = count.saturating_add(1);
             self.total += 1;
+            self.sum_micros = self.sum_micros.saturating_add(u64::from(micros));
         }
     }
 
     /// How many were counted.
     pub fn count(&self) -> u64 {
         self.total
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum_micros)
+    }
+
+    /// How many there were in each octave of microseconds: the longest that falls into it, and the count.
+    pub fn octaves(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let octaves = self.counts.chunks(SUBS as usize).enumerate();
+        octaves.map(|(octave, counts)| {
+            let last = (octave << SUB_BITS) + SUBS as usize - 1;
+            (Duration::from_micros(end(last)), counts.iter().map(|count| u64::from(*count)).sum())
+        })
     }
 
     /// So many of a thousand took no longer than this; rounded up to the end of its bucket. `None`: there was none.
@@ -83,6 +99,22 @@ mod tests {
         }
         assert_eq!(bucket((1 << OCTAVES) - 1), BUCKETS - 1);
         assert_eq!(end(BUCKETS - 1), (1 << OCTAVES) - 1);
+    }
+
+    #[test]
+    fn octaves_hold_everything_and_end_where_buckets_do() {
+        let mut lateness = Lateness::default();
+        let all: Vec<u64> = (0..20).map(|power| 3 << power).collect();
+        all.iter().for_each(|micros| lateness.add(Duration::from_micros(*micros)));
+        let octaves: Vec<_> = lateness.octaves().collect();
+        assert_eq!(octaves.iter().map(|(_, count)| count).sum::<u64>(), lateness.count());
+        assert_eq!(lateness.sum().as_micros() as u64, all.iter().sum::<u64>());
+        let mut seen = 0;
+        for (end, count) in octaves {
+            seen += count;
+            let not_longer = all.iter().filter(|micros| u128::from(**micros) <= end.as_micros()).count();
+            assert_eq!(seen, not_longer as u64, "{end:?}");
+        }
     }
 
     #[test]

@@ -67,6 +67,7 @@ struct Shared {
     tunnels: u64,
     /// Tunnels that are not up and whose negotiation has failed.
     failing: Vec<String>,
+    events: api::IkeEvents,
 }
 
 impl Ike {
@@ -124,6 +125,8 @@ impl IkeView {
             tunnels: api::UpCount { up: shared.negotiated, total: shared.tunnels },
             refused: shared.charon.refused.clone(),
             failing: shared.failing.clone(),
+            restarts: shared.charon.restarts,
+            events: shared.events,
         }
     }
 

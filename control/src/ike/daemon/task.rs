@@ -289,7 +289,9 @@ impl Daemon {
         } else {
             self.changed = true;
         }
-        for line in self.watcher.take(Instant::now(), &name, &message, &self.wanted) {
+        let lines = self.watcher.take(Instant::now(), &name, &message, &self.wanted);
+        lock(&self.shared).events = self.watcher.counts();
+        for line in lines {
             if line.failed {
                 tracing::warn!("{}", line.text);
                 self.tell_tunnels();

@@ -21,6 +21,7 @@ pub use failure::Failure;
 
 use super::vici::Section;
 use super::wanted::Wanted;
+use crate::api::IkeEvents;
 use limiter::Limiter;
 use negotiation::Negotiations;
 use saying::{Peers, Saying};
@@ -57,9 +58,15 @@ pub struct Watcher {
     /// Tunnels that have failed and not come up since.
     failing: BTreeSet<String>,
     limiter: Limiter,
+    counts: IkeEvents,
 }
 
 impl Watcher {
+    /// What has happened, counted.
+    pub fn counts(&self) -> IkeEvents {
+        self.counts
+    }
+
     /// What the last negotiation of a tunnel that failed failed of.
     pub fn failure(&self, tunnel: &str) -> Option<&Failure> {
         self.failures.get(tunnel)
@@ -93,7 +100,13 @@ impl Watcher {
             "log" => self.log(now, message, wanted),
             // That one ended before it stood has been said with its reason.
             "ike-updown" if !message.is("up") && self.negotiations.is_unfinished(message) => Vec::new(),
-            _ => change(event, message, wanted).into_iter().map(Line::good).collect(),
+            _ => {
+                let said = change(event, message, wanted);
+                if said.is_some() {
+                    self.count(event, message.is("up"));
+                }
+                said.into_iter().map(Line::good).collect()
+            }
         }
     }
 
@@ -124,7 +137,22 @@ impl Watcher {
         failed.map(|failed| self.fail(now, failed, wanted)).into_iter().flatten().collect()
     }
 
+    fn count(&mut self, event: &str, up: bool) {
+        let counts = &mut self.counts;
+        match (event, up) {
+            ("ike-updown", true) => counts.established += 1,
+            ("ike-updown", false) => counts.ended += 1,
+            ("ike-rekey", _) => counts.rekeyed += 1,
+            ("ike-update", _) => counts.moved += 1,
+            ("child-updown", true) => counts.children_established += 1,
+            ("child-updown", false) => counts.children_ended += 1,
+            ("child-rekey", _) => counts.children_rekeyed += 1,
+            _ => {}
+        }
+    }
+
     fn fail(&mut self, now: Instant, failed: negotiation::Failed, wanted: &Wanted) -> Option<Line> {
+        self.counts.failed += 1;
         let text = failure::sentence(&failed, wanted);
         for tunnel in &failed.tunnels {
             let before = self.failures.get(tunnel).map_or(0, |failure| failure.count);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{FleetState, State};
-use crate::api::{Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
+use crate::api::{Durations, Fleet, FleetBarrier, FleetNode, FleetSas, FleetStore, Readiness};
 use crate::config;
+use crate::fleet::nodes::lateness::Lateness;
 use crate::fleet::nodes::node_record::NodeRecord;
 
 impl State {
@@ -63,6 +64,14 @@ impl State {
         }
     }
 
+    /// Asks the other nodes what they have: they tell owners only. So the next who looks sees how it is now.
+    pub(in crate::runtime) fn ask_fleet(&self) {
+        let Some(fleet) = &self.fleet else { return };
+        for member in fleet.members.live() {
+            fleet.acknowledgements.peers().ask(&member.record.name, fleet.store.revision);
+        }
+    }
+
     fn show_store(&self, fleet: &FleetState) -> FleetStore {
         let store = &fleet.store;
         FleetStore {
@@ -89,10 +98,6 @@ impl State {
         let applied: BTreeMap<String, (u64, u64)> = fleet.acknowledgements.with_nodes(|nodes| {
             nodes.nodes().map(|(name, node)| (name.to_string(), (node.applied(), node.timeouts))).collect()
         });
-        for member in fleet.members.live() {
-            // Nodes tell owners only; so the next who looks sees how it is now.
-            fleet.acknowledgements.peers().ask(&member.record.name, fleet.store.revision);
-        }
         let clocks: BTreeMap<&str, i64> =
             fleet.members.clocks_that_are_off().map(|(name, millis)| (name.as_str(), millis)).collect();
         let others = fleet.members.live().map(|member| {
@@ -148,6 +153,16 @@ fn barrier(fleet: &FleetState) -> FleetBarrier {
         timeouts: counters.timeouts,
         p50_us: quantile(500),
         p99_us: quantile(990),
+        propagation: durations(&fleet.propagation),
+    }
+}
+
+fn durations(lateness: &Lateness) -> Durations {
+    let micros = |duration: Duration| duration.as_micros() as u64;
+    Durations {
+        count: lateness.count(),
+        sum_us: micros(lateness.sum()),
+        buckets: lateness.octaves().map(|(longest, count)| (micros(longest), count)).collect(),
     }
 }
 

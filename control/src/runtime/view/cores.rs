@@ -24,6 +24,7 @@ pub(super) fn cores(state: &State) -> Vec<CoreRow> {
         current_generation,
         idle_policy: Some(idle_policy(state.compiler.config().cores.idle_policy(worker.core))),
         idle_share: Some((1.0 - worker.stats.busy_cycles.get() as f64 / elapsed as f64).clamp(0.0, 1.0)),
+        cycles_hz: dpdk::cycles::tsc_hz(),
         max_loop_us: Some(worker.stats.longest_turn.get() as f64 / cycles_per_us),
         pool: Some(PoolUse {
             name: worker.pool.name().to_owned(),
@@ -48,6 +49,7 @@ fn counted(stats: &WorkerStats) -> CoreRow {
     let sum = |counter: fn(&PortCounters) -> u64| stats.ports.iter().map(counter).sum::<u64>();
     let (rx_packets, injected) = (sum(|p| p.rx_packets.get()), sum(|p| p.injected.get()));
     let handed_in = stats.handed_in.get();
+    let (came, went) = stats.balance();
     // Whatever came, wherever from, took its part of the busy turns.
     let handled = rx_packets + injected + handed_in;
     CoreRow {
@@ -59,8 +61,16 @@ fn counted(stats: &WorkerStats) -> CoreRow {
         injected,
         handed_in,
         handed_out: stats.handed_out.get(),
+        handoff_waiting: stats.handed_waiting.get(),
+        rx_bursts: sum(|p| p.rx_bursts.get()),
+        rx_full_bursts: sum(|p| p.rx_full_bursts.get()),
+        rx_waiting: sum(|p| p.rx_waiting.get()),
+        turns: stats.loops.get(),
+        busy_turns: stats.busy_loops.get(),
+        busy_cycles: stats.busy_cycles.get(),
         cycles_per_packet: (handled > 0).then(|| stats.busy_cycles.get() as f64 / handled as f64),
         generated: stats.generated.get(),
+        unaccounted: came.wrapping_sub(went).cast_signed(),
         merged: stats.merged.get(),
         probe_answers: stats.probe_answers.get(),
         icmp_sent: stats.icmp_sent.get(),
@@ -88,6 +98,7 @@ mod tests {
         stats.ports[1].injected.add(20);
         stats.handed_out.add(7);
         let row = counted(&stats);
+        assert_eq!(row.unaccounted, 60 + 20 + 20 - 7);
         assert_eq!((row.rx_packets, row.injected, row.handed_in, row.handed_out), (60, 20, 20, 7));
         assert_eq!(row.cycles_per_packet, Some(50.0));
     }

@@ -55,6 +55,15 @@ impl RxQueue {
         }
     }
 
+    /// Frames that wait in the device's ring; `None` where its driver cannot tell.
+    #[must_use]
+    pub fn waiting(&self) -> Option<u32> {
+        // SAFETY: the port runs while a queue of it exists, and a queue that is not shared between threads is asked by
+        // the one thread that also receives from it.
+        let waiting = unsafe { dpdk_sys::penstock_rx_waiting(self.port, self.queue) };
+        u32::try_from(waiting).ok()
+    }
+
     /// As `rx_burst`, into an array of slots from the first on. A packet that a slot still holds is lost: its
     /// buffer does not go back to its pool.
     #[inline(always)]
