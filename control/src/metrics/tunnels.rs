@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::table::{Metric, Row, Value, counter, gauge, info, some};
-use crate::api::{HealthState, TunnelRow, TunnelState};
+use crate::api::{HealthState, PathProbes, TunnelRow, TunnelState};
 
 impl Row for TunnelRow {
     const LABELS: &'static [&'static str] = &["tenant", "tunnel"];
@@ -78,7 +78,24 @@ pub(super) const TUNNELS: &[Metric<TunnelRow>] = &[
         let health = t.health.as_ref()?;
         health.round_trip_us.map(|micros| Value::Real(micros as f64 / 1e6))
     }),
+    counter("tunnel_path_mtu_probes_sent", "Probes of the path MTU sent, where they are configured", |t| {
+        path_probes(t).map(|probes| Value::Whole(probes.sent))
+    }),
+    counter(
+        "tunnel_path_mtu_probes_lost",
+        "Probes of the path MTU lost while a small one was answered",
+        |t| path_probes(t).map(|probes| Value::Whole(probes.lost)),
+    ),
+    counter(
+        "tunnel_path_mtu_black_holes",
+        "How often packets that passed before were lost for their size, and nobody said so",
+        |t| path_probes(t).map(|probes| Value::Whole(probes.black_holes)),
+    ),
 ];
+
+fn path_probes(tunnel: &TunnelRow) -> Option<&PathProbes> {
+    tunnel.health.as_ref()?.path_mtu.as_ref()
+}
 
 /// What a tunnel is, which changes with the configuration only.
 #[derive(Debug)]
