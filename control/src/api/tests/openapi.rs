@@ -38,7 +38,7 @@ async fn what_is_described_is_there() {
     for (path, requests) in description["paths"].as_object().unwrap() {
         for (method, about) in requests.as_object().unwrap() {
             assert!(names.insert(about["operationId"].to_string()), "{method} {path}");
-            let path = path.replace("{account_id}", "acme").replace('{', "").replace('}', "");
+            let path = path.replace("{account_id}", "acme").replace(['{', '}'], "");
             let method: Method = method.to_uppercase().parse().unwrap();
             let (_, answer) = ask(&running.socket(), method.clone(), &path, &Value::Null).await;
             let text = answer.to_string();
