@@ -20,6 +20,7 @@ mod negotiated;
 mod reload;
 mod senders;
 mod service_manager;
+mod signals;
 mod state;
 mod view;
 mod watching;
@@ -30,14 +31,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 pub use error::RuntimeError;
 pub(crate) use workers::buffers_of_node;
 
-use crate::api::{self, Api, Gateway, ReloadRequest};
+use crate::api::{self, Api, Gateway};
 use crate::config::{self, Problem, TunnelConfig, ValidConfig};
 use crate::ike::Ike;
 use crate::ike::connections::Credentials;
@@ -55,6 +55,7 @@ use listen::Tls;
 use negotiate::Served;
 use senders::Senders;
 use service_manager::ServiceManager;
+use signals::{Signals, hang_up};
 use state::{Files, State};
 use view::{Call, View};
 use workers::DataPlane;
@@ -277,61 +278,10 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// SIGHUP: as `penstock reload`, with the outcome in the log.
-fn hang_up(calls: &mpsc::Sender<Call>) {
-    let (answer, answered) = oneshot::channel();
-    if calls.try_send(Call::Reload(ReloadRequest::default(), answer)).is_err() {
-        tracing::warn!("SIGHUP: a reload is under way already");
-        return;
-    }
-    tokio::spawn(async move {
-        match answered.await {
-            Ok(Ok(report)) => tracing::info!(changes = report.changes.len(), "SIGHUP: reloaded"),
-            Ok(Err(error)) => {
-                let problems: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
-                tracing::error!(%error, ?problems, "SIGHUP: nothing was changed");
-            }
-            Err(_) => {}
-        }
-    });
-}
-
 fn every(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-struct Signals {
-    reload: Signal,
-    stop: Stop,
-}
-
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            reload: signal(SignalKind::hangup())?,
-            stop: Stop {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-        })
-    }
-}
-
-impl Stop {
-    /// Waits until the gateway is told to stop.
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// What the control thread holds.
