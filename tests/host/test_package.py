@@ -51,7 +51,8 @@ def test_what_is_in_it(packages):
     for path in ("usr/sbin/penstock", "usr/sbin/penstock-setup-host", "etc/penstock/penstock.yaml", "lib/systemd/system/penstock.service",
                  "usr/share/man/man1/penstock.1.gz", "usr/share/man/man1/penstock-doctor.1.gz", "usr/share/doc/penstock/copyright",
                  "usr/share/bash-completion/completions/penstock", "usr/share/zsh/vendor-completions/_penstock",
-                 "usr/share/fish/vendor_completions.d/penstock.fish", "usr/share/doc/penstock/configuration.md"):
+                 "usr/share/fish/vendor_completions.d/penstock.fish", "usr/share/doc/penstock/configuration.md",
+                 "usr/share/penstock/monitoring/penstock.rules.yaml", "usr/share/penstock/monitoring/grafana-dashboard.json"):
         assert f"./{path}\n" in names, path
     assert all(" root/root " in line for line in names.splitlines())
     fields = run(["dpkg-deb", "--field", str(program)]).stdout
