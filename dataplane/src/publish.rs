@@ -132,8 +132,9 @@ impl Subscriber {
         if self.retired.is_full() {
             return false;
         }
-        // In this order: tables that come after they were looked for are news.
-        self.mailbox.news.store(false, Ordering::Relaxed);
+        // In this order: tables that come after they were looked for are news. And by an exchange: whoever takes the
+        // news back has to see the tables that they were of.
+        self.mailbox.news.swap(false, Ordering::AcqRel);
         let Some(newer) = self.mailbox.newest.take() else { return false };
         let old = std::mem::replace(tables, newer);
         adopt(tables);
