@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::Failure;
 use super::health::HealthCheck;
@@ -73,8 +74,8 @@ pub(crate) struct IpsecTunnelRequest {
     /// What somebody writes about it.
     pub(super) description: Option<String>,
     /// The pre-shared key. It is kept, and never shown.
-    #[schema(write_only)]
-    pub(super) psk: Option<String>,
+    #[schema(write_only, value_type = Option<String>)]
+    pub(super) psk: Option<Zeroizing<String>>,
     /// Only `false`: the nodes of a fleet number what they send each for itself.
     pub(super) replay_protection: Option<bool>,
     /// Only `false`.

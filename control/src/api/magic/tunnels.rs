@@ -217,8 +217,8 @@ pub(super) fn set_psk(draft: &mut Draft, id: &str, psk: Zeroizing<Vec<u8>>) -> R
 }
 
 /// A pre-shared key that somebody gives.
-pub(super) fn given_psk(psk: String, pointer: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let psk = Zeroizing::new(psk.into_bytes());
+pub(super) fn given_psk(psk: Zeroizing<String>, pointer: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let psk = Zeroizing::new(psk.as_bytes().to_vec());
     let fits = (MIN_PSK_BYTES..=MAX_PSK_BYTES).contains(&psk.len())
         && psk.iter().all(|byte| (b' '..=b'~').contains(byte));
     if !fits {

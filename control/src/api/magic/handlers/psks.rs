@@ -27,7 +27,8 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[derive(Serialize, ToSchema)]
 struct PskGenerated {
     ipsec_tunnel_id: String,
-    psk: String,
+    #[schema(value_type = String)]
+    psk: Zeroizing<String>,
     psk_metadata: PskMetadata,
 }
 
@@ -42,7 +43,7 @@ async fn generate_psk(asked: Asked, Path((account, id)): Path<(String, String)>)
     change(asked, account, move |draft| {
         let psk = tunnels::generate_psk(draft, &id)?;
         let psk_metadata = PskMetadata { last_generated_on: draft.now.clone() };
-        Ok(PskGenerated { ipsec_tunnel_id: id.clone(), psk: psk.to_string(), psk_metadata })
+        Ok(PskGenerated { ipsec_tunnel_id: id.clone(), psk, psk_metadata })
     })
     .await
 }
@@ -64,8 +65,8 @@ struct PskRequest {
     /// The identifier of the tunnel.
     id: String,
     /// The key.
-    #[schema(write_only)]
-    psk: String,
+    #[schema(write_only, value_type = String)]
+    psk: Zeroizing<String>,
 }
 
 /// Pre-shared keys that were set. The keys are not repeated.
